@@ -1,0 +1,175 @@
+"""A model on disk: a folder of graphs and weights, with a manifest that describes and fingerprints them. No torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from avatarify_plus.config import NetworkConfig
+from avatarify_plus.errors import ConfigError, ModelError
+from avatarify_plus.network.signatures import signatures
+
+FORMAT_VERSION = 1
+OPSET = 18
+"""TensorRT and ONNX Runtime's CUDA kernels compute GridSample right at this opset, not at 20."""
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+SHIPPED = Path(__file__).resolve().parent / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a model is, how it came about and what its files must hash to.
+
+    files: file name to SHA-256 in hex, filled in by `write_manifest`. training (data, steps, samples) and metrics are
+    free-form, JSON-ready. revision: the source code's git revision.
+    """
+
+    name: str
+    network: NetworkConfig
+    opset: int = OPSET
+    files: dict[str, str] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    revision: str = "unknown"
+    licence: str = "MIT"
+    intended_use: str = "Animating your own portrait, or that of a person who agreed to it, in video calls."
+    format_version: int = FORMAT_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """An opened bundle; its files were verified."""
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The network's config."""
+        return self.manifest.network
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.folder / WEIGHTS
+
+    def graph(self, name: str) -> Path:
+        """Return the path of a graph, such as "animate". Raises ModelError if this bundle has none of that name."""
+        file = graph_file(name)
+        if file not in self.manifest.files:
+            graphs = ", ".join(sorted(other for other in self.manifest.files if other.endswith(".onnx")))
+            raise ModelError(f"model {self.manifest.name} has no graph {file}: it has {graphs}")
+        return self.folder / file
+
+
+def graph_file(name: str) -> str:
+    """Return the file name of a graph."""
+    return f"{name}.onnx"
+
+
+def open_bundle(path_or_name: str | Path) -> Bundle:
+    """Open a model folder, or a shipped model by its bare name such as "live-256", and verify every file's hash.
+
+    Raises ModelError if it is missing, damaged, incomplete or of another format version.
+    """
+    folder = _locate(path_or_name)
+    manifest = _parse_manifest(folder / MANIFEST)
+    for name in (WEIGHTS, *map(graph_file, signatures(manifest.network))):
+        if name not in manifest.files:
+            raise ModelError(f"{folder / MANIFEST} does not list {name}, which its network needs: export it again")
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if Path(name).name != name:
+            raise ModelError(f"{folder / MANIFEST} lists {name!r}, which is no plain file name: do not use this model")
+        if not path.is_file():
+            raise ModelError(f"model {manifest.name} lacks {path}: fetch or export it again")
+        found = _sha256(path)
+        if found != expected:
+            raise ModelError(
+                f"{path} is damaged: its SHA-256 should be {expected[:12]}..., found {found[:12]}...: "
+                "fetch or export it again"
+            )
+    return Bundle(folder, manifest)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Fill in the hashes of all files in the folder, write the manifest there and return it."""
+    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    complete = replace(manifest, files={name: _sha256(folder / name) for name in names})
+    (folder / MANIFEST).write_text(json.dumps(asdict(complete), indent=2) + "\n", encoding="utf-8")
+    return complete
+
+
+def describe(bundle: Bundle) -> str:
+    """Return a few lines for people: what the model is, how good, and what it may be used for."""
+    manifest, config = bundle.manifest, bundle.config
+    origin = "its own detector" if config.keypoints == "learned" else f"the face mesh ({config.mesh_layout})"
+    lines = [
+        f"{manifest.name}: {config.preset} ({config.size}), {config.image_size} px, "
+        f"{config.keypoint_count} keypoints from {origin}",
+        f"folder: {bundle.folder}",
+        f"files: {', '.join(f'{name} {_megabytes(bundle.folder / name)}' for name in manifest.files)}",
+    ]
+    for title, values in (("training", manifest.training), ("metrics", manifest.metrics)):
+        if values:
+            lines.append(f"{title}: {', '.join(f'{key} {value}' for key, value in values.items())}")
+    lines += [f"revision: {manifest.revision}", f"licence: {manifest.licence}", f"use: {manifest.intended_use}"]
+    return "\n".join(lines)
+
+
+def _locate(path_or_name: str | Path) -> Path:
+    path = Path(path_or_name)
+    is_bare_name = isinstance(path_or_name, str) and path.name == path_or_name
+    if is_bare_name and (SHIPPED / path / MANIFEST).is_file():
+        return SHIPPED / path
+    if (path / MANIFEST).is_file():
+        return path
+    if path.is_dir():
+        raise ModelError(f"{path} is no model: the folder has no {MANIFEST}")
+    shipped = sorted(file.parent.name for file in SHIPPED.glob(f"*/{MANIFEST}"))
+    raise ModelError(
+        f"no model {str(path_or_name)!r}: give a model's folder or a shipped model ({', '.join(shipped) or 'none here'})"
+    )
+
+
+def _parse_manifest(path: Path) -> Manifest:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {error}") from error
+    if not isinstance(values, dict) or "format_version" not in values:
+        raise ModelError(f"{path} is no model manifest: it names no format_version")
+    if values["format_version"] != FORMAT_VERSION:
+        raise ModelError(
+            f"{path} has format version {values['format_version']!r}, this program reads {FORMAT_VERSION}: "
+            "update the program or export the model again"
+        )
+    known = {entry.name for entry in fields(Manifest)}
+    unknown, missing = sorted(set(values) - known), sorted(known - set(values))
+    if unknown or missing:
+        found = [f"unknown {', '.join(unknown)}"] * bool(unknown) + [f"missing {', '.join(missing)}"] * bool(missing)
+        raise ModelError(f"{path} has wrong fields ({'; '.join(found)}): export the model again")
+    if not isinstance(values["files"], dict) or not isinstance(values["network"], dict):
+        raise ModelError(f"{path}: files and network must be objects: export the model again")
+    try:
+        network = NetworkConfig.from_dict(values["network"])
+    except (ConfigError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} holds no valid network config: {error}") from error
+    return Manifest(**(values | {"network": network}))
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"

@@ -1,0 +1,222 @@
+"""Frozen, validated options: the network's shape and the app's behaviour. A default exists only here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from avatarify_plus.errors import ConfigError
+
+KeypointOrigin = Literal["learned", "mesh"]
+Attention = Literal["none", "cbam", "max-pool"]
+Occlusion = Literal["single", "multi-scale"]
+PRESETS = ("fomm", "fomm-cbam", "fomm-attention", "fomm-cbam-occlusion", "ours", "ours-skip")
+SIZES = ("paper", "live", "tiny")
+
+
+@dataclass(frozen=True, slots=True)
+class HourglassConfig:
+    """Width of the first level, cap on the width, and number of levels of one hourglass."""
+
+    width: int = 64
+    max_width: int = 1024
+    depth: int = 5
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.max_width, self.depth) < 1:
+            raise ConfigError(f"hourglass sizes must be positive, found {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Everything that decides the network's graph; stored with the weights.
+
+    `corner_aligned_grid` is True only for released First Order Model weights, which were trained with a
+    coordinate grid from -1 to 1 inclusive while sampling used pixel centres.
+    `occlusion_first` multiplies the coarsest map before the residual blocks (FOMM) instead of after (paper, eq. 13).
+    `occlusion_entry` narrows zeta to so many channels before the occlusion module's up blocks; 0, the paper, does not.
+    `blend` replaces eq. 13 by O * warped + (1 - O) * painted at every scale (preset `ours-skip`).
+    """
+
+    preset: str = "ours"
+    size: str = "paper"
+    image_size: int = 256
+    motion_size: int = 64
+    keypoints: KeypointOrigin = "learned"
+    keypoint_count: int = 10
+    mesh_layout: str = "face-20"
+    temperature: float = 0.1
+    heatmap_variance: float = 0.01
+    corner_aligned_grid: bool = False
+    detector: HourglassConfig = field(default_factory=lambda: HourglassConfig(32, 1024, 5))
+    motion: HourglassConfig = field(default_factory=lambda: HourglassConfig(64, 1024, 5))
+    attention: Attention = "max-pool"
+    attention_gain: float = 2.0
+    attention_reduction: int = 16
+    occlusion: Occlusion = "multi-scale"
+    occlusion_entry: int = 0
+    occlusion_widths: tuple[int, int] = (64, 32)
+    occlusion_first: bool = False
+    blend: bool = False
+    generator_width: int = 64
+    generator_max_width: int = 512
+    residual_blocks: int = 6
+    final_kernel: int = 1
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.motion_size or self.image_size // self.motion_size not in (1, 2, 4):
+            raise ConfigError(
+                f"image_size must be 1, 2 or 4 times motion_size, found {self.image_size} and {self.motion_size}"
+            )
+        if self.keypoints not in ("learned", "mesh"):
+            raise ConfigError(f"keypoints must be 'learned' or 'mesh', found {self.keypoints!r}")
+        if self.attention not in ("none", "cbam", "max-pool"):
+            raise ConfigError(f"attention must be 'none', 'cbam' or 'max-pool', found {self.attention!r}")
+        if self.occlusion not in ("single", "multi-scale"):
+            raise ConfigError(f"occlusion must be 'single' or 'multi-scale', found {self.occlusion!r}")
+        if self.blend and self.occlusion != "multi-scale":
+            raise ConfigError("blend needs multi-scale occlusion maps")
+        if self.keypoint_count < 1 or self.residual_blocks < 0 or self.generator_width < 1:
+            raise ConfigError("keypoint_count and generator_width must be positive, residual_blocks not negative")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-ready values; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> NetworkConfig:
+        """Build a config from `to_dict`'s output. Raises ConfigError for unknown fields."""
+        known = NetworkConfig.__dataclass_fields__
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"the network config has unknown fields: {', '.join(unknown)}")
+        fixed = dict(values)
+        for name in ("detector", "motion"):
+            if name in fixed:
+                fixed[name] = HourglassConfig(**fixed[name])
+        if "occlusion_widths" in fixed:
+            first, second = fixed["occlusion_widths"]
+            fixed["occlusion_widths"] = (int(first), int(second))
+        return NetworkConfig(**fixed)
+
+
+_FOMM = {"attention": "none", "occlusion": "single", "occlusion_first": True, "final_kernel": 7}
+
+_PRESET_FIELDS: dict[str, dict[str, Any]] = {
+    "fomm": _FOMM,
+    "fomm-cbam": _FOMM | {"attention": "cbam"},
+    "fomm-attention": _FOMM | {"attention": "max-pool"},
+    "fomm-cbam-occlusion": {"attention": "cbam"},
+    "ours": {},
+    "ours-skip": {"blend": True},
+}
+
+_SIZE_FIELDS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "live": {
+        "detector": HourglassConfig(16, 128, 4),
+        "motion": HourglassConfig(32, 256, 4),
+        "occlusion_entry": 16,
+        "occlusion_widths": (16, 8),
+        "generator_width": 24,
+        "generator_max_width": 96,
+        "residual_blocks": 3,
+    },
+    "tiny": {
+        "detector": HourglassConfig(4, 16, 2),
+        "motion": HourglassConfig(4, 16, 2),
+        "occlusion_widths": (4, 4),
+        "attention_reduction": 4,
+        "generator_width": 4,
+        "generator_max_width": 16,
+        "residual_blocks": 1,
+    },
+}
+
+
+def network_config(preset: str, size: str, **changes: Any) -> NetworkConfig:
+    """Return one of the six presets (the paper's Table 2 rows and `ours-skip`) in one of the sizes.
+
+    `paper` has the paper's widths; `live` needs under 12 GFLOP a frame; `tiny` serves tests.
+    Raises ConfigError for an unknown preset or size.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    if size not in SIZES:
+        raise ConfigError(f"unknown size {size!r}: choose one of {', '.join(SIZES)}")
+    config = NetworkConfig(preset=preset, size=size, **{**_PRESET_FIELDS[preset], **_SIZE_FIELDS[size]})
+    return replace(config, **changes)
+
+
+EngineName = Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"]
+FramingMode = Literal["auto", "none"]
+MotionMode = Literal["relative", "absolute"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppConfig:
+    """Everything a user can choose; run.py's command line is generated from these fields and their help.
+
+    A boolean that is True by default becomes `--no-NAME`; a float that may be None takes the word `auto` for None.
+    Raises ConfigError for a value out of range.
+    """
+
+    avatar: Path = field(metadata={"metavar": "PHOTO", "help": "photo of the face to animate"})
+    camera: str = field(
+        default="0",
+        metadata={
+            "metavar": "DRIVER",
+            "help": "who moves the face: a webcam's number, a video file, a URL, a folder of pictures or a pattern "
+            "such as shots/%%04d.png",
+        },
+    )
+    output: Path | None = field(
+        default=None, metadata={"metavar": "FILE.mp4", "help": "record to this file, an existing one is replaced"}
+    )
+    live: bool = field(
+        default=False,
+        metadata={"help": "play a driver file in real time, newest frame wins, instead of frame by frame into a file"},
+    )
+    preview: bool = field(default=True, metadata={"help": "do not open a preview window"})
+    virtual_camera: bool = field(default=True, metadata={"help": "do not send to the virtual camera"})
+    model: str = field(
+        default="live-256", metadata={"metavar": "BUNDLE", "help": "name of a shipped model or folder of a bundle"}
+    )
+    engine: EngineName = field(default="auto", metadata={"help": "what computes the pictures; auto takes the fastest"})
+    framing: FramingMode = field(
+        default="auto",
+        metadata={"help": "auto cuts photo and driver to a square around the face, none resizes them as they are"},
+    )
+    motion: MotionMode = field(
+        default="relative",
+        metadata={"help": "relative moves the avatar by how you move from your first frame, absolute takes your pose"},
+    )
+    movement_scale: float | None = field(
+        default=None,
+        metadata={"metavar": "NUMBER|auto", "help": "strength of relative motion; auto compares the two faces' sizes"},
+    )
+    smoothing: float = field(
+        default=0.3,
+        metadata={"metavar": "STRENGTH", "help": "how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish)"},
+    )
+    mirror: bool = field(default=False, metadata={"help": "mirror the driver, so that the avatar is your mirror image"})
+    sequence_fps: float = field(
+        default=25.0, metadata={"metavar": "FPS", "help": "frame rate given to a folder or pattern of pictures"}
+    )
+    verbose: bool = field(default=False, metadata={"help": "tell what happens, and let the libraries tell it too"})
+
+    def __post_init__(self) -> None:
+        for name, choices in (("engine", EngineName), ("framing", FramingMode), ("motion", MotionMode)):
+            if getattr(self, name) not in get_args(choices):
+                raise ConfigError(f"{name} must be one of {', '.join(get_args(choices))}, found {getattr(self, name)!r}")
+        if not self.camera:
+            raise ConfigError("camera is empty: give a webcam's number, a file, a folder, a pattern or a URL")
+        if self.output is not None and self.output.suffix.lower() != ".mp4":
+            raise ConfigError(f"output must be a file name ending in .mp4, found {str(self.output)!r}")
+        if self.movement_scale is not None and not 0 < self.movement_scale <= 10:
+            raise ConfigError(f"movement_scale must be above 0 and at most 10, or auto, found {self.movement_scale}")
+        if not 0 <= self.smoothing <= 1:
+            raise ConfigError(f"smoothing must be from 0 to 1, found {self.smoothing}")
+        if not 1 <= self.sequence_fps <= 240:
+            raise ConfigError(f"sequence_fps must be from 1 to 240, found {self.sequence_fps}")

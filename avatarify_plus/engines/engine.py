@@ -1,0 +1,113 @@
+"""The contract of every engine, and the choice among them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from avatarify_plus.bundle import Bundle
+from avatarify_plus.config import NetworkConfig
+from avatarify_plus.errors import EngineError
+from avatarify_plus.types import Image, Keypoints
+
+ENGINES = ("openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda")
+
+Precision = Literal["f32", "default"]
+"""f32: everything in float32. default: what the runtime finds fastest on this machine, such as bfloat16."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """An encoded avatar: opaque, kept on the engine's device, of use only to the engine that made it.
+
+    keypoints: the source's, numpy. tensors: the runtime's own, by name.
+    """
+
+    keypoints: Keypoints
+    tensors: dict[str, Any]
+
+
+class Engine(Protocol):
+    """Three verbs, numpy at the door. Not for several threads at once.
+
+    name: as in ENGINES. device: what really computes, for people. config: the network's.
+    """
+
+    name: str
+    device: str
+    config: NetworkConfig
+
+    def detect(self, image: Image) -> Keypoints:
+        """Find the keypoints of an (S, S, 3) uint8 RGB picture: value (K, 2), jacobian (K, 2, 2), float32.
+
+        Raises EngineError if the model takes its keypoints from the face mesh.
+        """
+        ...
+
+    def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
+        """Compute what depends on the avatar alone from its (S, S, 3) uint8 RGB picture and its keypoints."""
+        ...
+
+    def animate(self, source: Source, keypoints: Keypoints) -> Image:
+        """Show the source in the pose of the keypoints: (S, S, 3) uint8 RGB, the caller's to keep."""
+        ...
+
+    def close(self) -> None:
+        """Release the runtime's memory; the engine is of no use afterwards."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_engine(
+    bundle: Bundle, name: str = "auto", threads: int | None = None, precision: Precision = "default"
+) -> Engine:
+    """Load a model into a runtime; "auto" is OpenVINO, the fastest on CPUs.
+
+    threads: CPU threads, None for the runtime's own choice. precision: heeded by OpenVINO; the others compute in
+    float32 always. Raises EngineError if the runtime is not installed or cannot compute where it was asked to;
+    never falls back to another.
+    """
+    if threads is not None and threads < 1:
+        raise EngineError(f"an engine needs at least 1 thread, found {threads}")
+    runtime, _, device = ("openvino" if name == "auto" else name).partition("-")
+    if name not in ("auto", *ENGINES):
+        raise EngineError(f"unknown engine {name!r}: choose one of auto, {', '.join(ENGINES)}")
+    package = f"{runtime}-gpu" if name == "onnxruntime-cuda" else runtime
+    try:
+        if runtime == "openvino":
+            from avatarify_plus.engines.openvino_engine import OpenVinoEngine
+
+            return OpenVinoEngine(bundle, threads, precision)
+        if runtime == "onnxruntime":
+            from avatarify_plus.engines.onnxruntime_engine import OnnxRuntimeEngine
+
+            return OnnxRuntimeEngine(bundle, threads, device or "cpu")
+        from avatarify_plus.engines.torch_engine import TorchEngine
+
+        return TorchEngine(bundle, threads, device or "cpu")
+    except ImportError as error:
+        raise EngineError(f"engine {runtime} cannot be loaded ({error}): pip install {package}") from error
+
+
+def require_picture(image: Image, config: NetworkConfig) -> None:
+    """Raise EngineError unless the picture is (S, S, 3) uint8."""
+    size = config.image_size
+    if image.shape != (size, size, 3) or image.dtype != np.uint8:
+        raise EngineError(f"the model takes ({size}, {size}, 3) uint8 pictures, found {image.shape} {image.dtype}")
+
+
+def require_detector(bundle: Bundle) -> None:
+    """Raise EngineError if the model takes its keypoints from the face mesh."""
+    if bundle.config.keypoints != "learned":
+        raise EngineError(
+            f"model {bundle.manifest.name} has no keypoint detector: it takes its keypoints from the face mesh "
+            f"(motion.keypoints_from_mesh, layout {bundle.config.mesh_layout})"
+        )

@@ -1,0 +1,123 @@
+"""Dense motion: from keypoints to a deformation and to occlusion maps (sections 2.1 to 2.3)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from avatarify_plus.config import NetworkConfig
+from avatarify_plus.network.attention import Attention
+from avatarify_plus.network.blocks import (
+    ConvBlock,
+    Hourglass,
+    UpBlock,
+    coordinate_grid,
+    heatmaps,
+    invert,
+    multiply,
+    warp,
+)
+from avatarify_plus.types import Keypoints
+
+
+class Motion(NamedTuple):
+    """Dense motion at motion_size m.
+
+    deformation: (B, m, m, 2), for each driving pixel the source coordinate in [-1, 1].
+    mask: (B, K + 1, m, m), background first, sums to 1.
+    occlusions: coarse to fine, (B, 1, m, m) [, (B, 1, 2m, 2m), (B, 1, 4m, 4m)]; 1 keeps the warped source.
+    """
+
+    deformation: Tensor
+    mask: Tensor
+    occlusions: tuple[Tensor, ...]
+
+
+class OcclusionMaps(nn.Module):
+    """Multi-scale occlusion restoration: two up blocks and a 1x1 convolution per scale (section 2.3).
+
+    forward: zeta (B, C, m, m) to maps (B, 1, m, m), (B, 1, 2m, 2m), (B, 1, 4m, 4m). The text names no activation;
+    a sigmoid keeps the maps in [0, 1] as FOMM's. `entry` > 0 first narrows zeta to so many channels by a 1x1
+    convolution: enlarging the whole of zeta is the dearest step of a small network.
+    """
+
+    def __init__(self, channels: int, entry: int, widths: tuple[int, int]) -> None:
+        super().__init__()
+        self.entry = ConvBlock(channels, entry, 1) if entry else nn.Identity()
+        entry = entry or channels
+        self.up_blocks = nn.ModuleList(
+            [UpBlock(entry, widths[0], "bilinear"), UpBlock(widths[0], widths[1], "bilinear")]
+        )
+        self.heads = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in (entry, *widths))
+
+    def forward(self, zeta: Tensor) -> tuple[Tensor, ...]:
+        features = [self.entry(zeta)]
+        for block in self.up_blocks:
+            features.append(block(features[-1]))
+        return tuple(torch.sigmoid(head(x).float()) for head, x in zip(self.heads, features, strict=True))
+
+
+class DenseMotion(nn.Module):
+    """Predict the deformation and the occlusion maps from sparse motion."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        count = config.keypoint_count + 1
+        self.hourglass = Hourglass(count * 4, config.motion)
+        channels = self.hourglass.out_channels
+        self.attention = (
+            nn.Identity()
+            if config.attention == "none"
+            else Attention(
+                channels,
+                config.attention_reduction,
+                config.attention_gain if config.attention == "max-pool" else 1.0,
+                use_average=config.attention == "cbam",
+            )
+        )
+        self.mask_head = nn.Conv2d(channels, count, 7, padding=3)
+        self.occlusion: nn.Module = (
+            OcclusionMaps(channels, config.occlusion_entry, config.occlusion_widths)
+            if config.occlusion == "multi-scale"
+            else nn.Conv2d(channels, 1, 7, padding=3)
+        )
+
+    def forward(self, small: Tensor, source_heatmap: Tensor, source: Keypoints, driving: Keypoints) -> Motion:
+        """Compute the motion that turns the source into the driving pose.
+
+        small: the source at motion_size, (B, 3, m, m). source_heatmap: `heatmaps` of the source, (B, K, m, m).
+        Both depend on the source alone and are computed once per avatar.
+        """
+        sparse = self.sparse_motion(source, driving)  # (B, K + 1, m, m, 2)
+        zeta = self.hourglass(self.hourglass_input(small, source_heatmap, driving, sparse))  # eq. 7
+        mask = self.mask_head(self.attention(zeta)).float().softmax(1)  # eq. 11
+        deformation = (mask[..., None] * sparse).sum(1)  # eq. 12
+        if isinstance(self.occlusion, OcclusionMaps):
+            occlusions = self.occlusion(zeta)
+        else:
+            occlusions = (torch.sigmoid(self.occlusion(zeta).float()),)
+        return Motion(deformation, mask, occlusions)
+
+    def sparse_motion(self, source: Keypoints, driving: Keypoints) -> Tensor:
+        """Return (B, K + 1, m, m, 2): identity for the background, then eq. 6 per keypoint, with eq. 5's matrix."""
+        grid = coordinate_grid(self.config.motion_size, self.config.corner_aligned_grid, driving.value)
+        affine = multiply(source.jacobian, invert(driving.jacobian))[:, :, None, None]  # eq. 5, (B, K, 1, 1, 2, 2)
+        offset = grid[None, None] - driving.value[:, :, None, None]  # (B, K, m, m, 2)
+        x = affine[..., 0, 0] * offset[..., 0] + affine[..., 0, 1] * offset[..., 1]
+        y = affine[..., 1, 0] * offset[..., 0] + affine[..., 1, 1] * offset[..., 1]
+        moved = source.value[:, :, None, None] + torch.stack([x, y], -1)  # eq. 6, (B, K, m, m, 2)
+        still = grid[None, None].expand(moved.shape[0], 1, -1, -1, -1)
+        return torch.cat([still, moved], dim=1)  # (B, K + 1, m, m, 2)
+
+    def hourglass_input(self, small: Tensor, source_heatmap: Tensor, driving: Keypoints, sparse: Tensor) -> Tensor:
+        """Return (B, 4 (K + 1), m, m): per keypoint, background first, the heatmap difference (eq. 4) and the warped
+        source."""
+        size, aligned = self.config.motion_size, self.config.corner_aligned_grid
+        difference = heatmaps(driving.value, size, self.config.heatmap_variance, aligned) - source_heatmap
+        difference = torch.cat([torch.zeros_like(difference[:, :1]), difference], dim=1)  # eq. 4, (B, K + 1, m, m)
+        # One warp for all keypoints: their pictures stand one below the other in one tall picture.
+        batch, count = sparse.shape[:2]
+        tall = warp(small, sparse.flatten(1, 2))  # (B, 3, (K + 1) m, m)
+        warped = tall.unflatten(2, (count, size)).transpose(1, 2)  # (B, K + 1, 3, m, m)
+        return torch.cat([difference[:, :, None], warped], dim=2).flatten(1, 2)  # (B, 4 (K + 1), m, m)

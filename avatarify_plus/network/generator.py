@@ -1,0 +1,113 @@
+"""The generator: encode the source once, warp its features by the motion, restore what was hidden (section 2.4)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from avatarify_plus.config import NetworkConfig
+from avatarify_plus.network.blocks import (
+    ConvBlock,
+    DownBlock,
+    ResidualBlock,
+    UpBlock,
+    resize,
+    resize_deformation,
+    warp,
+)
+from avatarify_plus.network.dense_motion import Motion
+
+
+class Features(NamedTuple):
+    """The source as the generator sees it: features at S/4 and S/2, and the picture itself at S (B, C, s, s).
+
+    `half` is used by `blend` only; other presets carry it unread.
+    """
+
+    quarter: Tensor
+    half: Tensor
+    picture: Tensor
+
+
+class Window(NamedTuple):
+    """A square part of the picture, in cells of the quarter-size feature."""
+
+    top: int
+    left: int
+    size: int
+
+    def cut(self, x: Tensor, level: int) -> Tensor:
+        """Cut the window out of (B, C, H, W), whose cells are 2 ** level times finer."""
+        if x.shape[-1] == self.size << level:
+            return x
+        top, left, size = self.top << level, self.left << level, self.size << level
+        return x[..., top : top + size, left : left + size]
+
+
+class Generator(nn.Module):
+    """Paint the driving pose from the source's features.
+
+    With `blend`, x = O * warped + (1 - O) * painted at each of three scales, the last on the picture itself;
+    without, eq. 13 multiplies by the occlusion map: at one scale (FOMM) or at three (the paper).
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        widths = [min(config.generator_max_width, config.generator_width * 2**level) for level in range(3)]
+        self.first = ConvBlock(3, widths[0], 7)
+        self.down_blocks = nn.ModuleList([DownBlock(widths[0], widths[1]), DownBlock(widths[1], widths[2])])
+        self.residual_blocks = nn.ModuleList(ResidualBlock(widths[2]) for _ in range(config.residual_blocks))
+        self.up_blocks = nn.ModuleList([UpBlock(widths[2], widths[1]), UpBlock(widths[1], widths[0])])
+        self.final = nn.Conv2d(widths[0], 3, config.final_kernel, padding=config.final_kernel // 2)
+
+    def encode(self, picture: Tensor) -> Features:
+        """Encode the source (B, 3, S, S) in [0, 1]."""
+        half = self.down_blocks[0](self.first(picture))
+        return Features(self.down_blocks[1](half), half, picture)
+
+    def forward(self, features: Features, motion: Motion, window: Window | None = None) -> Tensor:
+        """Return the prediction (B, 3, S, S) in [0, 1], or only its `window`: training decodes random crops."""
+        size = features.quarter.shape[-1]
+        window = window or Window(0, 0, size)
+        precision = features.quarter.dtype  # half precision in mixed training: what follows must not widen it
+        deformations = [
+            window.cut(resize_deformation(motion.deformation, size * 2**level).permute(0, 3, 1, 2), level)
+            for level in range(3 if self.config.blend else 1)
+        ]
+        occlusions = [
+            window.cut(resize(occlusion, size * 2**level), level).to(precision)
+            for level, occlusion in enumerate(motion.occlusions)
+        ]
+        x = warp(features.quarter, deformations[0].permute(0, 2, 3, 1))
+        return self._blend(features, x, deformations, occlusions) if self.config.blend else self._restore(x, occlusions)
+
+    def _restore(self, x: Tensor, occlusions: list[Tensor]) -> Tensor:
+        """Multiply by the occlusion maps while decoding (eq. 13)."""
+        if self.config.occlusion_first:
+            x = occlusions[0] * x
+        for block in self.residual_blocks:
+            x = block(x)
+        if not self.config.occlusion_first:
+            x = occlusions[0] * x  # eq. 13
+        for level, block in enumerate(self.up_blocks, start=1):
+            x = block(x)
+            if level < len(occlusions):
+                x = occlusions[level] * x  # eq. 13
+        return torch.sigmoid(self.final(x).float())
+
+    def _blend(
+        self, features: Features, warped: Tensor, deformations: list[Tensor], occlusions: list[Tensor]
+    ) -> Tensor:
+        """Blend what is warped with what is painted while decoding, last with the picture itself."""
+        coarse, middle, fine = occlusions
+        kept = coarse * warped
+        x = kept  # zeros where something is hidden tell the residual blocks where to paint
+        for block in self.residual_blocks:
+            x = block(x)
+        x = kept + (1 - coarse) * x
+        x = self.up_blocks[0](x)
+        x = middle * warp(features.half, deformations[1].permute(0, 2, 3, 1)) + (1 - middle) * x
+        x = self.up_blocks[1](x)
+        painted = torch.sigmoid(self.final(x).float())
+        return fine * warp(features.picture, deformations[2].permute(0, 2, 3, 1)) + (1 - fine) * painted

@@ -1,0 +1,79 @@
+"""The network as three graphs with uint8 pictures at the door: what is exported, and what the torch engine runs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from avatarify_plus.network import signatures as names
+from avatarify_plus.network.generator import Features
+from avatarify_plus.network.model import AnimationModel, EncodedSource
+from avatarify_plus.types import Keypoints
+
+
+class DetectGraph(nn.Module):
+    """Picture to keypoints, see `signatures`; only for learned keypoints."""
+
+    def __init__(self, model: AnimationModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        keypoints = self.model.detect(to_model_image(image))
+        return keypoints.value, keypoints.jacobian
+
+
+class EncodeSourceGraph(nn.Module):
+    """The source's picture and keypoint values to what depends on the source alone, see `signatures`."""
+
+    def __init__(self, model: AnimationModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor, source_value: Tensor) -> tuple[Tensor, ...]:
+        # The encoding reads no jacobian; `animate` gets the source's.
+        source = self.model.encode_source(to_model_image(image), Keypoints(source_value, None))
+        named = {
+            names.FEATURE_QUARTER: source.features.quarter,
+            names.FEATURE_HALF: source.features.half,
+            names.PICTURE: source.features.picture,
+            names.SMALL: source.small,
+            names.SOURCE_HEATMAP: source.heatmap,
+        }
+        return tuple(named[name] for name in names.encoded_source(self.model.config))
+
+
+class AnimateGraph(nn.Module):
+    """The encoded source, its keypoints and the driving keypoints to the picture, see `signatures`."""
+
+    def __init__(self, model: AnimationModel) -> None:
+        super().__init__()
+        self.model = model
+        self.inputs = names.signatures(model.config)[names.ANIMATE].inputs
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        named = dict(zip(self.inputs, inputs, strict=True))
+        quarter = named[names.FEATURE_QUARTER]
+        # Presets without blend read the quarter only, so that it may stand in for the other two.
+        features = Features(quarter, named.get(names.FEATURE_HALF, quarter), named.get(names.PICTURE, quarter))
+        keypoints = Keypoints(named[names.SOURCE_VALUE], named[names.SOURCE_JACOBIAN])
+        source = EncodedSource(features, named[names.SMALL], named[names.SOURCE_HEATMAP], keypoints)
+        driving = Keypoints(named[names.DRIVING_VALUE], named[names.DRIVING_JACOBIAN])
+        return (to_app_image(self.model.animate(source, driving).image),)
+
+
+def build_graphs(model: AnimationModel) -> dict[str, nn.Module]:
+    """Return the graphs of a model by name, in evaluation mode; they share its weights."""
+    classes = {names.DETECT: DetectGraph, names.ENCODE_SOURCE: EncodeSourceGraph, names.ANIMATE: AnimateGraph}
+    return {name: classes[name](model).eval() for name in names.signatures(model.config)}
+
+
+def to_model_image(image: Tensor) -> Tensor:
+    """Turn (B, H, W, 3) uint8 into (B, 3, H, W) float in [0, 1]."""
+    return image.permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W)
+
+
+def to_app_image(image: Tensor) -> Tensor:
+    """Turn (B, 3, H, W) float in [0, 1] into (B, H, W, 3) uint8."""
+    levels = (image * 255).round().clamp(0, 255)
+    return levels.permute(0, 2, 3, 1).to(torch.uint8)  # (B, H, W, 3)

@@ -1,0 +1,80 @@
+"""The whole network, with the three verbs of the engine contract."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from avatarify_plus.config import NetworkConfig
+from avatarify_plus.network.blocks import antialias, heatmaps, model_float_operations
+from avatarify_plus.network.dense_motion import DenseMotion, Motion
+from avatarify_plus.network.detector import KeypointDetector
+from avatarify_plus.network.generator import Features, Generator, Window
+from avatarify_plus.types import Keypoints
+
+
+class EncodedSource(NamedTuple):
+    """Everything that depends on the source alone.
+
+    features: see `Features`. small: (B, 3, m, m). heatmap: (B, K, m, m). keypoints: the source's.
+    """
+
+    features: Features
+    small: Tensor
+    heatmap: Tensor
+    keypoints: Keypoints
+
+
+class Prediction(NamedTuple):
+    """image: (B, 3, S, S) in [0, 1]; motion: how it came about."""
+
+    image: Tensor
+    motion: Motion
+
+
+class AnimationModel(nn.Module):
+    """Keypoint detector (for learned keypoints), dense motion and generator of one config."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.detector = KeypointDetector(config) if config.keypoints == "learned" else None
+        self.dense_motion = DenseMotion(config)
+        self.generator = Generator(config)
+
+    def detect(self, image: Tensor) -> Keypoints:
+        """Find the keypoints of (B, 3, S, S); only for models with learned keypoints."""
+        assert self.detector is not None, "this model takes its keypoints from the face mesh"
+        return self.detector(image)
+
+    def encode_source(self, image: Tensor, keypoints: Keypoints) -> EncodedSource:
+        """Compute what depends on the source (B, 3, S, S) alone."""
+        config = self.config
+        heatmap = heatmaps(keypoints.value, config.motion_size, config.heatmap_variance, config.corner_aligned_grid)
+        return EncodedSource(self.generator.encode(image), antialias(image, config.motion_size), heatmap, keypoints)
+
+    def animate(self, source: EncodedSource, driving: Keypoints, window: Window | None = None) -> Prediction:
+        """Show the source in the driving pose; all of the picture or one `window` of it."""
+        motion = self.dense_motion(source.small, source.heatmap, source.keypoints, driving)
+        return Prediction(self.generator(source.features, motion, window), motion)
+
+    def forward(self, image: Tensor, source: Keypoints, driving: Keypoints, window: Window | None = None) -> Prediction:
+        """Encode and animate in one call, as training does."""
+        return self.animate(self.encode_source(image, source), driving, window)
+
+
+def frame_float_operations(config: NetworkConfig) -> dict[str, int]:
+    """Return the floating-point operations of one driving frame per part (convolutions; 2 per multiply-add)."""
+    import torch
+
+    model = AnimationModel(config).eval()
+    image = torch.zeros(1, 3, config.image_size, config.image_size)
+    count = config.keypoint_count
+    keypoints = Keypoints(torch.zeros(1, count, 2), torch.eye(2).expand(1, count, 2, 2))
+    source = model.encode_source(image, keypoints)
+    motion = model.dense_motion(source.small, source.heatmap, keypoints, keypoints)
+    parts = {
+        "detect": model_float_operations(model.detector, image) if model.detector else 0,
+        "dense motion": model_float_operations(model.dense_motion, source.small, source.heatmap, keypoints, keypoints),
+        "generator": model_float_operations(model.generator, source.features, motion),
+    }
+    return parts

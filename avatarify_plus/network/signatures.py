@@ -1,0 +1,55 @@
+"""The names of the tensors that enter and leave the three graphs. No torch: engines read this on machines without it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from avatarify_plus.config import NetworkConfig
+
+DETECT = "detect"
+ENCODE_SOURCE = "encode_source"
+ANIMATE = "animate"
+
+IMAGE = "image"
+"""(1, S, S, 3) uint8 RGB, in or out."""
+
+VALUE = "value"
+JACOBIAN = "jacobian"
+"""Keypoints: value (1, K, 2), jacobian (1, K, 2, 2), float32."""
+
+SOURCE_VALUE = "source_value"
+SOURCE_JACOBIAN = "source_jacobian"
+DRIVING_VALUE = "driving_value"
+DRIVING_JACOBIAN = "driving_jacobian"
+"""As VALUE and JACOBIAN."""
+
+FEATURE_QUARTER = "feature_quarter"
+FEATURE_HALF = "feature_half"
+PICTURE = "picture"
+SMALL = "small"
+SOURCE_HEATMAP = "source_heatmap"
+"""The encoded source, float32: (1, C, S/4, S/4), (1, C', S/2, S/2), (1, 3, S, S), (1, 3, m, m), (1, K, m, m)."""
+
+
+class Signature(NamedTuple):
+    """A graph's inputs and outputs, in order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+def encoded_source(config: NetworkConfig) -> tuple[str, ...]:
+    """Return the names of what `encode_source` yields and `animate` takes; half and picture only for `blend`."""
+    features = (FEATURE_QUARTER, FEATURE_HALF, PICTURE) if config.blend else (FEATURE_QUARTER,)
+    return (*features, SMALL, SOURCE_HEATMAP)
+
+
+def signatures(config: NetworkConfig) -> dict[str, Signature]:
+    """Return the signature of each graph of a config; `detect` only where keypoints are learned."""
+    encoded = encoded_source(config)
+    keypoints = (SOURCE_VALUE, SOURCE_JACOBIAN, DRIVING_VALUE, DRIVING_JACOBIAN)
+    detect = {DETECT: Signature((IMAGE,), (VALUE, JACOBIAN))} if config.keypoints == "learned" else {}
+    return detect | {
+        ENCODE_SOURCE: Signature((IMAGE, SOURCE_VALUE), encoded),
+        ANIMATE: Signature((*encoded, *keypoints), (IMAGE,)),
+    }

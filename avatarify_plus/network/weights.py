@@ -1,0 +1,65 @@
+"""Weights into and out of a model, by name; whatever does not fit is named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from avatarify_plus.config import NetworkConfig
+from avatarify_plus.errors import ModelError
+from avatarify_plus.network.model import AnimationModel
+
+NAMED_IN_ERRORS = 5
+
+
+def read_model(path: Path, config: NetworkConfig) -> AnimationModel:
+    """Build the model of a config with the weights of a safetensors file, in evaluation mode on the CPU.
+
+    Raises ModelError if the file cannot be read or its tensors do not fit the config.
+    """
+    try:
+        weights = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"cannot read the weights {path}: {error}") from error
+    return build_model(config, weights, str(path))
+
+
+def write_weights(model: AnimationModel, path: Path) -> None:
+    """Write a model's weights as safetensors."""
+    path.write_bytes(save({name: tensor.contiguous().cpu() for name, tensor in model.state_dict().items()}))
+
+
+def build_model(
+    config: NetworkConfig, weights: Mapping[str, Tensor], origin: str, rename: Callable[[str], str] = str
+) -> AnimationModel:
+    """Build the model of a config with these weights, in evaluation mode.
+
+    `origin` and `rename` (our tensor name to the origin's) serve the error messages.
+    Raises ModelError naming the missing, unknown and misshapen tensors.
+    """
+    model = AnimationModel(config)
+    expected = model.state_dict()
+    problems = {
+        "missing": [name for name in expected if name not in weights],
+        "unknown": [name for name in weights if name not in expected],
+        "of another shape": [
+            name for name, tensor in expected.items() if name in weights and weights[name].shape != tensor.shape
+        ],
+    }
+    found = [f"{kind}: {_first_names(map(rename, names))}" for kind, names in problems.items() if names]
+    if found:
+        raise ModelError(
+            f"the tensors of {origin} do not fit a {config.preset} ({config.size}) network; {'; '.join(found)}"
+        )
+    model.load_state_dict(dict(weights))
+    return model.eval()
+
+
+def _first_names(names: Iterable[str]) -> str:
+    found = list(names)
+    more = f" and {len(found) - NAMED_IN_ERRORS} more" if len(found) > NAMED_IN_ERRORS else ""
+    return ", ".join(found[:NAMED_IN_ERRORS]) + more

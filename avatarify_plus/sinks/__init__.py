@@ -1,0 +1,5 @@
+"""Where pictures go: one contract, one file each. The preview window, a sink too, is `avatarify_plus.preview`."""
+
+from avatarify_plus.sinks.sink import Sink
+
+__all__ = ["Sink"]

@@ -1,0 +1,30 @@
+"""The values that travel between layers."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""(H, W, 3) RGB."""
+
+FloatArray = NDArray[np.float32]
+
+
+class Keypoints(NamedTuple):
+    """Keypoints with their local affine frames; numpy in the app, torch with a leading batch in the network.
+
+    value: (K, 2) float32, (x, y) in [-1, 1], -1 and 1 being the picture's outer edges.
+    jacobian: (K, 2, 2) float32, the derivative of the picture's coordinates by the abstract reference frame's.
+    """
+
+    value: Any
+    jacobian: Any
+
+
+class Frame(NamedTuple):
+    """One captured picture: (H, W, 3) uint8 RGB, its number in the stream, and its time in seconds (monotonic)."""
+
+    image: Image
+    index: int
+    captured_at: float

@@ -1,0 +1,1 @@
+"""Turn checkpoints into model bundles, and compare the engines that run them."""

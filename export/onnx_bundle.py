@@ -1,0 +1,277 @@
+"""Export a training checkpoint, or an existing bundle once more, as a model bundle: weights and ONNX graphs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import pickle
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a file: its imports start at the repository root, not in export/
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from avatarify_plus.bundle import MANIFEST, OPSET, WEIGHTS, Manifest, graph_file, open_bundle, write_manifest
+from avatarify_plus.config import NetworkConfig
+from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
+from avatarify_plus.network import signatures as names
+from avatarify_plus.network.graphs import build_graphs
+from avatarify_plus.network.model import AnimationModel
+from avatarify_plus.network.weights import build_model, read_model, write_weights
+
+FLOAT_TOLERANCE = 1e-4
+"""Largest difference of a float tensor, as a share of its range in torch."""
+
+IMAGE_TOLERANCE = 1
+"""Largest difference of a uint8 tensor: rounding may fall either way."""
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="onnx_bundle.py", description=__doc__)
+    parser.add_argument("checkpoint", help="training checkpoint, or the bundle to export once more")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--name", help="name in the manifest (default: the bundle's, or OUT's)")
+    parser.add_argument("--licence", help="licence of the weights (default: the bundle's, or MIT)")
+    parser.add_argument("--metrics", type=Path, metavar="FILE.json", help="measurements to put into the manifest")
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is a bundle")
+    options = parser.parse_args(argv)
+    configure_logging()
+    try:
+        model, manifest = load(options.checkpoint)
+        manifest = replace(
+            manifest,
+            name=options.name or manifest.name or options.out.resolve().name,
+            licence=options.licence or manifest.licence,
+            metrics=read_metrics(options.metrics) if options.metrics else manifest.metrics,
+        )
+        errors = export_bundle(model, options.out, manifest, force=options.force)
+    except AvatarifyError as error:
+        print(f"onnx_bundle.py: {error}", file=sys.stderr)
+        return 1
+    print_summary(options.out, errors)
+    return 0
+
+
+def configure_logging() -> None:
+    """Log warnings, but not that of the exporter about each torchvision operator it does without."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+
+
+def print_summary(out: Path, errors: Mapping[str, float]) -> None:
+    """Print the largest difference to torch of each output."""
+    print(f"{out}: largest differences to torch (floats: share of the range; image: levels of 255)")
+    for tensor, error in errors.items():
+        print(f"  {tensor:32} {error:.2g}")
+
+
+def load(checkpoint: str) -> tuple[AnimationModel, Manifest]:
+    """Read a training checkpoint file or a bundle; a checkpoint's manifest has no name yet.
+
+    Raises ModelError if it is neither.
+    """
+    if Path(checkpoint).is_file():
+        return load_checkpoint(Path(checkpoint))
+    bundle = open_bundle(checkpoint)
+    return read_model(bundle.weights, bundle.config), replace(bundle.manifest, revision=git_revision())
+
+
+def load_checkpoint(path: Path) -> tuple[AnimationModel, Manifest]:
+    """Read a training checkpoint: config, ema, step, samples, training. Raises ModelError if it is none."""
+    values = read_torch_file(path)
+    lacking = sorted({"config", "ema", "step", "samples", "training"} - set(values))
+    if lacking:
+        raise ModelError(f"{path} is no checkpoint of training/train.py: it lacks {', '.join(lacking)}")
+    try:
+        config = NetworkConfig.from_dict(values["config"])
+    except (ConfigError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} holds no valid network config: {error}") from error
+    model = build_model(config, values["ema"], str(path))
+    training = {**values["training"], "steps": int(values["step"]), "samples": int(values["samples"])}
+    return model, Manifest(name="", network=config, training=training, revision=git_revision())
+
+
+def read_torch_file(path: Path) -> dict[str, Any]:
+    """Read a dictionary of tensors and plain values that torch.save wrote, running no code from it.
+
+    Raises ModelError if it is something else.
+    """
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"cannot read {path} as a PyTorch checkpoint: {reason}") from error
+    if not isinstance(values, dict):
+        raise ModelError(f"{path} is no checkpoint: it holds a {type(values).__name__} instead of a dictionary")
+    return values
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises ModelError if there is none."""
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read the metrics {path}: {error}") from error
+    if not isinstance(metrics, dict):
+        raise ModelError(f"the metrics {path} must be a JSON object, found a {type(metrics).__name__}")
+    return metrics
+
+
+def git_revision() -> str:
+    """Return the commit of this source tree, or "unknown" outside a git repository."""
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
+
+
+def export_bundle(model: AnimationModel, out: Path, manifest: Manifest, force: bool = False) -> dict[str, float]:
+    """Write a model as a bundle: safetensors, graphs that were compared with torch, manifest.
+
+    The manifest's network, opset and files are filled in. Returns the largest difference of each output.
+    Raises ModelError if `out` exists (with `force`: and is no bundle), cannot be written, or if a graph's output
+    differs from torch by more than FLOAT_TOLERANCE or IMAGE_TOLERANCE; then nothing is left behind.
+    """
+    if out.exists() and not (force and (out / MANIFEST).is_file()):
+        advice = "it is no bundle, choose another folder" if force else "choose another folder or --force"
+        raise ModelError(f"cannot write {out}: it exists; {advice}")
+    errors: dict[str, float] = {}
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+            folder = Path(scratch) / "new"
+            folder.mkdir()
+            write_weights(model, folder / WEIGHTS)
+            graphs = build_graphs(model)
+            cases = [check_inputs(graphs, model.config, picture) for picture in (noise_picture, smooth_picture)]
+            for name, graph in graphs.items():
+                path = folder / graph_file(name)
+                onnx.save(export_graph(name, graph, cases[0][name], model.config), path)
+                errors |= compare_graph(name, path, graph, [case[name] for case in cases], model.config)
+            write_manifest(folder, replace(manifest, network=model.config, opset=OPSET))
+            if out.exists():
+                out.rename(Path(scratch) / "replaced")
+            folder.rename(out)
+    except OSError as error:
+        raise ModelError(f"cannot write {out}: {error}") from error
+    return errors
+
+
+def export_graph(name: str, graph: nn.Module, inputs: Mapping[str, Tensor], config: NetworkConfig) -> onnx.ModelProto:
+    """Export one graph as float32 ONNX with its weights inside, and nothing about the machine that exported it."""
+    signature = names.signatures(config)[name]
+    with warnings.catch_warnings():
+        # torch 2.13 warns about its own use of LeafSpec.
+        warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
+        program = torch.onnx.export(
+            graph,
+            tuple(inputs[tensor] for tensor in signature.inputs),
+            input_names=signature.inputs,
+            output_names=signature.outputs,
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    model.graph.name = name
+    strip(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove stack traces, file paths and other notes of the exporter; the graph itself stays."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")
+
+
+def noise_picture(size: int, generator: torch.Generator) -> Tensor:
+    """Return a (1, size, size, 3) uint8 picture of noise."""
+    return torch.randint(0, 256, (1, size, size, 3), generator=generator, dtype=torch.uint8)
+
+
+def smooth_picture(size: int, generator: torch.Generator) -> Tensor:
+    """Return a (1, size, size, 3) uint8 picture of soft blobs with fine grain, closer to a photo's spectrum."""
+    coarse = torch.rand((1, 3, 6, 6), generator=generator)
+    blobs = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")
+    grain = 0.02 * torch.randn(blobs.shape, generator=generator)
+    return ((blobs + grain).clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()  # (1, H, W, 3)
+
+
+def check_inputs(graphs: Mapping[str, nn.Module], config: NetworkConfig, picture: Any) -> dict[str, dict[str, Tensor]]:
+    """Return inputs by graph and tensor name: two pictures of a kind, their keypoints, the first one encoded.
+
+    Keypoints are found by the model where it can, else scattered with jacobians near half the identity.
+    """
+    generator = torch.Generator().manual_seed(0)
+    images = [picture(config.image_size, generator) for _ in range(2)]
+    keypoints = []
+    for image in images:
+        if names.DETECT in graphs:
+            with torch.inference_mode():
+                value, jacobian = graphs[names.DETECT](image)
+        else:
+            value = torch.rand((1, config.keypoint_count, 2), generator=generator) * 1.2 - 0.6
+            jacobian = 0.5 * torch.eye(2) + 0.1 * torch.randn((1, config.keypoint_count, 2, 2), generator=generator)
+        keypoints.append((value.clone(), jacobian.clone()))
+    (source_value, source_jacobian), (driving_value, driving_jacobian) = keypoints
+    encode = {names.IMAGE: images[0], names.SOURCE_VALUE: source_value}
+    with torch.inference_mode():
+        encoded = graphs[names.ENCODE_SOURCE](images[0], source_value)
+    animate = {
+        **dict(zip(names.encoded_source(config), (tensor.clone() for tensor in encoded), strict=True)),
+        names.SOURCE_VALUE: source_value,
+        names.SOURCE_JACOBIAN: source_jacobian,
+        names.DRIVING_VALUE: driving_value,
+        names.DRIVING_JACOBIAN: driving_jacobian,
+    }
+    return {names.DETECT: {names.IMAGE: images[1]}, names.ENCODE_SOURCE: encode, names.ANIMATE: animate}
+
+
+def compare_graph(
+    name: str, path: Path, graph: nn.Module, cases: list[dict[str, Tensor]], config: NetworkConfig
+) -> dict[str, float]:
+    """Return, by "graph.output", the largest difference between ONNX Runtime and torch; floats as a share of the range.
+
+    Raises ModelError beyond the tolerance.
+    """
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    tensors, outputs = names.signatures(config)[name]
+    errors: dict[str, float] = {}
+    for inputs in cases:
+        found = session.run(outputs, {tensor: inputs[tensor].numpy() for tensor in tensors})
+        with torch.inference_mode():
+            expected = graph(*(inputs[tensor] for tensor in tensors))
+        for output, left, right in zip(outputs, found, (tensor.numpy() for tensor in expected), strict=True):
+            is_image = right.dtype == np.uint8
+            difference = float(np.abs(left.astype(np.float64) - right).max())
+            error = difference if is_image else difference / max(float(np.ptp(right)), 1e-6)
+            limit = IMAGE_TOLERANCE if is_image else FLOAT_TOLERANCE
+            if not error <= limit:  # a NaN fails too
+                raise ModelError(f"graph {name}: {output} differs from torch by {error:.2g}, at most {limit:g} is allowed")
+            errors[f"{name}.{output}"] = max(error, errors.get(f"{name}.{output}", 0.0))
+    return errors
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""The losses of FOMM and the paper: perceptual pyramid, pixels, equivariance of value and jacobian."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from avatarify_plus.network.blocks import coordinate_grid, invert, multiply
+from avatarify_plus.types import Keypoints
+
+
+def perceptual_pyramid(network: nn.Module, prediction: Tensor, target: Tensor, scales: int) -> Tensor:
+    """Return the mean absolute difference of features, each normalised by its mean magnitude, over halving scales.
+
+    prediction, target: (B, 3, S, S) in [0, 1]. Source: FOMM's multi-scale perceptual loss; the normalisation makes
+    perceptual networks exchangeable.
+    """
+    total = prediction.new_zeros(())
+    for scale in range(scales):
+        if scale:
+            prediction, target = F.avg_pool2d(prediction, 2), F.avg_pool2d(target, 2)
+        with torch.no_grad():
+            wanted = [feature.float() for feature in network(target)]
+        for found, feature in zip(network(prediction), wanted, strict=True):
+            total = total + (found.float() - feature).abs().mean() / feature.abs().mean().clamp(min=1e-3)
+    return total / scales
+
+
+class RandomTransform(NamedTuple):
+    """A random affine and thin-plate-spline map of coordinates, one per batch element (FOMM's Transform).
+
+    affine: (B, 2, 3). control: (25, 2). weight: (B, 25), the same displacement in x and y as in FOMM.
+    """
+
+    affine: Tensor
+    control: Tensor
+    weight: Tensor
+
+    @staticmethod
+    def draw(batch: int, like: Tensor) -> RandomTransform:
+        """Draw transforms: affine sigma 0.05, spline sigma 0.005 on 5 x 5 points."""
+        identity = torch.eye(2, 3, device=like.device)
+        affine = identity + torch.randn(batch, 2, 3, device=like.device) * 0.05
+        control = coordinate_grid(5, True, like).flatten(0, 1)
+        return RandomTransform(affine, control, torch.randn(batch, 25, device=like.device) * 0.005)
+
+    def apply(self, points: Tensor) -> Tensor:
+        """Map points (B, P, 2)."""
+        moved = multiply_points(self.affine[:, None, :, :2], points) + self.affine[:, None, :, 2]
+        distance = (points[:, :, None] - self.control[None, None]).abs().sum(-1)  # (B, P, 25)
+        spline = (distance**2 * torch.log(distance + 1e-6) * self.weight[:, None]).sum(-1, keepdim=True)
+        return moved + spline
+
+    def jacobian(self, points: Tensor) -> Tensor:
+        """Return the map's derivative (B, P, 2, 2) at points (B, P, 2)."""
+        with torch.enable_grad():
+            leaf = points if points.requires_grad else points.detach().requires_grad_()
+            moved = self.apply(leaf)
+            rows = [torch.autograd.grad(moved[..., i].sum(), leaf, create_graph=True)[0] for i in (0, 1)]
+        return torch.stack(rows, -2)
+
+    def warp(self, image: Tensor) -> Tensor:
+        """Return the picture that shows at z what `image` shows at apply(z); reflection outside."""
+        size = image.shape[-1]
+        grid = coordinate_grid(size, False, image).flatten(0, 1).expand(len(image), -1, -1)
+        moved = self.apply(grid).unflatten(1, (size, size))
+        return F.grid_sample(image, moved, padding_mode="reflection", align_corners=False)
+
+
+def multiply_points(matrix: Tensor, points: Tensor) -> Tensor:
+    """Multiply (..., 2, 2) by vectors (..., 2)."""
+    return (matrix * points[..., None, :]).sum(-1)
+
+
+def equivariance(transform: RandomTransform, keypoints: Keypoints, transformed: Keypoints) -> tuple[Tensor, Tensor]:
+    """Return FOMM's equivariance losses of value and jacobian.
+
+    keypoints: of the picture; transformed: of `transform.warp(picture)`. Perfect keypoints obey
+    value = T(value') and jacobian = T'(value') jacobian'.
+    """
+    value = (keypoints.value - transform.apply(transformed.value)).abs().mean()
+    moved = multiply(transform.jacobian(transformed.value), transformed.jacobian)
+    identity = torch.eye(2, device=moved.device)
+    jacobian = (multiply(invert(keypoints.jacobian), moved) - identity).abs().mean()
+    return value, jacobian

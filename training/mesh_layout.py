@@ -1,0 +1,96 @@
+"""Build a mesh layout: the clusters of face-mesh points that serve as keypoints, and the mean face they are measured on.
+
+    python training/mesh_layout.py CACHE OUT.json
+
+The mean face is the average of the nearly frontal faces in a decoded cache, made symmetric.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
+
+from training.cache import open_cache
+
+# Points on the subject's right half (the picture's left) or on the middle line; the left half follows by symmetry.
+RIGHT = {
+    "mouth corner": [61, 76, 185, 146, 191, 95],
+    "upper eyelid": [246, 161, 160, 159, 158, 157, 173],
+    "lower eyelid": [7, 163, 144, 145, 153, 154, 155],
+    "iris": [468, 469, 470, 471, 472],
+    "brow": [70, 63, 105, 66, 107, 46, 53, 52, 65, 55],
+    "jaw": [172, 136, 150, 58, 132, 149],
+    "cheek": [50, 101, 118, 117, 123, 147, 187, 205, 36],
+}
+MIDDLE = {
+    "upper lip": [0, 37, 39, 40, 82, 81, 80, 13],
+    "lower lip": [17, 84, 181, 91, 14, 87, 178, 88],
+    "nose tip": [1, 4, 19, 94, 2, 98, 48],
+    "nose bridge": [6, 168, 197, 195, 5, 122, 193],
+    "chin": [152, 148, 176, 175, 199, 200, 18, 83],
+    "forehead": [10, 151, 9, 67, 109, 108, 69],
+}
+IRISES = ([468, 469, 470, 471, 472], [473, 476, 475, 474, 477])  # centre, outer, top, inner, bottom in mirror order
+
+
+def mean_frontal_face(landmarks: np.ndarray) -> np.ndarray:
+    """Return the (478, 2) mean of the straightest fifth of (N, 478, 3) faces, centred, RMS radius 1."""
+    faces = landmarks.astype(np.float64) * [1, 1, 1]
+    eyes = faces[:, 263, :2] - faces[:, 33, :2]
+    turn = np.abs(faces[:, 1, 0] - (faces[:, 234, 0] + faces[:, 454, 0]) / 2) / np.linalg.norm(eyes, axis=1)
+    faces = faces[np.argsort(turn)[: max(1, len(faces) // 5)]]
+    flat = faces[:, :, :2] - faces[:, :468, :2].mean(1, keepdims=True)
+    angle = -np.arctan2(*(flat[:, 263] - flat[:, 33]).T[::-1])
+    turned = np.stack([np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], 1)
+    flat = flat @ turned.transpose(0, 2, 1)
+    flat /= np.sqrt((flat[:, :468] ** 2).sum(-1).mean(1))[:, None, None]
+    return flat.mean(0)
+
+
+def mirror_indices(face: np.ndarray) -> np.ndarray:
+    """Return (478,) the index of each point's mirror image: the nearest point across the middle line."""
+    mirrored = face * [-1, 1]
+    distance = np.linalg.norm(mirrored[:468, None] - face[None, :468], axis=-1)
+    partner = np.concatenate([distance.argmin(1), np.arange(468, 478)])
+    for right, left in zip(*IRISES, strict=True):
+        partner[right], partner[left] = left, right
+    return partner
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cache", type=Path)
+    parser.add_argument("out", type=Path)
+    options = parser.parse_args(arguments)
+    landmarks = open_cache(options.cache).landmarks
+    face = mean_frontal_face(landmarks[~np.isnan(landmarks[:, 0, 0])])
+    partner = mirror_indices(face)
+    asymmetric = [i for i in range(478) if partner[partner[i]] != i]
+    face = (face + face[partner] * [-1, 1]) / 2
+    clusters: dict[str, list[int]] = {}
+    mirror: dict[str, str] = {}
+    for name, points in RIGHT.items():
+        clusters[f"right {name}"] = points
+        clusters[f"left {name}"] = [int(partner[p]) for p in points]
+        mirror |= {f"right {name}": f"left {name}", f"left {name}": f"right {name}"}
+    for name, points in MIDDLE.items():
+        clusters[name] = sorted({*points, *(int(partner[p]) for p in points)})
+    used = {p for points in clusters.values() for p in points}
+    if used & set(asymmetric):
+        raise SystemExit(f"the mean face pairs these points badly: {sorted(used & set(asymmetric))}")
+    values = {"clusters": clusters, "mirror": mirror, "mean_face": np.round(face, 5).tolist()}
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(values) + "\n")
+    print(f"{len(clusters)} keypoints written to {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
