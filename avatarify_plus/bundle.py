@@ -133,7 +133,7 @@ def _locate(path_or_name: str | Path) -> Path:
         raise ModelError(f"{path} is no model: the folder has no {MANIFEST}")
     shipped = sorted(file.parent.name for file in SHIPPED.glob(f"*/{MANIFEST}"))
     raise ModelError(
-        f"no model {str(path_or_name)!r}: give a model's folder or a shipped model ({', '.join(shipped) or 'none here'})"
+        f"no model {str(path_or_name)!r}: give a model's folder or a shipped model ({', '.join(shipped) or 'none'})"
     )
 
 

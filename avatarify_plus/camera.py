@@ -14,10 +14,9 @@ from types import TracebackType
 from typing import Protocol
 
 import cv2
-import numpy as np
 
 from avatarify_plus.errors import CameraError
-from avatarify_plus.images import PICTURE_SUFFIXES, read_picture
+from avatarify_plus.images import PICTURE_SUFFIXES, from_bgr, read_picture
 from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import Frame, Image
 
@@ -31,6 +30,9 @@ STALL_S = 10.0
 
 CLOSE_S = 2.0
 """How long closing waits for a read that hangs."""
+
+POLL_S = 0.1
+"""How often a wait for a picture looks whether it shall stop."""
 
 
 class PictureReader(Protocol):
@@ -77,11 +79,15 @@ class CaptureReader:
             raise CameraError(f"cannot read {self.name}: OpenCV says {error.err}") from error
         if found:
             self._read_count += 1
-            return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+            return from_bgr(picture)
         if not self._ends:
-            raise CameraError(f"{self.name} gives no pictures any more; check its cable and that no other program uses it")
+            raise CameraError(
+                f"{self.name} gives no pictures any more; check its cable and that no other program uses it"
+            )
         if not self._read_count:
-            raise CameraError(f"{self.name} holds no pictures that can be decoded; try another file or convert it to mp4")
+            raise CameraError(
+                f"{self.name} holds no pictures that can be decoded; try another file or convert it to mp4"
+            )
         return None
 
     def close(self) -> None:
@@ -108,7 +114,9 @@ class PictureSequence:
         try:
             return read_picture(path)
         except (OSError, ValueError) as error:
-            raise CameraError(f"cannot read the picture {path} of {self.name}: {error}; replace or remove it") from error
+            raise CameraError(
+                f"cannot read the picture {path} of {self.name}: {error}; replace or remove it"
+            ) from error
 
     def close(self) -> None:
         """Do nothing: no file stays open."""
@@ -195,28 +203,88 @@ def _list_pattern(pattern: str) -> list[Path]:
         raise CameraError(f"{pattern} is no pattern for one number; write it like shots/%04d.png") from error
     if first is None:
         raise CameraError(f"no pictures match {pattern}: neither {pattern % 0} nor {pattern % 1} exists")
-    paths = []
+    paths: list[Path] = []
     while (path := Path(pattern % (first + len(paths)))).is_file():
         paths.append(path)
     return paths
 
 
-def frames_in_order(reader: PictureReader) -> Iterator[Frame]:
-    """Yield every picture of a file; a frame's time is its place in the video, in seconds."""
-    index = 0
-    while (image := reader.read()) is not None:
-        yield Frame(image, index, float(index / reader.rate))
-        index += 1
+class Driver(Protocol):
+    """The driver's frames, ready to be animated; a context manager that closes what it reads.
 
-
-class LiveCamera:
-    """Read in a thread of its own and keep only the newest frame; a file is played at its own rate.
-
-    Takes over the reader and closes it. Times are `time.perf_counter()` at capture.
+    name: for people. rate: frames a second. count: how many frames there will be, None if that is not known.
+    is_live: newest frame wins, times are `time.perf_counter()` at capture; otherwise every frame comes, and its time is
+    its place in the video.
     """
+
+    name: str
+    rate: Fraction
+    count: int | None
+    is_live: bool
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Yield frames until there are no more or `stop` is set. Raises CameraError."""
+        ...
+
+    @property
+    def skipped_count(self) -> int:
+        """How many frames were replaced by a newer one before anybody took them."""
+        ...
+
+    def __enter__(self) -> Driver: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+def open_driver(camera: str, sequence_fps: float, plays_live: bool) -> Driver:
+    """Open what `camera` names (see `open_reader`); a webcam or stream is always live, a file if `plays_live`."""
+    reader = open_reader(camera, sequence_fps)
+    return LiveCamera(reader) if reader.is_live or plays_live else Film(reader)
+
+
+class Film:
+    """A file's frames in order, every one of them. Takes over the reader."""
+
+    is_live = False
+    skipped_count = 0
 
     def __init__(self, reader: PictureReader) -> None:
         self.name = reader.name
+        self.rate = reader.rate
+        self.count = reader.count
+        self._reader = reader
+
+    def __enter__(self) -> Film:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._reader.close()
+
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Yield frames until there are no more or `stop` is set. Raises CameraError."""
+        index = 0
+        while not stop.is_set() and (image := self._reader.read()) is not None:
+            yield Frame(image, index, float(index / self.rate))
+            index += 1
+
+
+class LiveCamera:
+    """Read in a thread of its own and keep only the newest frame; a file is played at its own rate, once.
+
+    Takes over the reader. The thread starts with the first call of `frames` or `latest`: nothing is captured, nor
+    counted as skipped, before somebody wants it.
+    """
+
+    is_live = True
+
+    def __init__(self, reader: PictureReader) -> None:
+        self.name = reader.name
+        self.rate = reader.rate
+        self.count = reader.count
         self._reader = reader
         self._news = threading.Condition()  # guards the four below
         self._slot: Frame | None = None
@@ -224,24 +292,22 @@ class LiveCamera:
         self._has_ended = False
         self._failure: CameraError | None = None
         self._closing = threading.Event()
-        self._waiting_since = time.perf_counter()
+        self._waiting_since_s = 0.0
         self._thread = threading.Thread(target=self._capture, name="camera", daemon=True)
 
     def __enter__(self) -> LiveCamera:
-        self._waiting_since = time.perf_counter()
-        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop the thread, which closes the reader."""
         self._closing.set()
         if self._thread.is_alive():
             self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            logger.warning("%s hangs and is left to the operating system", self.name)
+        else:
+            self._reader.close()
 
     @property
     def skipped_count(self) -> int:
@@ -255,49 +321,56 @@ class LiveCamera:
         with self._news:
             return self._has_ended and self._slot is None
 
+    def frames(self, stop: threading.Event) -> Iterator[Frame]:
+        """Yield the newest frame each time, until there are no more or `stop` is set. Raises CameraError."""
+        while not stop.is_set() and not self.has_ended:
+            frame = self.latest(POLL_S)
+            if frame is not None:
+                yield frame
+
     def latest(self, timeout_s: float) -> Frame | None:
         """Return the newest frame that was not handed out yet, waiting for it; None if none came in time.
 
         Raises CameraError if the camera failed or has been silent for STALL_S.
         """
+        if self._thread.ident is None:
+            self._waiting_since_s = time.perf_counter()
+            self._thread.start()
         with self._news:
-            self._news.wait_for(lambda: self._slot or self._has_ended or self._failure, timeout_s)
+            self._news.wait_for(lambda: self._slot is not None or self._has_ended, timeout_s)
             frame, self._slot = self._slot, None
-            if frame is not None:
-                self._waiting_since = time.perf_counter()
-                return frame
-            if self._failure is not None:
+            if frame is None and self._failure is not None:
                 raise self._failure
-            silence_s = time.perf_counter() - self._waiting_since
-            if silence_s > STALL_S and not self._has_ended:
-                raise CameraError(f"{self.name} gave no picture for {silence_s:.0f} s; check its connection and restart")
-            return None
+        now_s = time.perf_counter()
+        if frame is not None:
+            self._waiting_since_s = now_s
+        elif now_s - self._waiting_since_s > STALL_S and not self.has_ended:
+            raise CameraError(f"{self.name} gave no picture for {STALL_S:.0f} s; check its connection and start again")
+        return frame
 
     def _capture(self) -> None:
         """Fill the slot until the reader ends, fails or is not wanted any more."""
-        started_s = time.perf_counter()
-        failure: CameraError | None = None
+        failure: CameraError | None = CameraError(
+            f"reading {self.name} broke off unexpectedly; the lines above tell where"
+        )
         try:
-            for index in range(sys.maxsize):
-                image = self._reader.read()
-                if image is None or self._closing.is_set():
-                    break
-                if not self._reader.is_live:
-                    self._closing.wait(max(started_s + float(index / self._reader.rate) - time.perf_counter(), 0))
-                self._put(Frame(image, index, time.perf_counter()))
+            self._fill_slot()
+            failure = None
         except CameraError as error:
             failure = error
-        except Exception as error:  # whatever it is, the main thread must hear of it
-            failure = CameraError(f"reading {self.name} failed: {error}")
-            failure.__cause__ = error
-        finally:
-            self._reader.close()
+        finally:  # whatever happened, the main thread must not wait for ever
             with self._news:
                 self._has_ended, self._failure = True, failure
                 self._news.notify_all()
 
-    def _put(self, frame: Frame) -> None:
-        with self._news:
-            self._skipped_count += self._slot is not None
-            self._slot = frame
-            self._news.notify_all()
+    def _fill_slot(self) -> None:
+        started_s = time.perf_counter()
+        index = 0
+        while (image := self._reader.read()) is not None and not self._closing.is_set():
+            if not self._reader.is_live:
+                self._closing.wait(max(started_s + float(index / self.rate) - time.perf_counter(), 0))
+            with self._news:
+                self._skipped_count += self._slot is not None
+                self._slot = Frame(image, index, time.perf_counter())
+                self._news.notify_all()
+            index += 1

@@ -168,7 +168,7 @@ class AppConfig:
         metadata={
             "metavar": "DRIVER",
             "help": "who moves the face: a webcam's number, a video file, a URL, a folder of pictures or a pattern "
-            "such as shots/%%04d.png",
+            "such as shots/%04d.png",
         },
     )
     output: Path | None = field(
@@ -197,7 +197,7 @@ class AppConfig:
         metadata={"metavar": "NUMBER|auto", "help": "strength of relative motion; auto compares the two faces' sizes"},
     )
     smoothing: float = field(
-        default=0.3,
+        default=0.5,
         metadata={"metavar": "STRENGTH", "help": "how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish)"},
     )
     mirror: bool = field(default=False, metadata={"help": "mirror the driver, so that the avatar is your mirror image"})
@@ -209,11 +209,15 @@ class AppConfig:
     def __post_init__(self) -> None:
         for name, choices in (("engine", EngineName), ("framing", FramingMode), ("motion", MotionMode)):
             if getattr(self, name) not in get_args(choices):
-                raise ConfigError(f"{name} must be one of {', '.join(get_args(choices))}, found {getattr(self, name)!r}")
+                raise ConfigError(
+                    f"{name} must be one of {', '.join(get_args(choices))}, found {getattr(self, name)!r}"
+                )
         if not self.camera:
             raise ConfigError("camera is empty: give a webcam's number, a file, a folder, a pattern or a URL")
         if self.output is not None and self.output.suffix.lower() != ".mp4":
             raise ConfigError(f"output must be a file name ending in .mp4, found {str(self.output)!r}")
+        if self.output is None and not self.preview and not self.virtual_camera:
+            raise ConfigError("neither output, preview nor virtual camera is wanted: leave at least one")
         if self.movement_scale is not None and not 0 < self.movement_scale <= 10:
             raise ConfigError(f"movement_scale must be above 0 and at most 10, or auto, found {self.movement_scale}")
         if not 0 <= self.smoothing <= 1:

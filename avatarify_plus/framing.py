@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -42,6 +43,13 @@ LOST_SHIFT = 0.5
 LOST_ZOOM = 0.7
 """or when the face has become about twice as large or small."""
 
+INSIDE_SHIFT = 0.1
+"""A photo's square may be shifted by this share of its side to stay in the photo; a tenth of the training frames are as
+far off their square's middle."""
+
+INSIDE_SHARES = (1.0, 0.95, 0.9)
+"""It may also be shrunk to these shares of its side; the first that fits is taken."""
+
 SOFT_FACE_RATIO = 0.5
 """A photo's square smaller than this share of the model's picture is worth a warning."""
 
@@ -49,15 +57,20 @@ MESH_POINTS = 468
 """Landmarks of the mesh proper; the rest are irises."""
 
 
-def open_mesh(tracking: bool) -> FaceMesh:
-    """Start MediaPipe's face mesh without its greetings on stderr; the caller closes it.
+@contextlib.contextmanager
+def mesh_finder(is_needed: bool, tracking: bool) -> Iterator[FindMesh | None]:
+    """Run MediaPipe's face mesh, without its greetings on stderr; None where nobody needs a mesh.
 
     `tracking` True is for videos, False for photos.
     """
-    with hidden_native_messages():
-        mesh = FaceMesh(tracking)
-        mesh.find(np.zeros((64, 64, 3), np.uint8))  # the graph's threads write during the first picture
-    return mesh
+    if not is_needed:
+        yield None
+        return
+    with contextlib.ExitStack() as stack:
+        with hidden_native_messages():
+            mesh = stack.enter_context(FaceMesh(tracking))
+            mesh.find(np.zeros((64, 64, 3), np.uint8))  # the graph's threads write until the first picture is done
+        yield mesh.find
 
 
 def frame_photo(photo: Image, find_mesh: FindMesh | None, size_px: int, mode: FramingMode) -> View:
@@ -73,7 +86,7 @@ def frame_photo(photo: Image, find_mesh: FindMesh | None, size_px: int, mode: Fr
         raise SourceError(
             "no face found in the photo; use a photo that shows one face from the front, unobstructed and not tiny"
         )
-    box = whole(photo) if mode == "none" else square_around(face)
+    box = whole(photo) if mode == "none" else _moved_inside(square_around(face), photo)
     if box.width < SOFT_FACE_RATIO * size_px:
         logger.warning(
             "the face in the photo is small (its square is %d pixels, the model's %d): the picture will be soft",
@@ -89,9 +102,29 @@ def square_around(face: FloatArray) -> Box:
     length = float(max(high - low))
     side = SIDE_PER_FACE * length
     centre_x, centre_y = (low + high) / 2
-    return Box(
-        float(centre_x) - side / 2, float(centre_y) - RISE_PER_FACE * length - side / 2, side, side
-    )
+    return Box(float(centre_x) - side / 2, float(centre_y) - RISE_PER_FACE * length - side / 2, side, side)
+
+
+def _moved_inside(square: Box, photo: Image) -> Box:
+    """Shift and shrink a square a little, where that spares it from reaching out of the photo.
+
+    Both stay within what training saw; beyond that the photo's edge is repeated.
+    """
+    height, width = photo.shape[:2]
+    for share in INSIDE_SHARES:
+        side = share * square.width
+        margin = (square.width - side) / 2
+        left = _shifted(square.left + margin, side, width)
+        top = _shifted(square.top + margin, side, height)
+        if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
+            break
+    return Box(left, top, side, side)
+
+
+def _shifted(start: float, side: float, length: int) -> float:
+    """Return where a stretch of a side starts if it is moved towards [0, length] by at most INSIDE_SHIFT sides."""
+    wanted = min(max(start, 0.0), max(length - side, 0.0))
+    return start + min(max(wanted - start, -INSIDE_SHIFT * side), INSIDE_SHIFT * side)
 
 
 class DriverFraming:
@@ -115,10 +148,7 @@ class DriverFraming:
         if self._find_mesh is None:
             return View(crop(frame.image, whole(frame.image), self._size_px), None, has_face=True)
         face = _find(frame.image, self._find_mesh)
-        if self._mode == "none":
-            box = whole(frame.image)
-        else:
-            box = self._place(face, frame)
+        box = whole(frame.image) if self._mode == "none" else self._place(face, frame)
         landmarks = None if face is None else _within(box, face)
         return View(crop(frame.image, box, self._size_px), landmarks, has_face=face is not None)
 
@@ -164,14 +194,19 @@ def _excess(value: float, zone: float) -> float:
 def _within(box: Box, face: FloatArray) -> FloatArray:
     """Turn landmarks in pixels into a box's [0, 1] coordinates; z keeps the scale of x."""
     origin = np.array([box.left, box.top, 0], np.float32)
-    return (face - origin) / np.array([box.width, box.height, box.width], np.float32)
+    return _scaled(face - origin, 1 / box.width, 1 / box.height)
 
 
 def _find(image: Image, find_mesh: FindMesh) -> FloatArray | None:
     """Return the face's landmarks in pixels, or None."""
     found = find_mesh(image)
     height, width = image.shape[:2]
-    return None if found is None else found * np.array([width, height, width], np.float32)
+    return None if found is None else _scaled(found, width, height)
+
+
+def _scaled(landmarks: FloatArray, width: float, height: float) -> FloatArray:
+    """Stretch landmarks; z has the scale of x."""
+    return landmarks * np.array([width, height, width], np.float32)
 
 
 def _find_in_photo(photo: Image, find_mesh: FindMesh) -> FloatArray | None:
@@ -180,8 +215,7 @@ def _find_in_photo(photo: Image, find_mesh: FindMesh) -> FloatArray | None:
         size_px = round(max(box.width, box.height))
         face = find_mesh(photo) if box == whole(photo) else find_mesh(crop(photo, box, size_px))
         if face is not None:
-            scale = np.array([box.width, box.height, box.width], np.float32)
-            return face * scale + np.array([box.left, box.top, 0], np.float32)
+            return _scaled(face, box.width, box.height) + np.array([box.left, box.top, 0], np.float32)
     return None
 
 

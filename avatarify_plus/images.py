@@ -78,7 +78,13 @@ def read_picture(path: Path) -> Image:
         raise ValueError("it is damaged or not a picture of a known format")
     if stored.ndim == 3 and stored.shape[2] == 4 and stored.dtype != np.float32:
         return _lay_over_background(stored)
-    return cv2.cvtColor(upright, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return from_bgr(upright)
+
+
+def from_bgr(picture: NDArray[np.generic]) -> Image:
+    """Return OpenCV's (H, W, 3) BGR uint8 picture as RGB."""
+    image: Image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return image
 
 
 def _lay_over_background(stored: NDArray[np.generic]) -> Image:
@@ -87,7 +93,8 @@ def _lay_over_background(stored: NDArray[np.generic]) -> Image:
     colour = cv2.cvtColor(stored, cv2.COLOR_BGRA2RGB).astype(np.float32) / full
     alpha = stored[..., 3:].astype(np.float32) / full  # (H, W, 1)
     blended = colour * alpha + (1 - alpha) * (BEHIND_ALPHA / 255)
-    return np.rint(blended * 255).astype(np.uint8)
+    image: Image = np.rint(blended * 255).astype(np.uint8)
+    return image
 
 
 def crop(image: Image, box: Box, size_px: int) -> Image:
@@ -118,7 +125,8 @@ def resize(image: Image, size_px: int) -> Image:
         return np.ascontiguousarray(image)
     shrinks = height * width > size_px * size_px
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return cv2.resize(image, (size_px, size_px), interpolation=method).astype(np.uint8, copy=False)
+    resized: Image = cv2.resize(image, (size_px, size_px), interpolation=method).astype(np.uint8, copy=False)
+    return resized
 
 
 def mirror(image: Image) -> Image:

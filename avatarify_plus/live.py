@@ -1,15 +1,14 @@
-"""One run of the app: a photo, a driver and where the pictures go. Reads downward."""
+"""One run of the app: a photo, a driver, and where the pictures go. Reads downward."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,32 +16,29 @@ from types import FrameType
 from tqdm import tqdm
 
 from avatarify_plus.bundle import open_bundle
-from avatarify_plus.camera import LiveCamera, PictureReader, frames_in_order, open_reader
+from avatarify_plus.camera import Driver, open_driver
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, open_engine
-from avatarify_plus.errors import CameraError, ConfigError, SinkError
-from avatarify_plus.framing import DriverFraming, frame_photo, open_mesh
+from avatarify_plus.errors import ConfigError, SinkError
+from avatarify_plus.framing import DriverFraming, frame_photo, mesh_finder
 from avatarify_plus.images import load_photo, mirror
 from avatarify_plus.preview import Preview
 from avatarify_plus.puppeteer import Puppeteer
-from avatarify_plus.sinks import Sink
+from avatarify_plus.sinks import Outputs, Sink
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.sinks.virtual_camera import VirtualCamera
 from avatarify_plus.timing import Timing
-from avatarify_plus.types import Frame, Image
 
 logger = logging.getLogger(__name__)
-
-POLL_S = 0.1
-"""How often a wait for the camera looks whether the user wants to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a run did.
 
-    latency: from capture to sent; for a driver file processed frame by frame, the time a frame took.
-    faceless_count: frames without a face, which repeat the last picture. output: the file written, if any.
+    skipped_count: frames that a newer one replaced. faceless_count: frames without a face, which repeat the last
+    picture. latency: from capture to sent; for a file processed frame by frame, the time from decoded to written.
+    output: the file written, if any.
     """
 
     frame_count: int
@@ -60,46 +56,117 @@ class Summary:
 def run(config: AppConfig, engine: Engine | None = None) -> Summary:
     """Animate the avatar until the driver ends, the preview is closed, or SIGINT or SIGTERM asks to stop.
 
-    engine: an open one, which stays open; None opens the one that the config names. Everything else is closed on every
-    way out, and a recording is finished. Raises AvatarifyError of the kind that says what failed.
+    engine: an open one, which stays open; None opens what the config names. Everything else is closed on every way out,
+    and a recording is finished. Raises the AvatarifyError that says what failed.
     """
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_signal())
 
-        # what is told wrongly is told at once, before anything slow
+        # what was asked for wrongly is told before anything slow starts
         photo = load_photo(config.avatar)
-        reader = open_reader(config.camera, config.sequence_fps)
-        stack.callback(reader.close)
-        is_live = reader.is_live or config.live
-        _require_outputs(config, is_live)
+        driver = stack.enter_context(open_driver(config.camera, config.sequence_fps, config.live))
+        _require_destination(config, driver)
 
+        # the avatar
         if engine is None:
             engine = stack.enter_context(open_engine(open_bundle(config.model), config.engine))
         size_px = engine.config.image_size
         puppeteer = Puppeteer(engine, config.motion, config.movement_scale, config.smoothing)
         needs_mesh = puppeteer.needs_mesh or config.framing == "auto"
+        with mesh_finder(needs_mesh, tracking=False) as find_mesh:
+            puppeteer.set_source(frame_photo(photo, find_mesh, size_px, config.framing))
 
-        # the avatar
-        with ExitStack() as photo_stack:
-            find = photo_stack.enter_context(open_mesh(tracking=False)).find if needs_mesh else None
-            puppeteer.set_source(frame_photo(photo, find, size_px, config.framing))
-
-        # the driver
-        find = stack.enter_context(open_mesh(tracking=True)).find if needs_mesh else None
-        framing = DriverFraming(find, size_px, config.framing, follows=is_live)
-        sinks = _open_sinks(config, reader, size_px, is_live, stop)
-        outputs = stack.enter_context(Outputs(sinks))
-        camera = stack.enter_context(LiveCamera(reader)) if is_live else None
-        frames = _newest_frames(camera, stop) if camera else _all_frames(reader, stop)
+        # the driver, and where the pictures go
+        find_mesh = stack.enter_context(mesh_finder(needs_mesh, tracking=True))
+        framing = DriverFraming(find_mesh, size_px, config.framing, follows=driver.is_live)
+        outputs = stack.enter_context(Outputs())
+        _open_sinks(outputs, config, driver, size_px, stop)
 
         # one turn a frame
         timing, faceless_count = Timing(), 0
-        for frame in frames:
-            begun_s = frame.captured_at if is_live else time.perf_counter()
-            view = framing.view(_mirrored(frame) if config.mirror else frame)
+        for frame in tqdm(driver.frames(stop), total=driver.count, unit="frame", disable=driver.is_live):
+            begun_s = frame.captured_at if driver.is_live else time.perf_counter()
+            seen = frame._replace(image=mirror(frame.image)) if config.mirror else frame
+            view = framing.view(seen)
             picture = puppeteer.animate(view, frame.captured_at)
             outputs.send(picture, frame.captured_at)
-            faceless_count += not view.has_face
             timing.tick(begun_s, time.perf_counter())
+            faceless_count += not view.has_face
 
-    return Summary(...)
+    return Summary(
+        frame_count=timing.frame_count,
+        skipped_count=driver.skipped_count,
+        faceless_count=faceless_count,
+        elapsed_s=timing.elapsed_s,
+        fps=timing.fps,
+        latency_p50_ms=timing.latency_ms(50),
+        latency_p95_ms=timing.latency_ms(95),
+        engine=engine.name,
+        device=engine.device,
+        output=config.output if timing.frame_count else None,
+    )
+
+
+def _require_destination(config: AppConfig, driver: Driver) -> None:
+    """Raise ConfigError if a driver file has nowhere to go or would be overwritten."""
+    if config.output is None and not driver.is_live:
+        raise ConfigError(
+            f"{config.camera} is a file and has nowhere to go: add --output FILE.mp4 to write it frame by frame, "
+            "or --live to play it to the preview and the virtual camera"
+        )
+    if config.output is not None and config.output.exists():
+        for option, path in (("--camera", Path(config.camera)), ("--avatar", config.avatar)):
+            if path.exists() and path.samefile(config.output):
+                raise ConfigError(f"--output {config.output} is the file of {option}: choose another name")
+
+
+def _open_sinks(outputs: Outputs, config: AppConfig, driver: Driver, size_px: int, stop: threading.Event) -> None:
+    """Open what the config asks for; only a live driver is shown, a film is written.
+
+    A preview or virtual camera that is missing costs a warning. Raises SinkError if the recording cannot be written, or
+    if nothing at all is left.
+    """
+    if config.output is not None:
+        outputs.add(Recorder(config.output, size_px, driver.rate, is_constant=not driver.is_live))
+    if not driver.is_live:
+        return
+    openers: list[Callable[[], Sink]] = []
+    if config.preview:
+        openers.append(lambda: Preview(size_px, stop.set))
+    if config.virtual_camera:
+        openers.append(lambda: VirtualCamera(size_px, driver.rate))
+    failures: list[str] = []
+    for open_sink in openers:
+        try:
+            outputs.add(open_sink())
+        except SinkError as failure:
+            failures.append(str(failure))
+    if not len(outputs):
+        raise SinkError("nothing is left to show pictures: " + "; ".join(failures))
+    for message in failures:
+        logger.warning("%s", message)
+
+
+@contextlib.contextmanager
+def _stop_on_signal() -> Iterator[threading.Event]:
+    """Turn the first SIGINT or SIGTERM into an event, so that a run ends in order; the second one acts as ever."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def request(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, request)
+    try:
+        yield stop
+    finally:
+        restore()

@@ -60,7 +60,8 @@ def require_x_server(display: str) -> None:
     number = number.partition(".")[0]
     if not number.isdigit():
         raise SinkError(
-            "cannot open the preview window: there is no screen (DISPLAY is not set); run it on a desktop or use --no-preview"
+            "cannot open the preview window: there is no screen (DISPLAY is not set); run it on a desktop or use "
+            "--no-preview"
         )
     if not any(_answers(family, address) for family, address in _x_addresses(host, int(number))):
         raise SinkError(

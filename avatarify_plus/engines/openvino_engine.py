@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import openvino
+from openvino import opset13 as operations
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.engines.engine import Precision, Source, require_detector, require_picture
@@ -19,7 +20,11 @@ logger = logging.getLogger(__name__)
 
 
 class OpenVinoEngine:
-    """Computes on the CPU, one picture at a time and as soon as possible. See `Engine`."""
+    """Computes on the CPU, one picture at a time and as soon as possible. See `Engine`.
+
+    Precision "default" concerns `animate`, and there not the coordinates of the warps. `detect`, where small errors
+    would tremble, and `encode_source`, computed once, are float32 always.
+    """
 
     def __init__(self, bundle: Bundle, threads: int | None, precision: Precision) -> None:
         self.name = "openvino"
@@ -29,14 +34,18 @@ class OpenVinoEngine:
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        if precision == "f32":
-            options["INFERENCE_PRECISION_HINT"] = "f32"
         core = openvino.Core()
         self._requests: dict[str, Any] = {}
-        for name in names.signatures(self.config):
+        for name in names.signatures(self.config):  # animate is the last
             path = bundle.graph(name)
+            is_exact = precision == "f32" or name != names.ANIMATE
             try:
-                compiled = core.compile_model(path, "CPU", options)
+                model = core.read_model(path)
+                if not is_exact:
+                    keep_coordinates_exact(model)
+                compiled = core.compile_model(
+                    model, "CPU", options | ({"INFERENCE_PRECISION_HINT": "f32"} if is_exact else {})
+                )
             except RuntimeError as error:
                 raise EngineError(f"OpenVINO {openvino.__version__} cannot compile {path}: {error}") from error
             self._requests[name] = compiled.create_infer_request()
@@ -89,7 +98,32 @@ class OpenVinoEngine:
         _fill(request, names.DRIVING_VALUE, keypoints.value)
         _fill(request, names.DRIVING_JACOBIAN, keypoints.jacobian)
         request.infer()
-        return _copy(request, names.IMAGE)
+        image: Image = _copy(request, names.IMAGE)
+        return image
+
+
+def keep_coordinates_exact(model: openvino.Model) -> None:
+    """Have a model's warps read float32 coordinates even where the rest is computed in bfloat16.
+
+    bfloat16 coordinates are off by up to half a pixel. OpenVINO's CPU plugin leaves in float32 whatever lies between
+    an output and the last convolution or interpolation before it. So the coordinates become outputs too, and where
+    they are interpolated, a GridSample at the pixels' centres, which gives the same numbers, takes its place.
+    """
+    warps = [node for node in model.get_ordered_ops() if node.get_type_name() == "GridSample"]
+    for warp in warps:
+        reader = warp.input(1)
+        while (resize := reader.get_source_output().get_node()).get_type_name() == "Transpose":
+            reader = resize.input(0)  # (1, 2, S, S) to (1, S, S, 2)
+        if resize.get_type_name() != "Interpolate":
+            continue
+        line = (2 * np.arange(resize.output(0).shape[-1], dtype=np.float32) + 1) / resize.output(0).shape[-1] - 1
+        centres = operations.constant(np.stack(np.meshgrid(line, line), -1)[None])  # (1, S, S, 2), (x, y)
+        bilinear = {"mode": "bilinear", "padding_mode": "border", "align_corners": False}
+        exact = operations.grid_sample(resize.input_value(0), centres, bilinear)
+        reader.replace_source_output(exact.output(0))
+    if warps:
+        model.add_outputs([warp.input_value(1) for warp in warps])
+    model.validate_nodes_and_infer_types()
 
 
 def _fill(request: Any, name: str, array: Any) -> None:

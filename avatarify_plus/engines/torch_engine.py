@@ -30,8 +30,8 @@ class TorchEngine:
         self._bundle = bundle
         if device == "cuda" and not torch.cuda.is_available():
             raise EngineError(
-                f"engine torch-cuda needs an NVIDIA GPU, PyTorch {torch.__version__} finds none: install its CUDA build "
-                "and the GPU driver, or choose the engine torch"
+                f"engine torch-cuda needs an NVIDIA GPU, torch {torch.__version__} finds none: install its CUDA build "
+                "and the driver, or choose the engine torch"
             )
         if threads is not None:
             torch.set_num_threads(threads)
@@ -59,23 +59,27 @@ class TorchEngine:
         """See `Engine.detect`."""
         require_detector(self._bundle)
         require_picture(image, self.config)
-        found = self._run(names.DETECT, {names.IMAGE: self._tensor(image)})
+        found = self._run(names.DETECT, {names.IMAGE: self._tensor(image, np.uint8)})
         return Keypoints(_array(found[names.VALUE]), _array(found[names.JACOBIAN]))
 
     def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
         """See `Engine.encode_source`."""
         require_picture(image, self.config)
-        value, jacobian = self._tensor(keypoints.value), self._tensor(keypoints.jacobian)
-        encoded = self._run(names.ENCODE_SOURCE, {names.IMAGE: self._tensor(image), names.SOURCE_VALUE: value})
+        value = self._tensor(keypoints.value, np.float32)
+        jacobian = self._tensor(keypoints.jacobian, np.float32)
+        encoded = self._run(
+            names.ENCODE_SOURCE, {names.IMAGE: self._tensor(image, np.uint8), names.SOURCE_VALUE: value}
+        )
         return Source(keypoints, encoded | {names.SOURCE_VALUE: value, names.SOURCE_JACOBIAN: jacobian})
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
         """See `Engine.animate`."""
         driving = {
-            names.DRIVING_VALUE: self._tensor(keypoints.value),
-            names.DRIVING_JACOBIAN: self._tensor(keypoints.jacobian),
+            names.DRIVING_VALUE: self._tensor(keypoints.value, np.float32),
+            names.DRIVING_JACOBIAN: self._tensor(keypoints.jacobian, np.float32),
         }
-        return _array(self._run(names.ANIMATE, source.tensors | driving)[names.IMAGE])
+        image: Image = _array(self._run(names.ANIMATE, source.tensors | driving)[names.IMAGE])
+        return image
 
     def _run(self, graph: str, tensors: dict[str, Any]) -> dict[str, Tensor]:
         inputs, outputs = self._signatures[graph]
@@ -83,9 +87,9 @@ class TorchEngine:
             results = self._graphs[graph](*(tensors[name] for name in inputs))
         return dict(zip(outputs, results, strict=True))
 
-    def _tensor(self, array: Any) -> Tensor:
+    def _tensor(self, array: Any, kind: type[np.generic]) -> Tensor:
         """Copy an array to the device, with a leading batch of one."""
-        return torch.tensor(np.asarray(array), device=self._device)[None]
+        return torch.tensor(np.asarray(array, kind), device=self._device)[None]
 
 
 def _array(tensor: Tensor) -> Any:

@@ -117,7 +117,7 @@ class DenseMotion(nn.Module):
         difference = heatmaps(driving.value, size, self.config.heatmap_variance, aligned) - source_heatmap
         difference = torch.cat([torch.zeros_like(difference[:, :1]), difference], dim=1)  # eq. 4, (B, K + 1, m, m)
         # One warp for all keypoints: their pictures stand one below the other in one tall picture.
-        batch, count = sparse.shape[:2]
+        count = sparse.shape[1]
         tall = warp(small, sparse.flatten(1, 2))  # (B, 3, (K + 1) m, m)
         warped = tall.unflatten(2, (count, size)).transpose(1, 2)  # (B, K + 1, 3, m, m)
         return torch.cat([difference[:, :, None], warped], dim=2).flatten(1, 2)  # (B, 4 (K + 1), m, m)

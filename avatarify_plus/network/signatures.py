@@ -1,4 +1,4 @@
-"""The names of the tensors that enter and leave the three graphs. No torch: engines read this on machines without it."""
+"""The names of the tensors that enter and leave the three graphs. No torch: engines without it read this."""
 
 from __future__ import annotations
 

@@ -9,10 +9,10 @@ from avatarify_plus.errors import VirtualCameraError
 from avatarify_plus.types import Image
 
 FIXES = {
-    "linux": "install v4l2loopback (Debian, Ubuntu: sudo apt install v4l2loopback-dkms), then sudo modprobe v4l2loopback "
-    'devices=1 exclusive_caps=1 card_label="avatarify"',
-    "win32": "install OBS Studio from https://obsproject.com (it brings a virtual camera), start it once, then try again",
-    "darwin": "install OBS Studio from https://obsproject.com, press 'Start Virtual Camera' in it once, close it, try again",
+    "linux": "install v4l2loopback (Debian, Ubuntu: sudo apt install v4l2loopback-dkms), then "
+    'sudo modprobe v4l2loopback devices=1 exclusive_caps=1 card_label="avatarify"',
+    "win32": "install OBS Studio from https://obsproject.com, which brings one, start it once, then try again",
+    "darwin": "install OBS Studio from https://obsproject.com, press its 'Start Virtual Camera' once, then try again",
 }
 """What to do where no virtual camera is found, by sys.platform."""
 

@@ -1,0 +1,158 @@
+"""Import a checkpoint of the original First Order Motion Model (Siarohin et al. 2019) as a model bundle."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+if not __package__:  # run as a file: its imports start at the repository root, not in export/
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from torch import Tensor
+
+from avatarify_plus.bundle import Manifest
+from avatarify_plus.config import HourglassConfig, NetworkConfig, network_config
+from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
+from avatarify_plus.network.model import AnimationModel
+from avatarify_plus.network.weights import build_model
+from export.onnx_bundle import configure_logging, export_bundle, git_revision, print_summary, read_torch_file
+
+BLUR = "down.weight"
+"""FOMM stores its fixed anti-alias kernel, twice; ours is computed. It tells by how much pictures are reduced."""
+
+PREFIXES = {
+    "kp_detector.predictor.encoder.down_blocks.": "detector.hourglass.down_blocks.",
+    "kp_detector.predictor.decoder.up_blocks.": "detector.hourglass.up_blocks.",
+    "kp_detector.kp.": "detector.keypoint_head.",
+    "kp_detector.jacobian.": "detector.jacobian_head.",
+    "generator.dense_motion_network.hourglass.encoder.down_blocks.": "dense_motion.hourglass.down_blocks.",
+    "generator.dense_motion_network.hourglass.decoder.up_blocks.": "dense_motion.hourglass.up_blocks.",
+    "generator.dense_motion_network.mask.": "dense_motion.mask_head.",
+    "generator.dense_motion_network.occlusion.": "dense_motion.occlusion.",
+    "generator.bottleneck.r": "generator.residual_blocks.",
+    "generator.first.": "generator.first.",
+    "generator.down_blocks.": "generator.down_blocks.",
+    "generator.up_blocks.": "generator.up_blocks.",
+    "generator.final.": "generator.final.",
+}
+"""FOMM's names to ours; what follows a prefix is spelled alike."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="import_fomm.py", description=__doc__)
+    parser.add_argument("checkpoint", type=Path, help="such as vox-adv-cpk.pth.tar")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--name", help="name in the manifest (default: OUT's)")
+    parser.add_argument("--licence", default="as the imported checkpoint", help="licence of the weights")
+    parser.add_argument(
+        "--image-size", type=int, default=256, metavar="PX", help="what it was trained on (%(default)s)"
+    )
+    parser.add_argument("--force", action="store_true", help="replace OUT if it is a bundle")
+    options = parser.parse_args(argv)
+    configure_logging()
+    try:
+        model = import_model(options.checkpoint, options.image_size)
+        manifest = Manifest(
+            name=options.name or options.out.resolve().name,
+            network=model.config,
+            training={"data": f"imported from {options.checkpoint.name}"},
+            revision=git_revision(),
+            licence=options.licence,
+        )
+        errors = export_bundle(model, options.out, manifest, force=options.force)
+    except AvatarifyError as error:
+        print(f"import_fomm.py: {error}", file=sys.stderr)
+        return 1
+    print_summary(options.out, errors)
+    return 0
+
+
+def import_model(path: Path, image_size: int) -> AnimationModel:
+    """Build our model from FOMM's generator and kp_detector; widths, depths and counts are read off the tensors.
+
+    Raises ModelError naming what is missing, unknown or of another shape.
+    """
+    values = read_torch_file(path)
+    tensors: dict[str, Tensor] = {}
+    for part in ("generator", "kp_detector"):
+        if not isinstance(values.get(part), dict):
+            raise ModelError(f"{path} is no First Order Motion Model checkpoint: it lacks {part!r}")
+        tensors |= {f"{part}.{name}": tensor for name, tensor in values[part].items() if isinstance(tensor, Tensor)}
+    config = infer_config(tensors, image_size, str(path))
+    for name in (f"kp_detector.{BLUR}", f"generator.dense_motion_network.{BLUR}"):
+        del tensors[name]
+    weights = {our_name(name): tensor for name, tensor in tensors.items()}
+    # Checkpoints of early PyTorch have no batch counters, and nothing reads them.
+    for name in [name for name in weights if name.endswith(".running_var")]:
+        weights.setdefault(name.replace("running_var", "num_batches_tracked"), torch.tensor(0))
+    return build_model(config, weights, str(path), their_name)
+
+
+def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str) -> NetworkConfig:
+    """Read the network's sizes off FOMM's tensors. Raises ModelError if one that tells a size is missing or odd."""
+
+    def shape(name: str) -> torch.Size:
+        if name not in tensors:
+            raise ModelError(f"{origin} is no First Order Motion Model checkpoint of a known form: {name} is missing")
+        return tensors[name].shape
+
+    def hourglass(prefix: str) -> HourglassConfig:
+        depth = max(1, count_blocks(tensors, f"{prefix}.decoder.up_blocks."))
+        widths = [shape(f"{prefix}.encoder.down_blocks.{level}.conv.weight")[0] for level in range(depth)]
+        return HourglassConfig(shape(f"{prefix}.decoder.up_blocks.{depth - 1}.conv.weight")[0], max(widths), depth)
+
+    ratio = blur_ratio(shape(f"kp_detector.{BLUR}"))
+    if blur_ratio(shape(f"generator.dense_motion_network.{BLUR}")) != ratio:
+        raise ModelError(f"{origin} reduces pictures for keypoints and for motion differently, which is not supported")
+    try:
+        return replace(
+            network_config("fomm", "paper"),
+            size="imported",
+            image_size=image_size,
+            motion_size=image_size // ratio,
+            keypoint_count=shape("kp_detector.kp.weight")[0],
+            corner_aligned_grid=True,
+            detector=hourglass("kp_detector.predictor"),
+            motion=hourglass("generator.dense_motion_network.hourglass"),
+            generator_width=shape("generator.first.conv.weight")[0],
+            generator_max_width=shape("generator.down_blocks.1.conv.weight")[0],
+            residual_blocks=count_blocks(tensors, "generator.bottleneck.r"),
+            final_kernel=shape("generator.final.weight")[-1],
+        )
+    except ConfigError as error:
+        raise ModelError(f"{origin} holds a network that is not supported: {error}") from error
+
+
+def blur_ratio(shape: torch.Size) -> int:
+    """Return by how much FOMM's anti-alias kernel reduces: the inverse of 2 * round(4 (n - 1) / 2) + 1 = width."""
+    return (shape[-1] - 1) // 4 + 1
+
+
+def count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    """Return how many numbers follow a prefix among the names."""
+    return len({name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)})
+
+
+def our_name(name: str) -> str:
+    """Turn FOMM's tensor name into ours; an unknown one stays as it is."""
+    for theirs, ours in PREFIXES.items():
+        if name.startswith(theirs):
+            return ours + name.removeprefix(theirs)
+    return name
+
+
+def their_name(name: str) -> str:
+    """Turn our tensor name into FOMM's, for error messages."""
+    for theirs, ours in PREFIXES.items():
+        if name.startswith(ours):
+            return theirs + name.removeprefix(ours)
+    return name
+
+
+if __name__ == "__main__":
+    sys.exit(main())

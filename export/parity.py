@@ -1,0 +1,148 @@
+"""Compare what each CPU engine makes of a model with PyTorch, on one source and one driving picture."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+if not __package__:  # run as a file: its imports start at the repository root, not in export/
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from avatarify_plus.bundle import Bundle, open_bundle
+from avatarify_plus.config import EngineName
+from avatarify_plus.engines import Engine, Precision, open_engine
+from avatarify_plus.errors import AvatarifyError, EngineError, SourceError
+from avatarify_plus.images import centred_square, crop, load_photo
+from avatarify_plus.mesh import FaceMesh
+from avatarify_plus.motion import keypoints_from_mesh, load_mesh_layout
+from avatarify_plus.native_log import hidden_native_messages
+from avatarify_plus.types import Image, Keypoints
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+CANDIDATES: tuple[tuple[EngineName, Precision], ...] = (
+    ("torch", "f32"),
+    ("onnxruntime", "f32"),
+    ("openvino", "f32"),
+    ("openvino", "default"),
+)
+TIMED_FRAMES = 5
+
+
+class Pair(NamedTuple):
+    """Two (S, S, 3) uint8 RGB pictures, with their keypoints where the model does not detect them itself."""
+
+    source: Image
+    driving: Image
+    source_keypoints: Keypoints | None
+    driving_keypoints: Keypoints | None
+
+
+class Result(NamedTuple):
+    """What one engine made of the pair; `detected` is None for models that take their keypoints from the mesh."""
+
+    image: Image
+    detected: Keypoints | None
+    frame_ms: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="parity.py", description=__doc__)
+    parser.add_argument("bundle", help="folder of a bundle, or name of a shipped model")
+    parser.add_argument("--source", type=Path, default=EXAMPLES / "avatar_1.jpg", help="picture (default: %(default)s)")
+    parser.add_argument(
+        "--driving", type=Path, default=EXAMPLES / "avatar_2.jpg", help="picture (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=int, help="CPU threads (default: the runtime's choice)")
+    options = parser.parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        bundle = open_bundle(options.bundle)
+        print_table(bundle, load_pair(bundle, options.source, options.driving), options.threads)
+    except AvatarifyError as error:
+        print(f"parity.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def load_pair(bundle: Bundle, source: Path, driving: Path) -> Pair:
+    """Read both pictures' middle squares and, for mesh models, their keypoints.
+
+    Raises SourceError if a picture cannot be read or shows no face.
+    """
+    size = bundle.config.image_size
+    first, second = (crop(photo, centred_square(photo), size) for photo in map(load_photo, (source, driving)))
+    if bundle.config.keypoints == "learned":
+        return Pair(first, second, None, None)
+    layout = load_mesh_layout(bundle.config.mesh_layout)
+    with hidden_native_messages(), FaceMesh(tracking=False) as mesh:
+        landmarks = [mesh.find(image) for image in (first, second)]
+    found = [None if face is None else keypoints_from_mesh(face, layout) for face in landmarks]
+    for path, keypoints in zip((source, driving), found, strict=True):
+        if keypoints is None:
+            raise SourceError(f"model {bundle.manifest.name} needs a face, {path} shows none: choose another picture")
+    return Pair(first, second, found[0], found[1])
+
+
+def run_pair(engine: Engine, pair: Pair) -> Result:
+    """Detect, encode and animate; the keypoints given take precedence over those detected."""
+    detected = engine.detect(pair.driving) if engine.config.keypoints == "learned" else None
+    source_keypoints = pair.source_keypoints or engine.detect(pair.source)
+    driving_keypoints = pair.driving_keypoints or engine.detect(pair.driving)
+    source = engine.encode_source(pair.source, source_keypoints)
+    image = engine.animate(source, driving_keypoints)
+    durations = []
+    for _ in range(TIMED_FRAMES):
+        start = time.perf_counter()
+        engine.animate(source, driving_keypoints)
+        durations.append(time.perf_counter() - start)
+    return Result(image, detected, min(durations) * 1000)
+
+
+def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
+    """Print one line per engine. All animate PyTorch's keypoints, so that differences do not add up.
+
+    Raises EngineError if PyTorch is not there to compare with.
+    """
+    print(f"{bundle.manifest.name}: differences to torch; image in levels of 255, keypoints in picture halves")
+    print(
+        f"{'engine':20} {'image max':>9} {'mean':>8} {'value max':>10} {'jacobian max':>12} {'animate ms':>10}  device"
+    )
+    expected: Result | None = None
+    for name, precision in CANDIDATES:
+        label = f"{name} {precision}"
+        try:
+            with open_engine(bundle, name, threads, precision) as engine:
+                if expected is None and engine.config.keypoints == "learned":
+                    source, driving = engine.detect(pair.source), engine.detect(pair.driving)
+                    pair = pair._replace(source_keypoints=source, driving_keypoints=driving)
+                result, device = run_pair(engine, pair), engine.device
+        except EngineError as error:
+            if expected is None:
+                raise
+            print(f"{label:20} not available: {error}")
+            continue
+        expected = expected or result
+        difference = np.abs(result.image.astype(np.int16) - expected.image)
+        print(
+            f"{label:20} {difference.max():9d} {difference.mean():8.4f} "
+            f"{_largest(result.detected, expected.detected, 'value'):>10} "
+            f"{_largest(result.detected, expected.detected, 'jacobian'):>12} {result.frame_ms:10.1f}  {device}"
+        )
+
+
+def _largest(found: Keypoints | None, expected: Keypoints | None, part: str) -> str:
+    """Return the largest difference of a part of the keypoints, or a dash for mesh models."""
+    if found is None or expected is None:
+        return "-"
+    return f"{np.abs(getattr(found, part) - getattr(expected, part)).max():.2g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

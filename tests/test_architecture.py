@@ -1,0 +1,145 @@
+"""The layers of docs/architecture.md hold: imports point downwards, and third parties have one home."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAYERS = {
+    "errors": 0, "types": 0, "config": 0,
+    "motion": 1, "images": 1, "mesh": 1, "native_log": 1,
+    "network": 2,
+    "bundle": 3,
+    "engines": 4,
+    "puppeteer": 5,
+    "framing": 6, "camera": 6, "sinks": 6, "preview": 6, "timing": 6, "doctor": 6,
+    "live": 7,
+}  # fmt: skip
+OUTSIDE_WORLD = 6
+OUTSIDE_MAY_USE = 1
+PROGRAMS = {"training": 5, "export": 4}
+TORCH_HOMES = ("avatarify_plus/network/", "avatarify_plus/engines/torch_engine.py", "export/", "training/")
+HOMES = {
+    "mediapipe": ("avatarify_plus/mesh.py",),
+    "pyvirtualcam": ("avatarify_plus/sinks/virtual_camera.py",),
+    "openvino": ("avatarify_plus/engines/openvino_engine.py", "export/"),
+    "onnxruntime": ("avatarify_plus/engines/onnxruntime_engine.py", "export/"),
+    "cv2": (
+        "avatarify_plus/camera.py",
+        "avatarify_plus/preview.py",
+        "avatarify_plus/framing.py",
+        "avatarify_plus/images.py",
+        "training/",
+    ),
+}
+
+
+def sources() -> list[Path]:
+    folders = ("avatarify_plus", "export", "training")
+    return [ROOT / "run.py", *(path for folder in folders for path in sorted((ROOT / folder).rglob("*.py")))]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield the full names of all that a file imports, wherever in the file."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{name_of(path)}: relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def layer(module: str) -> int | None:
+    parts = module.split(".")
+    if parts[0] != "avatarify_plus" or len(parts) < 2:
+        return None
+    return LAYERS.get(parts[1])
+
+
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", sources(), ids=name_of)
+def test_imports_point_downwards(path: Path) -> None:
+    own = layer(module_of(path))
+    program = path.relative_to(ROOT).parts[0]
+    if own is None and program not in PROGRAMS:
+        return
+    own_package = module_of(path).split(".")[1] if own is not None else ""
+    for module in imports(path):
+        theirs = layer(module)
+        if own is None:
+            assert theirs is None or theirs <= PROGRAMS[program], f"{program} may not import {module}"
+            assert not module.startswith(tuple(set(PROGRAMS) - {program})), f"{program} imports {module}"
+            continue
+        assert not module.startswith(tuple(PROGRAMS)), f"{name_of(path)} imports {module}"
+        if theirs is None or module.split(".")[1] == own_package:
+            continue
+        assert theirs <= own, f"{name_of(path)} (layer {own}) imports {module} (layer {theirs})"
+        if own == OUTSIDE_WORLD:
+            assert theirs == own or theirs <= OUTSIDE_MAY_USE, f"{name_of(path)} imports {module}"
+
+
+def test_every_module_has_a_layer() -> None:
+    package = ROOT / "avatarify_plus"
+    modules = {p.stem for p in package.glob("*.py")} | {p.parent.name for p in package.glob("*/__init__.py")}
+    assert modules - {"__init__"} <= set(LAYERS)
+
+
+def test_there_are_no_cycles() -> None:
+    paths = {module_of(path).removesuffix(".__init__"): path for path in sources()}
+    edges = {
+        module: {
+            target
+            for imported in imports(path)
+            for target in (imported, imported.rpartition(".")[0])
+            if target in paths and target != module
+        }
+        for module, path in paths.items()
+    }
+    finished: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"import cycle: {' -> '.join((*trail, module))}"
+        if module not in finished:
+            for target in edges[module]:
+                visit(target, (*trail, module))
+            finished.add(module)
+
+    for module in edges:
+        visit(module, ())
+
+
+@pytest.mark.parametrize("path", sources(), ids=name_of)
+def test_third_parties_stay_at_home(path: Path) -> None:
+    for module in imports(path):
+        package = module.split(".")[0]
+        if package in ("torch", "torchvision"):
+            assert name_of(path).startswith(TORCH_HOMES), f"{name_of(path)} imports {package}"
+            assert package != "torchvision"
+        if package in HOMES:
+            assert name_of(path).startswith(HOMES[package]), f"{name_of(path)} imports {package}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=name_of)
+def test_no_print_global_or_bare_except(path: Path) -> None:
+    is_program = path.relative_to(ROOT).parts[0] in ("run.py", "export", "training")
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not isinstance(node, ast.Global), f"{name_of(path)}:{node.lineno}: global"
+        assert not (isinstance(node, ast.ExceptHandler) and node.type is None), f"{name_of(path)}:{node.lineno}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
+            assert is_program, f"{name_of(path)}:{node.lineno}: print outside a command line"
+
+
+def test_the_checks_would_notice(tmp_path: Path) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text("from avatarify_plus.live import run\nimport torch\n")
+    assert list(imports(file)) == ["avatarify_plus.live.run", "torch"]
+    assert layer("avatarify_plus.live.run") == 7

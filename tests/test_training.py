@@ -1,0 +1,242 @@
+"""Training learns, resumes, and its parts obey their own definitions."""
+
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from avatarify_plus.config import network_config
+from avatarify_plus.errors import AvatarifyError, ConfigError, DataError, ModelError
+from avatarify_plus.motion import load_mesh_layout
+from avatarify_plus.network.model import AnimationModel
+from avatarify_plus.types import Keypoints
+from training.cache import Cache, build_cache, list_clips, read_clip
+from training.checkpoint import load_checkpoint, save_checkpoint
+from training.losses import RandomTransform, equivariance, perceptual_pyramid
+from training.metrics import FaceDescriber, FaceDescription, Scorer, Scores, mean_scores
+from training.pairs import PairSampler, warp_photo
+from training.perceptual import perceptual_network
+from training.train import Stage, learning_rate, main, parse_stages, stage_at
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two short clips cut from the bundled driver, and one photo."""
+    folder = tmp_path_factory.mktemp("clips")
+    frames = read_clip(ROOT / "examples" / "driver.mp4", 256)
+    for name, start in (("a_1", 20), ("b_1", 100)):
+        writer = cv2.VideoWriter(str(folder / f"{name}.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 25, (256, 256))
+        for frame in frames[start : start + 4]:
+            writer.write(frame[..., ::-1])
+        writer.release()
+    photo = cv2.resize(cv2.imread(str(ROOT / "examples" / "avatar_1.jpg")), (256, 256), interpolation=cv2.INTER_AREA)
+    cv2.imwrite(str(folder / "c_1.png"), photo)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cache(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Cache:
+    return build_cache(clips, tmp_path_factory.mktemp("cache"), 256, 1)
+
+
+def test_the_cache_holds_every_frame_and_its_face(cache: Cache) -> None:
+    assert [(clip.identity, clip.count) for clip in cache.clips] == [("a", 4), ("b", 4), ("c", 1)]
+    assert cache.frames.shape == (9, 256, 256, 3)
+    assert not np.isnan(cache.landmarks).any()
+
+
+def test_a_corrupt_clip_is_skipped(clips: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "bad_1.mp4").write_bytes(b"not a video")
+    (folder / "good_1.mp4").write_bytes((clips / "a_1.mp4").read_bytes())
+    assert [clip.name for clip in build_cache(folder, tmp_path / "cache", 64, 1).clips] == ["good_1"]
+    with pytest.raises(DataError, match="bad_1"):
+        read_clip(folder / "bad_1.mp4", 64)
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no videos"):
+        list_clips(tmp_path)
+
+
+def test_pairs_are_seeded_and_in_range(cache: Cache) -> None:
+    layout = load_mesh_layout("face-20")
+    first, second = (PairSampler([cache], layout, 128, 0.3, seed=3).batch(4) for _ in range(2))
+    torch.testing.assert_close(first.source, second.source)
+    assert first.source.shape == (4, 3, 128, 128)
+    assert float(first.source.min()) >= 0 and float(first.source.max()) <= 1
+    assert first.driving_keypoints.value.shape == (4, 20, 2)
+    assert not torch.allclose(first.source, first.driving)
+
+
+def test_keypoints_follow_the_cropped_picture(cache: Cache) -> None:
+    """A bright dot painted on the nose is where the nose keypoint says, after crop, mirror and scaling."""
+    layout = load_mesh_layout("face-20")
+    nose = layout.names.index("nose tip")
+    points = np.flatnonzero(layout.operator[nose, 0])
+    frames = np.zeros_like(cache.frames)
+    for index, mesh in enumerate(cache.landmarks):
+        x, y = mesh[points, :2].mean(0) * 256
+        cv2.circle(frames[index], (round(x), round(y)), 6, (255, 255, 255), -1)
+    dotted = Cache(cache.clips, frames, cache.landmarks)
+    for size, photos in ((128, 0.0), (256, 0.0), (128, 1.0)):
+        batch = PairSampler([dotted], layout, size, photos, seed=1).batch(4)
+        for image, value in zip(batch.driving, batch.driving_keypoints.value[:, nose], strict=True):
+            rows, columns = torch.nonzero(image.mean(0) > 0.4, as_tuple=True)
+            found = torch.stack([columns.float().mean(), rows.float().mean()]) + 0.5
+            assert float((found - (value + 1) * size / 2).abs().max()) < 1.5 * size / 128
+
+
+def test_warped_photo_and_mesh_agree() -> None:
+    photo = np.zeros((128, 128, 3), np.uint8)
+    mesh = np.array([[0.4, 0.5], [0.6, 0.55]])
+    for x, y in mesh * 128:
+        cv2.circle(photo, (round(x - 0.5), round(y - 0.5)), 3, (255, 255, 255), -1)
+    image, moved = warp_photo(photo, mesh, 128, np.random.default_rng(5))
+    assert np.abs(moved - mesh).max() > 0.005
+    rows, columns = np.nonzero(image[..., 0] > 127)
+    np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], moved.mean(0) * 128, atol=1.5)
+
+
+def test_equivariance_is_zero_under_its_own_transform() -> None:
+    like = torch.zeros(2, 3, 32, 32)
+    transform = RandomTransform.draw(2, like)
+    moved = Keypoints(torch.rand(2, 5, 2) - 0.5, torch.eye(2) + 0.1 * torch.randn(2, 5, 2, 2))
+    jacobian = transform.jacobian(moved.value) @ moved.jacobian
+    value_loss, jacobian_loss = equivariance(transform, Keypoints(transform.apply(moved.value), jacobian), moved)
+    assert float(value_loss.detach()) < 1e-5 and float(jacobian_loss.detach()) < 1e-4
+    wrong = Keypoints(transform.apply(moved.value) + 0.1, jacobian)
+    assert float(equivariance(transform, wrong, moved)[0].detach()) > 0.05
+
+
+def test_transform_jacobian_matches_finite_differences() -> None:
+    transform = RandomTransform.draw(1, torch.zeros(1))
+    points = torch.tensor([[[0.1, -0.3]]])
+    step = 1e-2
+    columns = [
+        (transform.apply(points + offset) - transform.apply(points - offset)) / (2 * step)
+        for offset in (torch.tensor([step, 0.0]), torch.tensor([0.0, step]))
+    ]
+    found = transform.jacobian(points).detach()
+    torch.testing.assert_close(found, torch.stack(columns, -1).detach(), atol=5e-3, rtol=0)
+
+
+def test_perceptual_distance_grows_with_distortion(cache: Cache) -> None:
+    network = perceptual_network("efficientnet-lite0")
+    image = torch.from_numpy(np.array(cache.frames[8]))[None].permute(0, 3, 1, 2).float() / 255
+    distances = [
+        float(perceptual_pyramid(network, (image + amount * torch.randn_like(image)).clamp(0, 1), image, 2))
+        for amount in (0.0, 0.02, 0.1)
+    ]
+    assert distances[0] == pytest.approx(0, abs=1e-6)
+    assert distances[0] < distances[1] < distances[2]
+
+
+def test_one_pair_overfits(cache: Cache) -> None:
+    layout = load_mesh_layout("face-20")
+    batch = PairSampler([cache], layout, 64, 0.0, seed=0).batch(1)
+    config = network_config("ours-skip", "tiny", keypoints="mesh", keypoint_count=20, image_size=64, motion_size=32)
+    model = AnimationModel(config).train()
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(25):
+        loss = (model(batch.source, batch.source_keypoints, batch.driving_keypoints).image - batch.driving).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_training_runs_saves_and_resumes(clips: Path, tmp_path: Path) -> None:
+    def command(steps: int) -> list[str]:
+        shape = ["--preset", "ours-skip", "--size", "tiny", "--stages", "64x1:0.5,128/64x1:0.5"]
+        return [
+            *("--data", str(clips), "--val", str(clips), "--out", str(tmp_path), *shape),
+            *("--steps", str(steps), "--seed", "1", "--precision", "fp32", "--device", "cpu"),
+        ]
+
+    assert main(command(2)) == 0
+    first = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert first["step"] == 2 and first["training"]["data"]["identities"] == 2
+    assert list(tmp_path.glob("sheet-*.png")) and (tmp_path / "loss.png").exists()
+    assert main(command(4)) == 0
+    second = load_checkpoint(tmp_path / "checkpoint.pt")
+    assert second["step"] == 4 and second["elapsed_s"] > first["elapsed_s"]
+    other = [*command(6), "--keypoints", "learned"]
+    assert main(other) == 1  # the run folder holds another network
+
+
+def test_learned_keypoints_train_from_the_mesh(clips: Path, tmp_path: Path) -> None:
+    shape = ["--preset", "ours", "--size", "tiny", "--stages", "64x2:1", "--keypoints", "learned", "--mesh-warmup", "1"]
+    arguments = ["--data", str(clips), "--out", str(tmp_path), *shape, "--steps", "2", "--device", "cpu"]
+    assert main(arguments) == 0
+    assert json.loads(json.dumps(load_checkpoint(tmp_path / "checkpoint.pt")["config"]))["keypoints"] == "learned"
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(ModelError, match="no checkpoint"):
+        load_checkpoint(path)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ModelError, match="cannot read"):
+        load_checkpoint(path)
+    save_checkpoint(path, {"weights": torch.zeros(1)})
+    with pytest.raises(ModelError, match="lacks config"):
+        load_checkpoint(path)
+
+
+def test_stages_and_schedule() -> None:
+    stages = parse_stages("128x6:0.75,256/128x4:0.25")
+    assert stages == [Stage(128, 128, 6, 0.75), Stage(256, 128, 4, 0.25)]
+    assert stage_at(stages, 0.74).image_size == 128 and stage_at(stages, 0.76).image_size == 256
+    for bad in ("128:1", "128x4:0.5", "128/256x4:1", "128x0:1"):
+        with pytest.raises(ConfigError):
+            parse_stages(bad)
+    rates = [learning_rate(1.0, progress, 1000) for progress in (0.0, 0.5, 1.0)]
+    assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(0.02)
+    assert learning_rate(1.0, 0.0, 0) < 0.01
+
+
+def test_unknown_perceptual_network_is_refused() -> None:
+    with pytest.raises(AvatarifyError, match="vgg99"):
+        perceptual_network("vgg99")
+
+
+def test_metrics_of_a_picture_with_itself_and_with_noise(cache: Cache) -> None:
+    describer = FaceDescriber()
+    image = np.array(cache.frames[8])
+    noisy = np.clip(image + np.random.default_rng(0).normal(0, 10, image.shape), 0, 255).astype(np.uint8)
+    blank = np.zeros_like(image)
+    face, noisy_face, nobody = (describer.describe(picture) for picture in (image, noisy, blank))
+    same, worse, missing = Scorer(), Scorer(), Scorer()
+    same.add(image, image, face, face)
+    worse.add(noisy, image, noisy_face, face)
+    missing.add(blank, image, nobody, face)
+    assert same.scores() == pytest.approx(Scores(0, 100, 0, 0, 0), abs=1e-6)
+    assert worse.scores().l1 > 0.02 and worse.scores().psnr_db < 30 and worse.scores().aed > 0.01
+    assert missing.scores().mkr == 1 and np.isnan(missing.scores().akd_px)
+
+
+def test_akd_is_in_pixels_of_256() -> None:
+    mesh = np.full((468, 3), 0.5, np.float32)
+    moved = mesh + np.array([3 / 256, 4 / 256, 0.7], np.float32)
+    scorer, image = Scorer(), np.zeros((8, 8, 3), np.uint8)
+    scorer.add(image, image, FaceDescription(moved, None), FaceDescription(mesh, None))
+    assert scorer.scores().akd_px == pytest.approx(5, abs=1e-3)
+
+
+def test_mean_scores_ignore_what_was_not_measured() -> None:
+    nan = float("nan")
+    assert mean_scores([Scores(1, 1, nan, 1, 1), Scores(3, 1, 4, 1, 1)])[:3] == (2, 1, 4)
