@@ -323,10 +323,12 @@ class LiveCamera:
 
     def frames(self, stop: threading.Event) -> Iterator[Frame]:
         """Yield the newest frame each time, until there are no more or `stop` is set. Raises CameraError."""
-        while not stop.is_set() and not self.has_ended:
+        while not stop.is_set():
             frame = self.latest(POLL_S)
             if frame is not None:
                 yield frame
+            elif self.has_ended:
+                return
 
     def latest(self, timeout_s: float) -> Frame | None:
         """Return the newest frame that was not handed out yet, waiting for it; None if none came in time.

@@ -26,5 +26,5 @@ class Frame(NamedTuple):
     """One captured picture: (H, W, 3) uint8 RGB, its number in the stream, and its time in seconds (monotonic)."""
 
     image: Image
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody calls on a frame
     captured_at: float

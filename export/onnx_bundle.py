@@ -87,8 +87,11 @@ def load(checkpoint: str) -> tuple[AnimationModel, Manifest]:
 
     Raises ModelError if it is neither.
     """
-    if Path(checkpoint).is_file():
-        return load_checkpoint(Path(checkpoint))
+    path = Path(checkpoint)
+    if path.is_file():
+        return load_checkpoint(path)
+    if path.suffix and not path.exists():
+        raise ModelError(f"no checkpoint at {path}: give a training checkpoint or a bundle")
     bundle = open_bundle(checkpoint)
     return read_model(bundle.weights, bundle.config), replace(bundle.manifest, revision=git_revision())
 

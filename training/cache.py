@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.images import resize
 from avatarify_plus.mesh import LANDMARK_COUNT, FaceMesh
 from avatarify_plus.types import Image
 
@@ -43,8 +43,8 @@ class Cache:
     landmarks: NDArray[np.float32]
 
 
-def read_clip(path: Path, size: int) -> list[Image]:
-    """Decode a video or photo into (size, size, 3) pictures. Raises DataError if it cannot be read."""
+def read_frames(path: Path) -> list[Image]:
+    """Decode a video or photo into (H, W, 3) pictures. Raises DataError if it cannot be read."""
     try:
         with av.open(str(path)) as container:
             frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
@@ -52,10 +52,12 @@ def read_clip(path: Path, size: int) -> list[Image]:
         raise DataError(f"cannot decode {path}: {error}") from error
     if not frames:
         raise DataError(f"cannot decode {path}: it holds no pictures")
-    return [
-        frame if frame.shape[:2] == (size, size) else cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA)
-        for frame in frames
-    ]
+    return frames
+
+
+def read_clip(path: Path, size: int) -> list[Image]:
+    """Decode a video or photo into (size, size, 3) pictures. Raises DataError if it cannot be read."""
+    return [resize(frame, size) for frame in read_frames(path)]
 
 
 def list_clips(folder: Path) -> list[Path]:

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarify_plus.errors import DataError
 from avatarify_plus.motion import MeshLayout, keypoints_from_mesh, mirror_keypoints
-from avatarify_plus.types import FloatArray, Image, Keypoints
-from training.cache import Cache, Clip
+from avatarify_plus.types import Image, Keypoints
+from training.cache import Cache
+
+Rows = NDArray[np.int64]
+Points = NDArray[np.floating[Any]]
+
+
+class Pair(NamedTuple):
+    """Two pictures (S, S, 3) of one face, with their keypoints."""
+
+    source: Image
+    driving: Image
+    source_keypoints: Keypoints
+    driving_keypoints: Keypoints
 
 
 class Batch(NamedTuple):
@@ -35,26 +48,26 @@ class PairSampler:
         self._layout = layout
         self._image_size = image_size
         self._random = np.random.default_rng(seed)
-        videos: dict[str, list[tuple[Cache, Clip, FloatArray]]] = {}
-        self._photos: list[tuple[Cache, Clip, FloatArray]] = []
+        videos: dict[str, list[tuple[Cache, Rows]]] = {}
+        self._photos: list[tuple[Cache, Rows]] = []
         for cache in caches:
             for clip in cache.clips:
                 seen = ~np.isnan(cache.landmarks[clip.start : clip.start + clip.count, 0, 0])
                 rows = clip.start + np.flatnonzero(seen)
                 if len(rows) >= 2:
-                    videos.setdefault(clip.identity, []).append((cache, clip, rows))
+                    videos.setdefault(clip.identity, []).append((cache, rows))
                 elif len(rows) == 1:
-                    self._photos.append((cache, clip, rows))
+                    self._photos.append((cache, rows))
         if not videos and not self._photos:
             raise DataError("no face was found in any of the training clips")
         self._videos = list(videos.values())
         self._photo_share = 1.0 if not videos else photo_share if self._photos else 0.0
-        weights = np.sqrt([sum(len(rows) for _, _, rows in clips) for clips in self._videos])
+        weights = np.sqrt([sum(len(rows) for _, rows in clips) for clips in self._videos])
         self._identity_weights = weights / weights.sum() if videos else weights
         self.summary = {
             "identities": len(videos),
             "clips": sum(len(clips) for clips in self._videos),
-            "frames": int(sum(len(rows) for clips in self._videos for _, _, rows in clips)),
+            "frames": int(sum(len(rows) for clips in self._videos for _, rows in clips)),
             "photos": len(self._photos),
             "photo_share": self._photo_share,
         }
@@ -64,23 +77,18 @@ class PairSampler:
         pairs = [
             self._photo_pair() if self._random.random() < self._photo_share else self._video_pair() for _ in range(size)
         ]
-        images = np.stack([image for source, driving, _, _ in pairs for image in (source, driving)])
+        images = np.stack([image for pair in pairs for image in pair[:2]])
         pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255  # (2B, 3, S, S)
         pictures = self._jitter_colours(pictures.unflatten(0, (size, 2)))  # (B, 2, 3, S, S)
-        keypoints = [
-            Keypoints(
-                torch.from_numpy(np.stack([pair[side].value for pair in pairs])),
-                torch.from_numpy(np.stack([pair[side].jacobian for pair in pairs])),
-            )
-            for side in (2, 3)
-        ]
+        source_keypoints = _stacked([pair.source_keypoints for pair in pairs])
+        driving_keypoints = _stacked([pair.driving_keypoints for pair in pairs])
         channels_last = [pictures[:, side].contiguous(memory_format=torch.channels_last) for side in (0, 1)]
-        return Batch(channels_last[0], channels_last[1], keypoints[0], keypoints[1])
+        return Batch(channels_last[0], channels_last[1], source_keypoints, driving_keypoints)
 
-    def _video_pair(self) -> tuple[Image, Image, Keypoints, Keypoints]:
+    def _video_pair(self) -> Pair:
         clips = self._videos[self._random.choice(len(self._videos), p=self._identity_weights)]
-        lengths = np.array([len(rows) for _, _, rows in clips], np.float64)
-        cache, _, rows = clips[self._random.choice(len(clips), p=lengths / lengths.sum())]
+        lengths = np.array([len(rows) for _, rows in clips], np.float64)
+        cache, rows = clips[self._random.choice(len(clips), p=lengths / lengths.sum())]
         pair = [int(row) for row in self._random.choice(rows, 2, replace=False)]
         side = cache.frames.shape[1]
         window = side * self._random.uniform(0.8, 1.0)  # a common zoom: nothing outside the picture is needed
@@ -100,19 +108,19 @@ class PairSampler:
         meshes = [(cache.landmarks[row, :, :2] * side - [left, top]) / window for row in pair]
         return self._mirrored(images, meshes)
 
-    def _photo_pair(self) -> tuple[Image, Image, Keypoints, Keypoints]:
-        cache, _, rows = self._photos[self._random.integers(len(self._photos))]
+    def _photo_pair(self) -> Pair:
+        cache, rows = self._photos[self._random.integers(len(self._photos))]
         photo, mesh = cache.frames[int(rows[0])], cache.landmarks[int(rows[0]), :, :2]
         photo = _shrunk(photo, self._image_size)
         warped = [warp_photo(photo, mesh, self._image_size, self._random) for _ in range(2)]
         return self._mirrored([image for image, _ in warped], [landmarks for _, landmarks in warped])
 
-    def _mirrored(self, images: list[Image], meshes: list[FloatArray]) -> tuple[Image, Image, Keypoints, Keypoints]:
+    def _mirrored(self, images: list[Image], meshes: list[Points]) -> Pair:
         keypoints = [keypoints_from_mesh(mesh.astype(np.float32), self._layout) for mesh in meshes]
         if self._random.random() < 0.5:
             images = [image[:, ::-1] for image in images]
             keypoints = [mirror_keypoints(k, self._layout) for k in keypoints]
-        return images[0], images[1], keypoints[0], keypoints[1]
+        return Pair(images[0], images[1], keypoints[0], keypoints[1])
 
     def _jitter_colours(self, pictures: Tensor) -> Tensor:
         """Vary brightness, contrast and saturation by up to 15 %, a pair alike; (B, 2, 3, S, S)."""
@@ -125,7 +133,12 @@ class PairSampler:
         return (grey + saturation * (pictures - grey)).clamp(0, 1)
 
 
-def warp_photo(photo: Image, mesh: FloatArray, size: int, random: np.random.Generator) -> tuple[Image, FloatArray]:
+def _stacked(keypoints: list[Keypoints]) -> Keypoints:
+    """Return torch keypoints with a batch dimension."""
+    return Keypoints(*(torch.from_numpy(np.stack(parts)) for parts in zip(*keypoints, strict=True)))
+
+
+def warp_photo(photo: Image, mesh: Points, size: int, random: np.random.Generator) -> tuple[Image, Points]:
     """Warp a photo by a random affine map and thin-plate spline, its mesh (P, 2) in [0, 1] along with it.
 
     The equivariance transform of FOMM (affine sigma 0.05, 5 x 5 control points, sigma 0.005 in [-1, 1]), with a zoom.
@@ -136,7 +149,7 @@ def warp_photo(photo: Image, mesh: FloatArray, size: int, random: np.random.Gene
     control = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)  # (25, 2)
     weight = random.normal(0, 0.005, (25, 2))
 
-    def backward(points: FloatArray) -> FloatArray:
+    def backward(points: Points) -> Points:
         distance = np.abs(points[:, None] - control[None]).sum(-1)  # (P, 25), FOMM's L1 radius
         return points @ affine.T + shift + (distance**2 * np.log(distance + 1e-6)) @ weight
 
@@ -152,7 +165,7 @@ def warp_photo(photo: Image, mesh: FloatArray, size: int, random: np.random.Gene
     return image, (points + 1) / 2
 
 
-def _extended(grid: FloatArray) -> FloatArray:
+def _extended(grid: Points) -> Points:
     """Resample a corner-aligned 17 x 17 grid so that cv2.resize, which is cell-aligned, meets the corners."""
     line = (np.arange(64) + 0.5) / 64 * 16
     whole = np.clip(line.astype(int), 0, 15)
@@ -168,7 +181,7 @@ def _shrunk(frame: Image, size: int) -> Image:
     return frame
 
 
-def _rescaled(transform: FloatArray, frames: np.ndarray, size: int) -> FloatArray:
+def _rescaled(transform: Points, frames: np.ndarray, size: int) -> Points:
     """Adapt a transform of full-size pixels to pictures that `_shrunk` halved; pixel centres at half integers."""
     halvings, side = 0, frames.shape[1]
     while side >= 2 * size:

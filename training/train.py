@@ -207,8 +207,8 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     with torch.no_grad():
         for mean, value in zip(average.parameters(), model.parameters(), strict=True):
             mean.lerp_(value, 1 - decay)
-        for mean, value in zip(average.buffers(), model.buffers(), strict=True):
-            mean.copy_(value)
+        for kept, buffer in zip(average.buffers(), model.buffers(), strict=True):
+            kept.copy_(buffer)
 
 
 def write_loss_curve(path: Path, rows: list[dict[str, Any]]) -> None:
@@ -269,12 +269,14 @@ def train(options: argparse.Namespace) -> None:
     rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
     if ranks > 1:
         dist.init_process_group("nccl" if options.device == "cuda" else "gloo")
-    device = torch.device(options.device, int(os.environ.get("LOCAL_RANK", 0)) if options.device == "cuda" else None)
+    device = (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if options.device == "cuda" else torch.device("cpu")
+    )
     torch.manual_seed(options.seed)
 
     # --- data
     stages = parse_stages(options.stages)
-    layout = load_mesh_layout(NetworkConfig.__dataclass_fields__["mesh_layout"].default)
+    layout = load_mesh_layout(network_config(options.preset, options.size).mesh_layout)
     count = layout.keypoint_count if options.keypoints == "mesh" else options.keypoint_count or layout.keypoint_count
     if options.mesh_warmup and count != layout.keypoint_count:
         raise ConfigError(f"--mesh-warmup needs --keypoint-count {layout.keypoint_count}, found {count}")
@@ -292,7 +294,8 @@ def train(options: argparse.Namespace) -> None:
         validation = Validation(build_cache(options.val, cache_folder, config.image_size, 1), layout, clips=8)
 
     # --- model, average and optimiser
-    model = AnimationModel(config).to(device, memory_format=torch.channels_last)
+    model = AnimationModel(config).to(device)
+    model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
     average = copy.deepcopy(model).eval()
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     step, samples, elapsed_s, rows = 0, 0, 0.0, []
@@ -315,7 +318,7 @@ def train(options: argparse.Namespace) -> None:
         average.load_state_dict(weights)
     sampler: dict[int, PairSampler] = {}
     windows = np.random.default_rng([options.seed, rank, step])
-    perceptual = perceptual_network(options.perceptual).to(device, memory_format=torch.channels_last)
+    perceptual = perceptual_network(options.perceptual).to(device)
     trained: nn.Module = TrainingModel(model, perceptual, LossWeights(), scales=3)
     if ranks > 1:
         trained = DistributedDataParallel(trained)

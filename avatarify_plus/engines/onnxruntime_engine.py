@@ -42,7 +42,7 @@ class OnnxRuntimeEngine:
         self.close()
 
     def close(self) -> None:
-        """Release the sessions."""
+        """Release the graphs."""
         self._bound = None
         self._graphs.clear()
 
@@ -84,7 +84,7 @@ class OnnxRuntimeEngine:
 
 
 class _Graph:
-    """One session whose inputs and outputs are allocated once, on the device, and bound by name."""
+    """One loaded graph whose inputs and outputs are allocated once, on the device, and bound by name."""
 
     def __init__(self, bundle: Bundle, name: str, threads: int | None, device: str) -> None:
         path, asked = bundle.graph(name), PROVIDERS[device]

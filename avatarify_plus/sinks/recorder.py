@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 LIVE_TIME_BASE = Fraction(1, 90_000)
 """Tick of a recording whose frames come when they come."""
 
-ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast", "g": "50"}
+ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast", "g": "50", "bf": "0"}
 
-FILE_OPTIONS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000"}
+FILE_OPTIONS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
 """While recording, the file is written in one-second fragments, so that even a killed program leaves a film that plays;
 closing turns it into a plain mp4."""
 
@@ -45,7 +45,8 @@ class Recorder:
         if not path.parent.is_dir():
             raise SinkError(f"cannot write {path}: there is no folder {path.parent}; create it or choose another")
         try:
-            self._container = av.open(str(path), "w", format="mp4", options=FILE_OPTIONS)
+            with path.open("ab"):  # PyAV opens the file with the first frame; what prevents that is told now
+                self._container = av.open(str(path), "w", format="mp4", options=FILE_OPTIONS)
             self._stream = self._container.add_stream("libx264", rate, options=ENCODER_OPTIONS)
         except (OSError, ValueError) as error:  # PyAV's errors are both, by kind
             with contextlib.suppress(SinkError):
@@ -75,7 +76,7 @@ class Recorder:
             raise SinkError(f"cannot write {self._path}: {error}; check the free space of the disk") from error
 
     def close(self) -> None:
-        """Finish the file; one without a single frame is removed. Raises SinkError if it cannot be finished."""
+        """Finish the file; without a single frame there will be none. Raises SinkError if it cannot be finished."""
         if self._container is None:
             return
         try:
@@ -91,5 +92,5 @@ class Recorder:
         except (OSError, ValueError) as error:
             raise SinkError(f"cannot finish {self._path}: {error}; check the free space of the disk") from error
         finally:
-            if self._last_tick < 0:
-                self._path.unlink(missing_ok=True)
+            if self._last_tick < 0 and self._path.is_file() and not self._path.stat().st_size:
+                self._path.unlink()

@@ -1,0 +1,100 @@
+"""Tiny models, exported once per test run through the command lines that users run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from avatarify_plus.bundle import Bundle, open_bundle
+
+if TYPE_CHECKING:
+    from avatarify_plus.network.model import AnimationModel
+
+FIXTURES = Path(__file__).resolve().parent / "fixtures"
+
+
+@pytest.fixture(scope="session")
+def fomm_checkpoint() -> Path:
+    """Return a checkpoint of the original First Order Model code with a narrow network; seeded random weights."""
+    return FIXTURES / "fomm-tiny.pth.tar"
+
+
+@pytest.fixture(scope="session")
+def fomm_io() -> Path:
+    """Return what the original code computes with that checkpoint."""
+    return FIXTURES / "fomm-tiny-io.npz"
+
+
+@pytest.fixture(scope="session")
+def skip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a training checkpoint of a tiny `ours-skip` network with keypoints from the mesh."""
+    path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.pt"
+    save_as_training_does(lively_model("ours-skip", "mesh", 20), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def skip_bundle(skip_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return that checkpoint, exported."""
+    from export import onnx_bundle
+
+    folder = tmp_path_factory.mktemp("bundles")
+    metrics = folder / "metrics.json"
+    metrics.write_text(json.dumps({"L1": 0.25}))
+    out = folder / "tiny-skip"
+    assert onnx_bundle.main([str(skip_checkpoint), str(out), "--metrics", str(metrics), "--licence", "CC0"]) == 0
+    return open_bundle(out)
+
+
+@pytest.fixture(scope="session")
+def ours_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return a tiny `ours` network with learned keypoints, exported."""
+    from export import onnx_bundle
+
+    folder = tmp_path_factory.mktemp("bundles")
+    save_as_training_does(lively_model("ours", "learned", 10), folder / "checkpoint.pt")
+    assert onnx_bundle.main([str(folder / "checkpoint.pt"), str(folder / "tiny-ours")]) == 0
+    return open_bundle(folder / "tiny-ours")
+
+
+@pytest.fixture(scope="session")
+def fomm_bundle(fomm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return the original First Order Model checkpoint, imported."""
+    from export import import_fomm
+
+    out = tmp_path_factory.mktemp("bundles") / "tiny-fomm"
+    assert import_fomm.main([str(fomm_checkpoint), str(out)]) == 0
+    return open_bundle(out)
+
+
+def lively_model(preset: str, keypoints: str, count: int) -> AnimationModel:
+    """Build a tiny network whose every part shows in its output, batch statistics and jacobians included."""
+    import torch
+
+    from avatarify_plus.config import network_config
+    from avatarify_plus.network.model import AnimationModel
+
+    torch.manual_seed(0)
+    model = AnimationModel(network_config(preset, "tiny", keypoints=keypoints, keypoint_count=count)).eval()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name.endswith("running_mean"):
+                tensor.normal_(0, 0.2)
+            elif name.endswith("running_var"):
+                tensor.uniform_(0.5, 1.5)
+            elif name == "detector.jacobian_head.weight":
+                tensor.normal_(0, 0.05)
+            elif name == "dense_motion.mask_head.weight":
+                tensor.mul_(10)
+    return model
+
+
+def save_as_training_does(model: AnimationModel, path: Path) -> None:
+    """Write a training checkpoint."""
+    import torch
+
+    values = {"config": model.config.to_dict(), "ema": model.state_dict(), "step": 3, "samples": 12}
+    torch.save(values | {"training": {"data": "none"}}, path)

@@ -1,0 +1,130 @@
+"""A bundle opens only if every file is what its manifest says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from avatarify_plus import bundle as bundle_module
+from avatarify_plus.bundle import MANIFEST, WEIGHTS, Manifest, describe, open_bundle, write_manifest
+from avatarify_plus.config import network_config
+from avatarify_plus.errors import ModelError
+
+LEARNED = network_config("fomm", "tiny")
+MESH = network_config("ours-skip", "tiny", keypoints="mesh")
+
+
+def write_bundle(folder: Path, manifest: Manifest) -> Manifest:
+    folder.mkdir(parents=True)
+    for name in (WEIGHTS, "detect.onnx", "encode_source.onnx", "animate.onnx"):
+        if manifest.network.keypoints == "learned" or name != "detect.onnx":
+            (folder / name).write_bytes(name.encode())
+    return write_manifest(folder, manifest)
+
+
+def change_manifest(folder: Path, **changes: object) -> None:
+    values = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(values | changes))
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    manifest = Manifest("small", LEARNED, training={"steps": 3}, metrics={"L1": 0.5}, revision="abc", licence="CC0")
+    written = write_bundle(tmp_path / "small", manifest)
+    opened = open_bundle(tmp_path / "small")
+    assert opened.manifest == written
+    assert opened.config == LEARNED
+    assert set(written.files) == {WEIGHTS, "detect.onnx", "encode_source.onnx", "animate.onnx"}
+    assert opened.weights.read_bytes() == WEIGHTS.encode()
+    assert opened.graph("animate").read_bytes() == b"animate.onnx"
+
+
+def test_a_mesh_model_has_no_detector(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "mesh", Manifest("mesh", MESH))
+    with pytest.raises(ModelError, match=r"mesh has no graph detect\.onnx: it has animate\.onnx, encode_source\.onnx"):
+        open_bundle(tmp_path / "mesh").graph("detect")
+
+
+def test_a_bare_name_is_a_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bundle_module, "SHIPPED", tmp_path / "models")
+    write_bundle(tmp_path / "models" / "live-256", Manifest("live-256", LEARNED))
+    assert open_bundle("live-256").folder == tmp_path / "models" / "live-256"
+    with pytest.raises(ModelError, match=r"no model 'live-512': .*\(live-256\)"):
+        open_bundle("live-512")
+    monkeypatch.chdir(tmp_path / "models")
+    monkeypatch.setattr(bundle_module, "SHIPPED", tmp_path)
+    assert open_bundle("live-256").manifest.name == "live-256", "a folder here of that name, where none is shipped"
+
+
+def test_damage_is_noticed(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "m", Manifest("m", LEARNED))
+    (tmp_path / "m" / "animate.onnx").write_bytes(b"animate.onny")
+    with pytest.raises(ModelError, match=r"animate\.onnx is damaged: its SHA-256 should be .*export it again"):
+        open_bundle(tmp_path / "m")
+    (tmp_path / "m" / "animate.onnx").unlink()
+    with pytest.raises(ModelError, match=r"model m lacks .*animate\.onnx"):
+        open_bundle(tmp_path / "m")
+
+
+def test_what_the_network_needs_must_be_listed(tmp_path: Path) -> None:
+    written = write_bundle(tmp_path / "m", Manifest("m", LEARNED))
+    change_manifest(tmp_path / "m", files={k: v for k, v in written.files.items() if k != "detect.onnx"})
+    with pytest.raises(ModelError, match=r"does not list detect\.onnx"):
+        open_bundle(tmp_path / "m")
+
+
+def test_files_outside_the_folder_are_refused(tmp_path: Path) -> None:
+    written = write_bundle(tmp_path / "m", Manifest("m", LEARNED))
+    change_manifest(tmp_path / "m", files=written.files | {"../secret": "0"})
+    with pytest.raises(ModelError, match="no plain file name"):
+        open_bundle(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 99}, "has format version 99, this program reads 1: update"),
+        ({"colour": "red"}, "unknown colour"),
+        ({"files": []}, "files and network must be objects"),
+        ({"network": {"preset": "fomm", "legs": 4}}, "no valid network config: .*legs"),
+        ({"network": {"detector": {"height": 4}}}, "no valid network config"),
+    ],
+)
+def test_wrong_manifests_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    write_bundle(tmp_path / "m", Manifest("m", LEARNED))
+    change_manifest(tmp_path / "m", **changes)
+    with pytest.raises(ModelError, match=message):
+        open_bundle(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("{", "cannot read .*manifest.json"), ("[]", "no model manifest"), ('{"format_version": 1}', "missing .*network")],
+)
+def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / MANIFEST).write_text(text)
+    with pytest.raises(ModelError, match=message):
+        open_bundle(tmp_path)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"is no model: the folder has no manifest\.json"):
+        open_bundle(tmp_path)
+    with pytest.raises(ModelError, match=r"no model '.*nowhere': give a model's folder"):
+        open_bundle(tmp_path / "nowhere")
+
+
+def test_the_description_tells_what_matters(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "m", Manifest("m", MESH, training={"steps": 7}, metrics={"L1": 0.03}, licence="CC0"))
+    text = describe(open_bundle(tmp_path / "m"))
+    for part in ("m: ours-skip (tiny), 256 px", "the face mesh (face-20)", "steps 7", "L1 0.03", "licence: CC0"):
+        assert part in text
+
+
+def test_bundles_and_engines_import_no_runtime() -> None:
+    code = (
+        "import sys, avatarify_plus.bundle, avatarify_plus.engines; "
+        "sys.exit(bool({'torch', 'onnxruntime', 'openvino', 'safetensors'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[1]).returncode == 0

@@ -1,0 +1,179 @@
+"""Every engine computes what PyTorch computes, and none computes elsewhere than it was asked to."""
+
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from avatarify_plus.bundle import Bundle
+from avatarify_plus.engines import Engine, open_engine
+from avatarify_plus.errors import EngineError
+from avatarify_plus.types import Image, Keypoints
+
+BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle")
+NAMES = ("torch", "onnxruntime", "openvino")
+FLOAT32_LEVELS = 1
+"""Where float32 engines may differ: rounding falls either way."""
+DEFAULT_LEVELS = 3
+"""bfloat16 has 8 bits."""
+KEYPOINT_TOLERANCE = 1e-5
+
+
+class Scene(NamedTuple):
+    source: Image
+    driving: Image
+    source_keypoints: Keypoints
+    driving_keypoints: Keypoints
+
+
+@pytest.fixture(params=BUNDLES)
+def bundle(request: pytest.FixtureRequest) -> Bundle:
+    found: Bundle = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=NAMES)
+def engine(request: pytest.FixtureRequest, skip_bundle: Bundle) -> Iterator[Engine]:
+    with open_engine(skip_bundle, request.param, threads=1, precision="f32") as opened:
+        yield opened
+
+
+def scene(bundle: Bundle, seed: int = 0) -> Scene:
+    """Two pictures of waves and grain, with keypoints that differ by a little motion."""
+    rng = np.random.default_rng(seed)
+    size, count = bundle.config.image_size, bundle.config.keypoint_count
+    y, x = np.mgrid[:size, :size] / size
+    pictures = []
+    for _ in range(2):
+        waves = np.stack([np.sin(x * a + y * b) for a, b in rng.uniform(5, 40, (3, 2))], -1)
+        pictures.append((128 + 90 * waves + rng.normal(0, 5, waves.shape)).clip(0, 255).astype(np.uint8))
+    value = rng.uniform(-0.6, 0.6, (count, 2))
+    jacobian = 0.5 * np.eye(2) + rng.normal(0, 0.05, (count, 2, 2))
+    moved = value + rng.normal(0, 0.03, value.shape), jacobian + rng.normal(0, 0.02, jacobian.shape)
+    keypoints = [Keypoints(v.astype(np.float32), j.astype(np.float32)) for v, j in ((value, jacobian), moved)]
+    return Scene(pictures[0], pictures[1], keypoints[0], keypoints[1])
+
+
+def animate(engine: Engine, shown: Scene) -> Image:
+    return engine.animate(engine.encode_source(shown.source, shown.source_keypoints), shown.driving_keypoints)
+
+
+@pytest.mark.parametrize(
+    ("name", "precision", "levels"),
+    [
+        ("onnxruntime", "f32", FLOAT32_LEVELS),
+        ("openvino", "f32", FLOAT32_LEVELS),
+        ("openvino", "default", DEFAULT_LEVELS),
+    ],
+)
+def test_engines_agree_with_torch(bundle: Bundle, name: str, precision: str, levels: int) -> None:
+    shown = scene(bundle)
+    with open_engine(bundle, "torch", threads=1) as torch_engine, open_engine(bundle, name, 1, precision) as engine:
+        expected, found = animate(torch_engine, shown), animate(engine, shown)
+        assert found.shape == expected.shape and found.dtype == np.uint8
+        assert expected.std() > 2, "a picture with nothing in it proves nothing"
+        difference = np.abs(found.astype(int) - expected)
+        assert difference.max() <= levels
+        assert difference.mean() < 0.2
+        if bundle.config.keypoints == "learned":
+            for left, right in zip(engine.detect(shown.driving), torch_engine.detect(shown.driving), strict=True):
+                assert left.shape == right.shape and left.dtype == np.float32
+                np.testing.assert_allclose(left, right, atol=KEYPOINT_TOLERANCE)
+
+
+def test_the_picture_follows_source_and_driver(engine: Engine, skip_bundle: Bundle) -> None:
+    first, second = scene(skip_bundle, 1), scene(skip_bundle, 2)
+    source = engine.encode_source(first.source, first.source_keypoints)
+    np.testing.assert_array_equal(source.keypoints.value, first.source_keypoints.value)
+    picture = engine.animate(source, first.driving_keypoints)
+    kept = picture.copy()
+    other = engine.encode_source(second.source, first.source_keypoints)
+    assert np.abs(engine.animate(other, first.driving_keypoints).astype(int) - kept).mean() > 5
+    assert not np.array_equal(engine.animate(other, second.driving_keypoints), kept)
+    np.testing.assert_array_equal(picture, kept, err_msg="the picture is the caller's to keep")
+    again = engine.animate(source, first.driving_keypoints)
+    np.testing.assert_array_equal(again, kept, err_msg="a source outlives the next one")
+
+
+def test_detected_keypoints_are_the_callers(ours_bundle: Bundle) -> None:
+    shown = scene(ours_bundle)
+    for name in NAMES:
+        with open_engine(ours_bundle, name, threads=1) as engine:
+            first = engine.detect(shown.source)
+            kept = first.value.copy(), first.jacobian.copy()
+            assert not np.array_equal(engine.detect(shown.driving).value, kept[0])
+            np.testing.assert_array_equal(first.value, kept[0])
+            np.testing.assert_array_equal(first.jacobian, kept[1])
+
+
+def test_a_mesh_model_detects_nothing(engine: Engine, skip_bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match=r"tiny-skip has no keypoint detector: .* face mesh"):
+        engine.detect(scene(skip_bundle).source)
+
+
+def test_pictures_of_another_form_are_refused(engine: Engine, skip_bundle: Bundle) -> None:
+    shown = scene(skip_bundle)
+    for image in (shown.source[::2], shown.source[..., :1], shown.source.astype(np.float32)):
+        with pytest.raises(EngineError, match=r"takes \(256, 256, 3\) uint8 pictures, found"):
+            engine.encode_source(image, shown.source_keypoints)
+
+
+def test_engines_say_who_they_are(engine: Engine, skip_bundle: Bundle) -> None:
+    assert engine.name in NAMES
+    assert "CPU" in engine.device
+    assert engine.config == skip_bundle.config
+
+
+def test_auto_is_openvino(skip_bundle: Bundle) -> None:
+    with open_engine(skip_bundle, threads=1) as engine:
+        assert engine.name == "openvino"
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "package"),
+    [
+        ("auto", "openvino", "openvino"),
+        ("onnxruntime", "onnxruntime", "onnxruntime"),
+        ("onnxruntime-cuda", "onnxruntime", "onnxruntime-gpu"),
+        ("torch", "torch", "torch"),
+    ],
+)
+def test_a_missing_library_is_named(
+    skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, module: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, f"avatarify_plus.engines.{module}_engine", raising=False)
+    with pytest.raises(EngineError, match=f"engine {name} cannot be loaded .*: pip install {package}$"):
+        open_engine(skip_bundle, name)
+
+
+def test_there_is_no_fallback_from_the_gpu(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EngineError, match=r"torch-cuda needs an NVIDIA GPU"):
+        open_engine(skip_bundle, "torch-cuda")
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(EngineError, match=r"needs CUDAExecutionProvider, .*onnxruntime-gpu"):
+        open_engine(skip_bundle, "onnxruntime-cuda")
+
+    class SlySession:
+        def __init__(self, *_: object, providers: list[str]) -> None:
+            assert providers == ["CUDAExecutionProvider"]
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", SlySession)
+    with pytest.raises(EngineError, match=r"asked for CUDAExecutionProvider and chose CPUExecutionProvider"):
+        open_engine(skip_bundle, "onnxruntime-cuda")
+
+
+def test_wrong_options_are_refused(skip_bundle: Bundle) -> None:
+    with pytest.raises(EngineError, match="unknown engine 'abacus': choose one of auto, openvino"):
+        open_engine(skip_bundle, "abacus")  # type: ignore[arg-type]
+    with pytest.raises(EngineError, match="at least 1 thread, found 0"):
+        open_engine(skip_bundle, threads=0)
