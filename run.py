@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-import warnings
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType
@@ -82,6 +81,22 @@ def tell(summary: Summary) -> str:
     return "\n".join(lines)
 
 
+class LineFormatter(logging.Formatter):
+    """Tell a log record in the form of the errors: `avatarify: warning: ...`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        return f"avatarify: {record.levelname.lower()}: {super().format(record)}"
+
+
+def configure_logging(verbose: bool) -> None:
+    """Send warnings to stderr, and with `verbose` whatever this package tells."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    logging.getLogger("avatarify_plus").setLevel(logging.DEBUG if verbose else logging.NOTSET)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the app and return the exit code: 0, 1 for a failure that is told in one line, 2 for wrong usage."""
     parser = build_parser()
@@ -90,11 +105,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = AppConfig(**values)
     except ConfigError as error:
         parser.error(str(error))
-    logging.basicConfig(
-        level=logging.DEBUG if config.verbose else logging.WARNING, format="avatarify: %(levelname)s: %(message)s"
-    )
-    logging.addLevelName(logging.WARNING, "warning")
-    warnings.filterwarnings("ignore", module="google.protobuf")  # MediaPipe uses what protobuf is about to drop
+    configure_logging(config.verbose)
     try:
         summary = run(config)
     except AvatarifyError as error:

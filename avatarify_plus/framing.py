@@ -13,7 +13,6 @@ from avatarify_plus.config import FramingMode
 from avatarify_plus.errors import SourceError
 from avatarify_plus.images import Box, View, centred_square, crop, whole
 from avatarify_plus.mesh import FaceMesh
-from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import FloatArray, Frame, Image
 
 logger = logging.getLogger(__name__)
@@ -59,17 +58,14 @@ MESH_POINTS = 468
 
 @contextlib.contextmanager
 def mesh_finder(is_needed: bool, tracking: bool) -> Iterator[FindMesh | None]:
-    """Run MediaPipe's face mesh, without its greetings on stderr; None where nobody needs a mesh.
+    """Run MediaPipe's face mesh; None where nobody needs a mesh.
 
     `tracking` True is for videos, False for photos.
     """
     if not is_needed:
         yield None
         return
-    with contextlib.ExitStack() as stack:
-        with hidden_native_messages():
-            mesh = stack.enter_context(FaceMesh(tracking))
-            mesh.find(np.zeros((64, 64, 3), np.uint8))  # the graph's threads write until the first picture is done
+    with FaceMesh(tracking) as mesh:
         yield mesh.find
 
 

@@ -70,6 +70,8 @@ def run(config: AppConfig, engine: Engine | None = None) -> Summary:
         # the avatar
         if engine is None:
             engine = stack.enter_context(open_engine(open_bundle(config.model), config.engine))
+        logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
+        logger.debug("driver %s: %.2f fps, %s frames", driver.name, float(driver.rate), driver.count or "endless")
         size_px = engine.config.image_size
         puppeteer = Puppeteer(engine, config.motion, config.movement_scale, config.smoothing)
         needs_mesh = puppeteer.needs_mesh or config.framing == "auto"
@@ -144,7 +146,7 @@ def _open_sinks(outputs: Outputs, config: AppConfig, driver: Driver, size_px: in
     if not len(outputs):
         raise SinkError("nothing is left to show pictures: " + "; ".join(failures))
     for message in failures:
-        logger.warning("%s", message)
+        logger.warning("%s; going on without it", message)
 
 
 @contextlib.contextmanager

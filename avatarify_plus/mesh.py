@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import warnings
 from types import TracebackType
 
 import numpy as np
 
+from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import FloatArray, Image
 
 LANDMARK_COUNT = 478
@@ -21,16 +22,17 @@ class FaceMesh:
     """
 
     def __init__(self, tracking: bool, refine: bool = True, max_faces: int = 1) -> None:
-        os.environ.setdefault("GLOG_minloglevel", "2")  # MediaPipe logs its start-up to stderr otherwise
-        import mediapipe
+        with hidden_native_messages():
+            import mediapipe
 
-        self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
-            static_image_mode=not tracking,
-            max_num_faces=max_faces,
-            refine_landmarks=refine,
-            min_detection_confidence=0.5,
-            min_tracking_confidence=0.5,
-        )
+            self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
+                static_image_mode=not tracking,
+                max_num_faces=max_faces,
+                refine_landmarks=refine,
+                min_detection_confidence=0.5,
+                min_tracking_confidence=0.5,
+            )
+            self.find(np.zeros((64, 64, 3), np.uint8))  # the graph's threads write until the first picture is done
 
     def __enter__(self) -> FaceMesh:
         return self
@@ -54,6 +56,8 @@ class FaceMesh:
 
     def find_all(self, image: Image) -> list[FloatArray]:
         """Return every face's landmarks, largest face first."""
-        faces = self._mesh.process(image).multi_face_landmarks or []
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)  # MediaPipe's own affair
+            faces = self._mesh.process(image).multi_face_landmarks or []
         meshes = [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) for face in faces]
         return sorted(meshes, key=lambda mesh: -float(np.prod(np.ptp(mesh[:, :2], axis=0))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
@@ -31,10 +32,11 @@ class Preview:
         # OpenCV's Qt complains about fonts it does not need, for as long as the window is open
         os.environ.setdefault("QT_LOGGING_RULES", "default.warning=false")
         self._on_exit = on_exit
+        self._was_shown = False
         side_px = max(size_px, LEAST_WINDOW_PX)
         try:
             with hidden_native_messages():
-                cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
+                cv2.namedWindow(TITLE, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
                 cv2.resizeWindow(TITLE, side_px, side_px)
         except cv2.error as error:
             raise SinkError(
@@ -43,15 +45,28 @@ class Preview:
             ) from error
 
     def send(self, image: Image, time_s: float) -> None:
-        """Show a picture and heed the keyboard."""
+        """Show a picture and heed the keyboard; a window that the user closed stays closed."""
+        if self._was_shown and not _is_open():
+            self._on_exit()
+            return
         cv2.imshow(TITLE, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         key = cv2.waitKey(1) & 0xFF
-        if key in (ESCAPE, ord("q")) or cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) < 1:
+        self._was_shown = True
+        if key in (ESCAPE, ord("q")) or not _is_open():
             self._on_exit()
 
     def close(self) -> None:
         """Close the window."""
-        cv2.destroyWindow(TITLE)
+        with contextlib.suppress(cv2.error):  # the user may have closed it
+            cv2.destroyWindow(TITLE)
+
+
+def _is_open() -> bool:
+    """Return whether the window is there; each of OpenCV's window systems has its own way to say no."""
+    try:
+        return bool(cv2.getWindowProperty(TITLE, cv2.WND_PROP_VISIBLE) >= 1)
+    except cv2.error:
+        return False
 
 
 def require_x_server(display: str) -> None:

@@ -21,7 +21,6 @@ from avatarify_plus.errors import AvatarifyError, EngineError, SourceError
 from avatarify_plus.images import centred_square, crop, load_photo
 from avatarify_plus.mesh import FaceMesh
 from avatarify_plus.motion import keypoints_from_mesh, load_mesh_layout
-from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import Image, Keypoints
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -81,7 +80,7 @@ def load_pair(bundle: Bundle, source: Path, driving: Path) -> Pair:
     if bundle.config.keypoints == "learned":
         return Pair(first, second, None, None)
     layout = load_mesh_layout(bundle.config.mesh_layout)
-    with hidden_native_messages(), FaceMesh(tracking=False) as mesh:
+    with FaceMesh(tracking=False) as mesh:
         landmarks = [mesh.find(image) for image in (first, second)]
     found = [None if face is None else keypoints_from_mesh(face, layout) for face in landmarks]
     for path, keypoints in zip((source, driving), found, strict=True):

@@ -22,6 +22,7 @@ OUTSIDE_MAY_USE = 1
 PROGRAMS = {"training": 5, "export": 4}
 TORCH_HOMES = ("avatarify_plus/network/", "avatarify_plus/engines/torch_engine.py", "export/", "training/")
 HOMES = {
+    "av": ("avatarify_plus/sinks/recorder.py", "training/"),
     "mediapipe": ("avatarify_plus/mesh.py",),
     "pyvirtualcam": ("avatarify_plus/sinks/virtual_camera.py",),
     "openvino": ("avatarify_plus/engines/openvino_engine.py", "export/"),

@@ -65,7 +65,7 @@ def test_relative_motion_of_oneself_returns_the_driving_keypoints() -> None:
 
 def test_relative_motion_grows_with_its_scale() -> None:
     source, initial = some_keypoints(5), some_keypoints(6)
-    driving = Keypoints(initial.value + np.float32([0.1, -0.2]), initial.jacobian)
+    driving = Keypoints(initial.value + np.array([0.1, -0.2], np.float32), initial.jacobian)
     moved = transfer(source, driving, initial, scale=2.0)
     np.testing.assert_allclose(moved.value - source.value, np.tile([0.2, -0.4], (10, 1)), atol=1e-6)
 
@@ -73,7 +73,7 @@ def test_relative_motion_grows_with_its_scale() -> None:
 @pytest.mark.parametrize("ratio", [0.5, 1.0, 1.6])
 def test_movement_scale_is_the_ratio_of_the_faces_sizes(ratio: float) -> None:
     initial = some_keypoints(7)
-    source = Keypoints((ratio * initial.value + np.float32([0.1, 0.05])).astype(np.float32), initial.jacobian)
+    source = Keypoints((ratio * initial.value + np.array([0.1, 0.05], np.float32)).astype(np.float32), initial.jacobian)
     assert movement_scale(source, initial) == pytest.approx(ratio, rel=1e-4)
 
 

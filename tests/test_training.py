@@ -15,7 +15,13 @@ from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
 from training.cache import Cache, build_cache, list_clips, read_clip
 from training.checkpoint import load_checkpoint, save_checkpoint
-from training.losses import RandomTransform, equivariance, perceptual_pyramid
+from training.losses import (
+    RandomTransform,
+    equivariance,
+    expression_weight,
+    perceptual_pyramid,
+    weighted_mean,
+)
 from training.metrics import FaceDescriber, FaceDescription, Scorer, Scores, mean_scores
 from training.pairs import PairSampler, warp_photo
 from training.perceptual import perceptual_network
@@ -136,11 +142,25 @@ def test_perceptual_distance_grows_with_distortion(cache: Cache) -> None:
     network = perceptual_network("efficientnet-lite0")
     image = torch.from_numpy(np.array(cache.frames[8]))[None].permute(0, 3, 1, 2).float() / 255
     distances = [
-        float(perceptual_pyramid(network, (image + amount * torch.randn_like(image)).clamp(0, 1), image, 2))
+        float(
+            perceptual_pyramid(
+                network, (image + amount * torch.randn_like(image)).clamp(0, 1), image, torch.ones(1, 1, 256, 256), 2
+            )
+        )
         for amount in (0.0, 0.02, 0.1)
     ]
     assert distances[0] == pytest.approx(0, abs=1e-6)
     assert distances[0] < distances[1] < distances[2]
+
+
+def test_errors_near_the_chosen_keypoints_count_more() -> None:
+    keypoints = Keypoints(torch.tensor([[[0.5, 0.5], [-0.5, -0.5]]]), torch.eye(2).expand(1, 2, 2, 2))
+    weight = expression_weight(keypoints, [1], 64, gain=3.0)
+    assert weight[0, 0, 16, 16] > 3.5 and weight[0, 0, 48, 48] == pytest.approx(1)
+    near, far = torch.zeros(2, 1, 3, 64, 64)
+    near[..., 16, 16], far[..., 48, 48] = 1.0, 1.0
+    assert weighted_mean(near, weight) > 3 * weighted_mean(far, weight)
+    assert weighted_mean(torch.full((1, 3, 32, 32), 0.2), weight) == pytest.approx(0.2)
 
 
 def test_one_pair_overfits(cache: Cache) -> None:

@@ -8,15 +8,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avatarify_plus.network.blocks import coordinate_grid, invert, multiply
+from avatarify_plus.network.blocks import coordinate_grid, heatmaps, invert, multiply
 from avatarify_plus.types import Keypoints
 
+EXPRESSION_VARIANCE = 0.006
+"""Of the Gaussians that weigh mouth and eyes: a standard deviation of 10 px in 256."""
 
-def perceptual_pyramid(network: nn.Module, prediction: Tensor, target: Tensor, scales: int) -> Tensor:
+
+def perceptual_pyramid(network: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor, scales: int) -> Tensor:
     """Return the mean absolute difference of features, each normalised by its mean magnitude, over halving scales.
 
-    prediction, target: (B, 3, S, S) in [0, 1]. Source: FOMM's multi-scale perceptual loss; the normalisation makes
-    perceptual networks exchangeable.
+    prediction, target: (B, 3, S, S) in [0, 1]. weight: (B, 1, S, S), what each place counts. Source: FOMM's multi-scale
+    perceptual loss; the normalisation makes perceptual networks exchangeable.
     """
     total = prediction.new_zeros(())
     for scale in range(scales):
@@ -25,8 +28,25 @@ def perceptual_pyramid(network: nn.Module, prediction: Tensor, target: Tensor, s
         with torch.no_grad():
             wanted = [feature.float() for feature in network(target)]
         for found, feature in zip(network(prediction), wanted, strict=True):
-            total = total + (found.float() - feature).abs().mean() / feature.abs().mean().clamp(min=1e-3)
+            difference = (found.float() - feature).abs().mean(1, keepdim=True)  # (B, 1, h, w)
+            total = total + weighted_mean(difference, weight) / feature.abs().mean().clamp(min=1e-3)
     return total / scales
+
+
+def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean of an error (B, C, h, w) under a weight (B, 1, S, S) of any size."""
+    weight = F.interpolate(weight, size=error.shape[-2:], mode="area")
+    return (error * weight).sum() / (weight.sum() * error.shape[1])
+
+
+def expression_weight(keypoints: Keypoints, indices: list[int], size: int, gain: float) -> Tensor:
+    """Return (B, 1, size, size): 1 everywhere, up to 1 + gain around the chosen keypoints (eyes, brows and mouth).
+
+    People look at mouths and eyes, which cover few pixels.
+    """
+    value = keypoints.value[:, indices]
+    near = heatmaps(value, size, EXPRESSION_VARIANCE, corner_aligned=False)  # (B, k, size, size)
+    return 1 + gain * near.amax(1, keepdim=True)
 
 
 class RandomTransform(NamedTuple):

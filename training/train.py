@@ -16,7 +16,7 @@ import math
 import os
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,7 +38,13 @@ from avatarify_plus.types import Keypoints
 from training.cache import Cache, build_cache
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.contact_sheet import contact_sheet, write_picture
-from training.losses import RandomTransform, equivariance, perceptual_pyramid
+from training.losses import (
+    RandomTransform,
+    equivariance,
+    expression_weight,
+    perceptual_pyramid,
+    weighted_mean,
+)
 from training.pairs import Batch, PairSampler
 from training.perceptual import PERCEPTUAL_NETWORKS, perceptual_network
 
@@ -47,10 +53,14 @@ logger = logging.getLogger("training")
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """The weight of each loss; the equivariance losses and the warm-up concern learned keypoints only."""
+    """The weight of each loss; the equivariance losses and the warm-up concern learned keypoints only.
+
+    `expression_gain`: how much more than elsewhere an error counts at the mouth and the eyes.
+    """
 
     perceptual: float = 1.0
     pixels: float = 15.0
+    expression_gain: float = 4.0
     equivariance_value: float = 1.0
     equivariance_jacobian: float = 1.0
     mesh_keypoints: float = 10.0
@@ -82,9 +92,16 @@ class Step(NamedTuple):
 class TrainingModel(nn.Module):
     """The network with its losses, so that one forward call is one training step (and DDP sees all of it)."""
 
-    def __init__(self, model: AnimationModel, perceptual: nn.Module, weights: LossWeights, scales: int) -> None:
+    def __init__(
+        self, model: AnimationModel, perceptual: nn.Module, weights: LossWeights, layout: MeshLayout, scales: int
+    ) -> None:
         super().__init__()
         self.model = model
+        self._expressive = [
+            index
+            for index, name in enumerate(layout.names)
+            if name.endswith(("eyelid", "iris", "brow", "lip", "corner"))
+        ]
         self.weights = weights
         self.scales = scales
         self._perceptual = [perceptual]  # in a list: neither a parameter nor a part of the checkpoint
@@ -110,12 +127,18 @@ class TrainingModel(nn.Module):
             losses["equivariance value"] = self.weights.equivariance_value * value
             losses["equivariance jacobian"] = self.weights.equivariance_jacobian * jacobian
         prediction = self.model(batch.source, source_keypoints, driving_keypoints, window)
-        target = batch.driving if window is None else window.cut(batch.driving, 2)
-        losses["pixels"] = self.weights.pixels * (prediction.image - target).abs().mean()
+        target, weight = batch.driving, self._weight(batch)
+        if window is not None:
+            target, weight = window.cut(target, 2), window.cut(weight, 2)
+        losses["pixels"] = self.weights.pixels * weighted_mean((prediction.image - target).abs(), weight)
         losses["perceptual"] = self.weights.perceptual * perceptual_pyramid(
-            self._perceptual[0], prediction.image, target, self.scales
+            self._perceptual[0], prediction.image, target, weight, self.scales
         )
         return Step(losses, prediction)
+
+    def _weight(self, batch: Batch) -> Tensor:
+        size = batch.driving.shape[-1]
+        return expression_weight(batch.driving_keypoints, self._expressive, size, self.weights.expression_gain)
 
 
 def _keypoint_distance(found: Keypoints, wanted: Keypoints) -> Tensor:
@@ -196,7 +219,7 @@ def stage_at(stages: list[Stage], progress: float) -> Stage:
     return stages[-1]
 
 
-def learning_rate(peak: float, progress: float, step: int, warmup_steps: int = 200) -> float:
+def learning_rate(peak: float, progress: float, step: int, warmup_steps: int = 100) -> float:
     """Return the rate: linear warm-up, then a cosine to 2 % of the peak at progress 1."""
     cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
     return peak * cosine * min(1.0, (step + 1) / warmup_steps)
@@ -253,6 +276,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     budget.add_argument("--steps", type=int, help="budget in steps instead, the same on every machine")
     parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate")
     parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights")
+    parser.add_argument(
+        "--heatmap-variance", type=float, help="of the keypoints' Gaussians (default: the paper's 0.01)"
+    )
     parser.add_argument("--photo-share", type=float, default=0.1, help="share of pairs made from photos")
     parser.add_argument("--perceptual", choices=PERCEPTUAL_NETWORKS, default="efficientnet-lite0")
     parser.add_argument("--warm-start", type=Path, help="checkpoint whose weights to start from")
@@ -281,6 +307,8 @@ def train(options: argparse.Namespace) -> None:
     if options.mesh_warmup and count != layout.keypoint_count:
         raise ConfigError(f"--mesh-warmup needs --keypoint-count {layout.keypoint_count}, found {count}")
     config = network_config(options.preset, options.size, keypoints=options.keypoints, keypoint_count=count)
+    if options.heatmap_variance:
+        config = replace(config, heatmap_variance=options.heatmap_variance)
     cache_folder = options.cache or options.out / "cache"
     if rank == 0:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -319,7 +347,7 @@ def train(options: argparse.Namespace) -> None:
     sampler: dict[int, PairSampler] = {}
     windows = np.random.default_rng([options.seed, rank, step])
     perceptual = perceptual_network(options.perceptual).to(device)
-    trained: nn.Module = TrainingModel(model, perceptual, LossWeights(), scales=3)
+    trained: nn.Module = TrainingModel(model, perceptual, LossWeights(), layout, scales=3)
     if ranks > 1:
         trained = DistributedDataParallel(trained)
     started_from_s, began, saved_at = elapsed_s, time.monotonic(), time.monotonic()
