@@ -327,6 +327,7 @@ def train(options: argparse.Namespace) -> None:
     average = copy.deepcopy(model).eval()
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     step, samples, elapsed_s, rows = 0, 0, 0.0, []
+    summary = _summary(options)
     path = options.out / "checkpoint.pt"
     if path.exists():
         saved = load_checkpoint(path)
@@ -336,6 +337,7 @@ def train(options: argparse.Namespace) -> None:
         average.load_state_dict(saved["ema"])
         optimiser.load_state_dict(saved["optimiser"])
         step, samples, elapsed_s = saved["step"], saved["samples"], saved["elapsed_s"]
+        summary["data"] = saved["training"]["data"]
         if (options.out / "metrics.csv").exists():
             with open(options.out / "metrics.csv", newline="") as file:
                 rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
@@ -344,7 +346,8 @@ def train(options: argparse.Namespace) -> None:
         weights = load_checkpoint(options.warm_start)["ema"]
         model.load_state_dict(weights)
         average.load_state_dict(weights)
-    sampler: dict[int, PairSampler] = {}
+    sampler: PairSampler | None = None
+    sampled_size = 0
     windows = np.random.default_rng([options.seed, rank, step])
     perceptual = perceptual_network(options.perceptual).to(device)
     trained: nn.Module = TrainingModel(model, perceptual, LossWeights(), layout, scales=3)
@@ -368,12 +371,14 @@ def train(options: argparse.Namespace) -> None:
         if progress >= 1:
             break
         stage = stage_at(stages, progress)
-        if stage.image_size not in sampler:
+        if sampler is None or sampled_size != stage.image_size:
+            sampled_size = stage.image_size
             seed = options.seed + 1000 * rank + step
-            sampler = {stage.image_size: PairSampler(caches, layout, stage.image_size, options.photo_share, seed)}
+            sampler = PairSampler(caches, layout, stage.image_size, options.photo_share, seed)
+            summary["data"] = sampler.summary
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(options.rate, progress, step)
-        batch = sampler[stage.image_size].batch(stage.batch)
+        batch = sampler.batch(stage.batch)
         batch = Batch(
             batch.source.to(device),
             batch.driving.to(device),
@@ -410,29 +415,31 @@ def train(options: argparse.Namespace) -> None:
                 write_picture(options.out / f"sheet-{step:07d}.png", sheet)
             rows.append(row)
             _write_metrics(options.out, rows)
-            _save(path, config, model, average, optimiser, step, samples, elapsed_s, _summary(options, sampler))
+            _save(path, config, model, average, optimiser, step, samples, elapsed_s, summary)
             saved_at = time.monotonic()
     if rank == 0:
         if validation:
             value, sheet = validation.run(average)
             write_picture(options.out / f"sheet-{step:07d}.png", sheet)
             logger.info("val L1 %.4f", value)
-        _save(path, config, model, average, optimiser, step, samples, elapsed_s, _summary(options, sampler))
+        _save(path, config, model, average, optimiser, step, samples, elapsed_s, summary)
         logger.info("%d steps, %d samples in %.1f minutes: %s", step, samples, elapsed_s / 60, path)
     progress_bar.close()
     if ranks > 1:
         dist.destroy_process_group()
 
 
-def _summary(options: argparse.Namespace, sampler: dict[int, PairSampler]) -> dict[str, Any]:
-    data = next(iter(sampler.values())).summary if sampler else {}
+def _summary(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what a model card should say of this run; a warm start's own summary is part of it."""
+    earlier = load_checkpoint(options.warm_start) if options.warm_start else {}
     return {
-        "data": data,
+        "data": {},
         "stages": options.stages,
         "minutes": None if options.steps else options.minutes,
         "perceptual": options.perceptual,
         "peak_rate": options.rate,
         "seed": options.seed,
+        "started_from": {name: earlier[name] for name in ("step", "samples", "training") if name in earlier},
     }
 
 
