@@ -34,6 +34,8 @@ class NetworkConfig:
 
     `corner_aligned_grid` is True only for released First Order Model weights, which were trained with a
     coordinate grid from -1 to 1 inclusive while sampling used pixel centres.
+    `mask_prior` is what a mask's logit gains at its driving keypoint before training, falling off as the heatmap does:
+    a keypoint's motion holds near that keypoint. It is learned per keypoint from there; 0, the paper, leaves it out.
     `occlusion_first` multiplies the coarsest map before the residual blocks (FOMM) instead of after (paper, eq. 13).
     `occlusion_entry` narrows zeta to so many channels before the occlusion module's up blocks; 0, the paper, does not.
     `blend` replaces eq. 13 by O * warped + (1 - O) * painted at every scale (preset `ours-skip`).
@@ -51,6 +53,7 @@ class NetworkConfig:
     corner_aligned_grid: bool = False
     detector: HourglassConfig = field(default_factory=lambda: HourglassConfig(32, 1024, 5))
     motion: HourglassConfig = field(default_factory=lambda: HourglassConfig(64, 1024, 5))
+    mask_prior: float = 0.0
     attention: Attention = "max-pool"
     attention_gain: float = 2.0
     attention_reduction: int = 16
@@ -109,7 +112,7 @@ _PRESET_FIELDS: dict[str, dict[str, Any]] = {
     "fomm-attention": _FOMM | {"attention": "max-pool"},
     "fomm-cbam-occlusion": {"attention": "cbam"},
     "ours": {},
-    "ours-skip": {"blend": True},
+    "ours-skip": {"blend": True, "mask_prior": 4.0},
 }
 
 _SIZE_FIELDS: dict[str, dict[str, Any]] = {

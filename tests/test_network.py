@@ -169,3 +169,17 @@ def test_bad_configs_are_refused(changes: dict) -> None:
 def test_unknown_config_fields_are_named() -> None:
     with pytest.raises(ConfigError, match="colour"):
         NetworkConfig.from_dict({"colour": 1})
+
+
+def test_the_mask_prior_gives_each_keypoint_its_neighbourhood() -> None:
+    torch.manual_seed(1)
+    config = network_config("ours-skip", "tiny", keypoints="mesh", keypoint_count=4, heatmap_variance=0.003)
+    model = AnimationModel(config).eval()
+    assert config.mask_prior > 0
+    driving = random_keypoints(1, 4)
+    with torch.no_grad():
+        mask = model(torch.rand(1, 3, 256, 256), random_keypoints(1, 4), driving).motion.mask[0]
+    cells = ((driving.value[0] + 1) * 32).long()
+    for index, (x, y) in enumerate(cells.tolist()):
+        assert mask[:, y, x].argmax() == index + 1
+    assert network_config("ours", "tiny").mask_prior == 0

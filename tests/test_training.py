@@ -25,7 +25,7 @@ from training.losses import (
 from training.metrics import FaceDescriber, FaceDescription, Scorer, Scores, mean_scores
 from training.pairs import PairSampler, warp_photo
 from training.perceptual import perceptual_network
-from training.train import Stage, learning_rate, main, parse_stages, stage_at
+from training.train import Stage, learning_rate, load_what_fits, main, parse_stages, stage_at
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -260,3 +260,13 @@ def test_akd_is_in_pixels_of_256() -> None:
 def test_mean_scores_ignore_what_was_not_measured() -> None:
     nan = float("nan")
     assert mean_scores([Scores(1, 1, nan, 1, 1), Scores(3, 1, 4, 1, 1)])[:3] == (2, 1, 4)
+
+
+def test_a_warm_start_takes_what_fits() -> None:
+    narrow, wide = (
+        AnimationModel(network_config(preset, "tiny", keypoints="mesh", keypoint_count=4))
+        for preset in ("ours", "ours-skip")
+    )
+    load_what_fits(wide, narrow.state_dict())
+    torch.testing.assert_close(wide.generator.first.conv.weight, narrow.generator.first.conv.weight)
+    assert float(wide.dense_motion.mask_prior.detach().min()) == 4.0

@@ -234,6 +234,16 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
             kept.copy_(buffer)
 
 
+def load_what_fits(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Copy the tensors that the model has, in its shapes; what stays as it was initialised is logged."""
+    own = model.state_dict()
+    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
+    model.load_state_dict(own | fitting)
+    fresh = sorted(set(own) - set(fitting))
+    if fresh:
+        logger.info("not in the warm start, so initialised anew: %s", ", ".join(fresh))
+
+
 def write_loss_curve(path: Path, rows: list[dict[str, Any]]) -> None:
     """Plot the losses over samples."""
     import matplotlib
@@ -282,6 +292,9 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--photo-share", type=float, default=0.1, help="share of pairs made from photos")
     parser.add_argument("--perceptual", choices=PERCEPTUAL_NETWORKS, default="efficientnet-lite0")
     parser.add_argument("--warm-start", type=Path, help="checkpoint whose weights to start from")
+    parser.add_argument(
+        "--fresh", nargs="*", default=[], metavar="PREFIX", help="tensors not to take from the warm start"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--seed", type=int, default=0)
@@ -344,8 +357,9 @@ def train(options: argparse.Namespace) -> None:
         logger.info("resuming at step %d, %.1f minutes", step, elapsed_s / 60)
     elif options.warm_start:
         weights = load_checkpoint(options.warm_start)["ema"]
-        model.load_state_dict(weights)
-        average.load_state_dict(weights)
+        kept = {name: value for name, value in weights.items() if not name.startswith(tuple(options.fresh))}
+        load_what_fits(model, kept)
+        average.load_state_dict(model.state_dict())
     sampler: PairSampler | None = None
     sampled_size = 0
     windows = np.random.default_rng([options.seed, rank, step])

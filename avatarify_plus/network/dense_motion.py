@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from avatarify_plus.config import NetworkConfig
 from avatarify_plus.network.attention import Attention
@@ -77,6 +78,11 @@ class DenseMotion(nn.Module):
             )
         )
         self.mask_head = nn.Conv2d(channels, count, 7, padding=3)
+        self.mask_prior = None
+        if config.mask_prior:
+            # Masks start as the prior says: a keypoint that loses its neighbourhood early gets no gradient ever after.
+            nn.init.normal_(self.mask_head.weight, std=1e-3)
+            self.mask_prior = nn.Parameter(torch.full((config.keypoint_count, 1, 1), config.mask_prior))
         self.occlusion: nn.Module = (
             OcclusionMaps(channels, config.occlusion_entry, config.occlusion_widths)
             if config.occlusion == "multi-scale"
@@ -89,9 +95,14 @@ class DenseMotion(nn.Module):
         small: the source at motion_size, (B, 3, m, m). source_heatmap: `heatmaps` of the source, (B, K, m, m).
         Both depend on the source alone and are computed once per avatar.
         """
+        config = self.config
+        heatmap = heatmaps(driving.value, config.motion_size, config.heatmap_variance, config.corner_aligned_grid)
         sparse = self.sparse_motion(source, driving)  # (B, K + 1, m, m, 2)
-        zeta = self.hourglass(self.hourglass_input(small, source_heatmap, driving, sparse))  # eq. 7
-        mask = self.mask_head(self.attention(zeta)).float().softmax(1)  # eq. 11
+        zeta = self.hourglass(self.hourglass_input(small, heatmap - source_heatmap, sparse))  # eq. 7
+        logits = self.mask_head(self.attention(zeta)).float()  # (B, K + 1, m, m)
+        if self.mask_prior is not None:
+            logits = logits + F.pad(self.mask_prior * heatmap, (0, 0, 0, 0, 1, 0))  # none for the background
+        mask = logits.softmax(1)  # eq. 11
         deformation = (mask[..., None] * sparse).sum(1)  # eq. 12
         if isinstance(self.occlusion, OcclusionMaps):
             occlusions = self.occlusion(zeta)
@@ -110,11 +121,12 @@ class DenseMotion(nn.Module):
         still = grid[None, None].expand(moved.shape[0], 1, -1, -1, -1)
         return torch.cat([still, moved], dim=1)  # (B, K + 1, m, m, 2)
 
-    def hourglass_input(self, small: Tensor, source_heatmap: Tensor, driving: Keypoints, sparse: Tensor) -> Tensor:
-        """Return (B, 4 (K + 1), m, m): per keypoint, background first, the heatmap difference (eq. 4) and the warped
-        source."""
-        size, aligned = self.config.motion_size, self.config.corner_aligned_grid
-        difference = heatmaps(driving.value, size, self.config.heatmap_variance, aligned) - source_heatmap
+    def hourglass_input(self, small: Tensor, difference: Tensor, sparse: Tensor) -> Tensor:
+        """Return (B, 4 (K + 1), m, m): per keypoint, background first, the heatmap difference and the warped source.
+
+        difference: driving minus source heatmaps, (B, K, m, m).
+        """
+        size = self.config.motion_size
         difference = torch.cat([torch.zeros_like(difference[:, :1]), difference], dim=1)  # eq. 4, (B, K + 1, m, m)
         # One warp for all keypoints: their pictures stand one below the other in one tall picture.
         count = sparse.shape[1]
