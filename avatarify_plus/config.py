@@ -112,7 +112,7 @@ _PRESET_FIELDS: dict[str, dict[str, Any]] = {
     "fomm-attention": _FOMM | {"attention": "max-pool"},
     "fomm-cbam-occlusion": {"attention": "cbam"},
     "ours": {},
-    "ours-skip": {"blend": True, "mask_prior": 4.0},
+    "ours-skip": {"blend": True, "mask_prior": 8.0},
 }
 
 _SIZE_FIELDS: dict[str, dict[str, Any]] = {

@@ -269,4 +269,4 @@ def test_a_warm_start_takes_what_fits() -> None:
     )
     load_what_fits(wide, narrow.state_dict())
     torch.testing.assert_close(wide.generator.first.conv.weight, narrow.generator.first.conv.weight)
-    assert float(wide.dense_motion.mask_prior.detach().min()) == 4.0
+    assert float(wide.dense_motion.mask_prior.detach().min()) == 8.0
