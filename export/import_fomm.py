@@ -46,7 +46,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     parser = argparse.ArgumentParser(prog="import_fomm.py", description=__doc__)
     parser.add_argument("checkpoint", type=Path, help="such as vox-adv-cpk.pth.tar")
-    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument(
+        "out", type=Path, nargs="?", help="folder to write (default: the checkpoint's name without suffix)"
+    )
     parser.add_argument("--name", help="name in the manifest (default: OUT's)")
     parser.add_argument("--licence", default="as the imported checkpoint", help="licence of the weights")
     parser.add_argument(
@@ -54,6 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--force", action="store_true", help="replace OUT if it is a bundle")
     options = parser.parse_args(argv)
+    options.out = options.out or Path(options.checkpoint.name.partition(".")[0])
     configure_logging()
     try:
         model = import_model(options.checkpoint, options.image_size)

@@ -1,0 +1,27 @@
+"""The README tells what the program does now."""
+
+import re
+from pathlib import Path
+
+import run
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_option_is_told() -> None:
+    options = {action.option_strings[0] for action in run.build_parser()._actions if action.dest != "help"}
+    told = set(re.findall(r"^\| `(--[a-z-]+)", README, re.MULTILINE))
+    assert told == options
+
+
+def test_the_two_commands_stand_first() -> None:
+    commands = re.findall(r"^pip install -r .*$", README, re.MULTILINE)
+    assert commands[0].startswith("pip install -r requirements.txt && python run.py --avatar examples/avatar_1.jpg")
+    assert commands[1] == "pip install -r requirements-dev.txt && python -m pytest"
+
+
+def test_every_local_link_and_picture_exists() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
