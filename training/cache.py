@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import multiprocessing
 import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -94,8 +98,8 @@ def open_cache(out: Path) -> Cache:
 
 
 def _write_cache(paths: list[Path], out: Path, size: int, processes: int, wanted: dict[str, object]) -> None:
-    with multiprocessing.Pool(processes) as pool:
-        counts = pool.map(_count_frames, paths, chunksize=16)
+    with _workers(processes) as run:
+        counts = list(run(_count_frames, paths))
     total = sum(counts)
     needed = total * (size * size * 3 + LANDMARK_COUNT * 12)
     out.mkdir(parents=True, exist_ok=True)
@@ -107,14 +111,24 @@ def _write_cache(paths: list[Path], out: Path, size: int, processes: int, wanted
     np.memmap(out / "landmarks.f32", np.float32, "w+", shape=(total, LANDMARK_COUNT, 3))
     starts = np.cumsum([0, *counts])[:-1]
     jobs = [(path, out, total, size, int(s), c) for path, s, c in zip(paths, starts, counts, strict=True) if c]
-    with multiprocessing.Pool(processes) as pool:
-        for _ in tqdm(pool.imap_unordered(_fill, jobs), total=len(jobs), desc="decode", unit="clip"):
+    with _workers(processes) as run:
+        for _ in tqdm(run(_fill, jobs), total=len(jobs), desc="decode", unit="clip"):
             pass
     clips = [
         {"name": path.stem, "identity": path.stem.replace("#", "_").split("_")[0], "start": start, "count": count}
         for path, _, _, _, start, count in jobs
     ]
     (out / "index.json").write_text(json.dumps({"wanted": wanted, "count": total, "clips": clips}))
+
+
+@contextlib.contextmanager
+def _workers(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield a `map` over processes; one process is this one. Spawned, since MediaPipe's threads do not survive a fork."""
+    if processes == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        yield pool.map
 
 
 def _count_frames(path: Path) -> int:
