@@ -17,7 +17,7 @@ def test_every_option_is_told() -> None:
 
 def test_the_two_commands_stand_first() -> None:
     commands = re.findall(r"^pip install -r .*$", README, re.MULTILINE)
-    assert commands[0].startswith("pip install -r requirements.txt && python run.py --avatar examples/avatar_1.jpg")
+    assert commands[0].startswith("pip install -r requirements.txt && python run.py --avatar examples/avatar_2.jpg")
     assert commands[1] == "pip install -r requirements-dev.txt && python -m pytest"
 
 

@@ -10,7 +10,7 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.live import run
 from avatarify_plus.mesh import FaceMesh
 from avatarify_plus.types import FloatArray, Image
-from fakes import EXAMPLES, example_driver, read_film, write_film
+from fakes import EXAMPLES, read_film
 
 STRIDE = 10
 LIPS = (13, 14)
@@ -25,16 +25,14 @@ def bundle() -> Bundle:
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Image], list[Image]]:
-    """The driver, every tenth frame of it, and the avatar that followed it."""
-    folder = tmp_path_factory.mktemp("films")
-    driver = write_film(folder / "driver.mp4", example_driver(250)[::STRIDE])
-    output = folder / "avatar.mp4"
-    # Frames that far apart in time must not be smoothed into each other.
-    summary = run(AppConfig(avatar=EXAMPLES / "avatar_2.jpg", camera=str(driver), output=output, smoothing=0.0))
-    assert summary.frame_count == 25 and summary.faceless_count == 0
-    driving, pictures = read_film(driver)[0], read_film(output)[0]
-    assert len(pictures) == len(driving)
-    return driving, pictures
+    """The README's main job: the example driver and the avatar that followed it, every tenth frame of both."""
+    output = tmp_path_factory.mktemp("films") / "avatar.mp4"
+    driver = EXAMPLES / "driver.mp4"
+    summary = run(AppConfig(avatar=EXAMPLES / "avatar_2.jpg", camera=str(driver), output=output))
+    assert summary.frame_count == 250 and summary.faceless_count == 0
+    (driving, rate), (pictures, output_rate) = read_film(driver), read_film(output)
+    assert len(pictures) == len(driving) and output_rate == rate
+    return driving[::STRIDE], pictures[::STRIDE]
 
 
 def meshes(film: list[Image]) -> FloatArray:

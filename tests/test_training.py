@@ -226,7 +226,8 @@ def test_stages_and_schedule() -> None:
             parse_stages(bad)
     rates = [learning_rate(1.0, progress, 1000) for progress in (0.0, 0.5, 1.0)]
     assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(0.02)
-    assert learning_rate(1.0, 0.0, 0) < 0.01
+    rising = [learning_rate(1.0, 0.0, step) for step in (0, 20, 50, 90)]
+    assert rising == sorted(set(rising)) and rising[0] < 0.02
 
 
 def test_unknown_perceptual_network_is_refused() -> None:

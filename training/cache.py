@@ -123,7 +123,10 @@ def _write_cache(paths: list[Path], out: Path, size: int, processes: int, wanted
 
 @contextlib.contextmanager
 def _workers(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Yield a `map` over processes; one process is this one. Spawned, since MediaPipe's threads do not survive a fork."""
+    """Yield a `map` over processes; one process is this one.
+
+    The others are spawned: MediaPipe's threads do not survive a fork.
+    """
     if processes == 1:
         yield map
         return

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from avatarify_plus.config import NetworkConfig
 from avatarify_plus.network.attention import Attention
@@ -101,7 +100,8 @@ class DenseMotion(nn.Module):
         zeta = self.hourglass(self.hourglass_input(small, heatmap - source_heatmap, sparse))  # eq. 7
         logits = self.mask_head(self.attention(zeta)).float()  # (B, K + 1, m, m)
         if self.mask_prior is not None:
-            logits = logits + F.pad(self.mask_prior * heatmap, (0, 0, 0, 0, 1, 0))  # none for the background
+            background = torch.zeros_like(heatmap[:, :1])
+            logits = logits + torch.cat([background, self.mask_prior * heatmap], dim=1)  # (B, K + 1, m, m)
         mask = logits.softmax(1)  # eq. 11
         deformation = (mask[..., None] * sparse).sum(1)  # eq. 12
         if isinstance(self.occlusion, OcclusionMaps):
