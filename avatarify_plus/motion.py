@@ -57,11 +57,11 @@ def build_mesh_layout(
     count = len(mean_face)
     names = list(clusters)
     whole = list(range(468))  # the plain mesh: irises would count eyes twice
-    face_map, _ = _affine_operator(mean_face, whole, None)
+    face_map = _affine_operator(mean_face, whole, None)
     operator = np.zeros((len(names) + 1, 3, count))
     for row, indices in enumerate([*clusters.values(), whole]):
         operator[row, 0, indices] = 1 / len(indices)
-        operator[row, 1:] = _affine_operator(mean_face, indices, face_map)[0] if row < len(names) else face_map
+        operator[row, 1:] = _affine_operator(mean_face, indices, face_map) if row < len(names) else face_map
     positions = {name: index for index, name in enumerate(names)}
     return MeshLayout(
         operator.astype(np.float32), tuple(positions[mirror.get(name, name)] for name in names), tuple(names)
@@ -72,15 +72,15 @@ def _affine_operator(
     mean_face: np.ndarray[tuple[int, int], np.dtype[np.float64]],
     indices: list[int],
     prior: np.ndarray[tuple[int, int], np.dtype[np.float64]] | None,
-) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], float]:
-    """Return (2, 478): landmarks to the two columns of the affine map, and the cluster's mean squared radius."""
+) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Return (2, 478): landmarks to the two columns of the affine map."""
     centred = mean_face[indices] - mean_face[indices].mean(0)  # (n, 2)
     moment = centred.T @ centred / len(indices)  # (2, 2)
     select = np.zeros((2, len(mean_face)))
     select[:, indices] = centred.T / len(indices)
     ridge = 0.0 if prior is None else RIDGE_RADIUS**2
     target = select if prior is None else select + ridge * prior
-    return np.linalg.solve(moment + ridge * np.eye(2), target), float(np.trace(moment))
+    return np.linalg.solve(moment + ridge * np.eye(2), target)
 
 
 def keypoints_from_mesh(landmarks: FloatArray, layout: MeshLayout) -> Keypoints:

@@ -41,7 +41,7 @@ IRISES = ([468, 469, 470, 471, 472], [473, 476, 475, 474, 477])  # centre, outer
 
 def mean_frontal_face(landmarks: np.ndarray) -> np.ndarray:
     """Return the (478, 2) mean of the straightest fifth of (N, 478, 3) faces, centred, RMS radius 1."""
-    faces = landmarks.astype(np.float64) * [1, 1, 1]
+    faces = landmarks.astype(np.float64)
     eyes = faces[:, 263, :2] - faces[:, 33, :2]
     turn = np.abs(faces[:, 1, 0] - (faces[:, 234, 0] + faces[:, 454, 0]) / 2) / np.linalg.norm(eyes, axis=1)
     faces = faces[np.argsort(turn)[: max(1, len(faces) // 5)]]

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from avatarify_plus.config import NetworkConfig
@@ -64,8 +65,6 @@ class AnimationModel(nn.Module):
 
 def frame_float_operations(config: NetworkConfig) -> dict[str, int]:
     """Return the floating-point operations of one driving frame per part (convolutions; 2 per multiply-add)."""
-    import torch
-
     model = AnimationModel(config).eval()
     image = torch.zeros(1, 3, config.image_size, config.image_size)
     count = config.keypoint_count
