@@ -33,7 +33,7 @@ from avatarify_plus.config import PRESETS, SIZES, NetworkConfig, network_config
 from avatarify_plus.errors import AvatarifyError, ConfigError
 from avatarify_plus.motion import MeshLayout, keypoints_from_mesh, load_mesh_layout
 from avatarify_plus.network.generator import Window
-from avatarify_plus.network.model import AnimationModel, Prediction
+from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
 from training.cache import Cache, build_cache
 from training.checkpoint import load_checkpoint, save_checkpoint
@@ -82,13 +82,6 @@ class Stage(NamedTuple):
         return Window(int(top), int(left), self.window_size // 4)
 
 
-class Step(NamedTuple):
-    """One forward pass: losses by name, already weighted, and what was predicted."""
-
-    losses: dict[str, Tensor]
-    prediction: Prediction
-
-
 class TrainingModel(nn.Module):
     """The network with its losses, so that one forward call is one training step (and DDP sees all of it)."""
 
@@ -106,8 +99,8 @@ class TrainingModel(nn.Module):
         self.scales = scales
         self._perceptual = [perceptual]  # in a list: neither a parameter nor a part of the checkpoint
 
-    def forward(self, batch: Batch, window: Window | None, follow_mesh: bool) -> Step:
-        """Compute the losses of a batch, in a window of the pictures if given.
+    def forward(self, batch: Batch, window: Window | None, follow_mesh: bool) -> dict[str, Tensor]:
+        """Return the weighted losses of a batch by name, in a window of the pictures if given.
 
         `follow_mesh` adds the loss that starts the detector from the face mesh.
         """
@@ -134,7 +127,7 @@ class TrainingModel(nn.Module):
         losses["perceptual"] = self.weights.perceptual * perceptual_pyramid(
             self._perceptual[0], prediction.image, target, weight, self.scales
         )
-        return Step(losses, prediction)
+        return losses
 
     def _weight(self, batch: Batch) -> Tensor:
         size = batch.driving.shape[-1]
@@ -401,7 +394,7 @@ def train(options: argparse.Namespace) -> None:
         )
         trained.train()
         with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-            losses = trained(batch, stage.window(windows), step < options.mesh_warmup).losses
+            losses = trained(batch, stage.window(windows), step < options.mesh_warmup)
         loss = torch.stack(list(losses.values())).sum()
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
