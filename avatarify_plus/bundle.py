@@ -108,10 +108,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
 def describe(bundle: Bundle) -> str:
     """Return a few lines for people: what the model is, how good, and what it may be used for."""
     manifest, config = bundle.manifest, bundle.config
-    origin = "its own detector" if config.keypoints == "learned" else f"the face mesh ({config.mesh_layout})"
+    origins = {
+        "learned": "its own detector",
+        "mesh": f"the face mesh ({config.mesh_layout})",
+        "both": f"the face mesh ({config.mesh_layout}), {config.learned_count} of them its own detector's",
+    }
     lines = [
         f"{manifest.name}: {config.preset} ({config.size}), {config.image_size} px, "
-        f"{config.keypoint_count} keypoints from {origin}",
+        f"{config.keypoint_count} keypoints from {origins[config.keypoints]}",
         f"folder: {bundle.folder}",
         f"files: {', '.join(f'{name} {_megabytes(bundle.folder / name)}' for name in manifest.files)}",
     ]

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from avatarify_plus.errors import ConfigError
 
-KeypointOrigin = Literal["learned", "mesh"]
+KeypointOrigin = Literal["learned", "mesh", "both"]
 Attention = Literal["none", "cbam", "max-pool"]
 Occlusion = Literal["single", "multi-scale"]
 PRESETS = ("fomm", "fomm-cbam", "fomm-attention", "fomm-cbam-occlusion", "ours", "ours-skip")
@@ -34,10 +34,17 @@ class NetworkConfig:
 
     `corner_aligned_grid` is True only for released First Order Model weights, which were trained with a
     coordinate grid from -1 to 1 inclusive while sampling used pixel centres.
+    `keypoints` "both" takes the mesh's keypoints, then `learned_count` of the detector's (MobilePortrait's mixed
+    keypoints): the mesh knows lips and eyelids, the detector shoulders, hair and what moves behind the head.
+    `anchor_radius` is the standard deviation, in picture halves, of a prior on where each learned keypoint looks,
+    around anchors spread along the picture's border; 0, the paper, leaves it out.
+    `mask_kernel`, 7 in the paper, is the dearest convolution of a dense motion with many keypoints.
     `mask_prior` is what a mask's logit gains at its driving keypoint before training, falling off as the heatmap does:
     a keypoint's motion holds near that keypoint. It is learned per keypoint from there; 0, the paper, leaves it out.
     `occlusion_first` multiplies the coarsest map before the residual blocks (FOMM) instead of after (paper, eq. 13).
     `occlusion_entry` narrows zeta to so many channels before the occlusion module's up blocks; 0, the paper, does not.
+    `motion_to_painter` adds the occlusion module's features to the generator's at each scale: without it the painter
+    sees the motion only through what was warped, and cannot know whether a hidden place is the inside of a mouth.
     `blend` replaces eq. 13 by O * warped + (1 - O) * painted at every scale (preset `ours-skip`).
     """
 
@@ -47,12 +54,15 @@ class NetworkConfig:
     motion_size: int = 64
     keypoints: KeypointOrigin = "learned"
     keypoint_count: int = 10
+    learned_count: int = 0
+    anchor_radius: float = 0.0
     mesh_layout: str = "face-20"
     temperature: float = 0.1
     heatmap_variance: float = 0.01
     corner_aligned_grid: bool = False
     detector: HourglassConfig = field(default_factory=lambda: HourglassConfig(32, 1024, 5))
     motion: HourglassConfig = field(default_factory=lambda: HourglassConfig(64, 1024, 5))
+    mask_kernel: int = 7
     mask_prior: float = 0.0
     attention: Attention = "max-pool"
     attention_gain: float = 2.0
@@ -61,6 +71,7 @@ class NetworkConfig:
     occlusion_entry: int = 0
     occlusion_widths: tuple[int, int] = (64, 32)
     occlusion_first: bool = False
+    motion_to_painter: bool = False
     blend: bool = False
     generator_width: int = 64
     generator_max_width: int = 512
@@ -72,16 +83,38 @@ class NetworkConfig:
             raise ConfigError(
                 f"image_size must be 1, 2 or 4 times motion_size, found {self.image_size} and {self.motion_size}"
             )
-        if self.keypoints not in ("learned", "mesh"):
-            raise ConfigError(f"keypoints must be 'learned' or 'mesh', found {self.keypoints!r}")
+        if self.keypoints not in ("learned", "mesh", "both"):
+            raise ConfigError(f"keypoints must be 'learned', 'mesh' or 'both', found {self.keypoints!r}")
+        if (self.keypoints == "both") != (0 < self.learned_count < self.keypoint_count):
+            raise ConfigError(
+                "learned_count belongs to keypoints 'both' and counts some of them, found "
+                f"{self.learned_count} of {self.keypoint_count} with keypoints {self.keypoints!r}"
+            )
         if self.attention not in ("none", "cbam", "max-pool"):
             raise ConfigError(f"attention must be 'none', 'cbam' or 'max-pool', found {self.attention!r}")
         if self.occlusion not in ("single", "multi-scale"):
             raise ConfigError(f"occlusion must be 'single' or 'multi-scale', found {self.occlusion!r}")
         if self.blend and self.occlusion != "multi-scale":
             raise ConfigError("blend needs multi-scale occlusion maps")
+        if self.motion_to_painter and not self.blend:
+            raise ConfigError("motion_to_painter needs blend")
         if self.keypoint_count < 1 or self.residual_blocks < 0 or self.generator_width < 1:
             raise ConfigError("keypoint_count and generator_width must be positive, residual_blocks not negative")
+
+    @property
+    def detected_count(self) -> int:
+        """How many keypoints the detector finds; 0 for a model without one."""
+        return {"learned": self.keypoint_count, "mesh": 0, "both": self.learned_count}[self.keypoints]
+
+    @property
+    def motion_channels(self) -> int:
+        """Channels of zeta, the dense-motion feature: the hourglass's first level and its input."""
+        return min(self.motion.max_width, self.motion.width) + 4 * (self.keypoint_count + 1)
+
+    @property
+    def reads_mesh(self) -> bool:
+        """Whether some keypoints come from the face mesh."""
+        return self.keypoints != "learned"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON-ready values; `from_dict` is the inverse."""
@@ -112,7 +145,7 @@ _PRESET_FIELDS: dict[str, dict[str, Any]] = {
     "fomm-attention": _FOMM | {"attention": "max-pool"},
     "fomm-cbam-occlusion": {"attention": "cbam"},
     "ours": {},
-    "ours-skip": {"blend": True, "mask_prior": 8.0},
+    "ours-skip": {"blend": True, "mask_prior": 8.0, "motion_to_painter": True},
 }
 
 _SIZE_FIELDS: dict[str, dict[str, Any]] = {
@@ -120,6 +153,7 @@ _SIZE_FIELDS: dict[str, dict[str, Any]] = {
     "live": {
         "detector": HourglassConfig(16, 128, 4),
         "motion": HourglassConfig(32, 256, 4),
+        "mask_kernel": 3,
         "occlusion_entry": 16,
         "occlusion_widths": (16, 8),
         "generator_width": 24,

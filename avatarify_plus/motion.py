@@ -100,6 +100,11 @@ def keypoints_from_mesh(landmarks: FloatArray, layout: MeshLayout) -> Keypoints:
     return Keypoints(np.ascontiguousarray(value), face + trust * (local - face))
 
 
+def join_keypoints(first: Keypoints, second: Keypoints) -> Keypoints:
+    """Return the keypoints of both, (K, 2) and (L, 2) to (K + L, 2), their jacobians alike."""
+    return Keypoints(*(np.concatenate(parts) for parts in zip(first, second, strict=True)))
+
+
 def mirror_keypoints(keypoints: Keypoints, layout: MeshLayout) -> Keypoints:
     """Return the keypoints of the horizontally mirrored picture."""
     order = list(layout.mirror)

@@ -8,6 +8,7 @@ from avatarify_plus.errors import SourceError
 from avatarify_plus.images import View
 from avatarify_plus.motion import (
     KeypointSmoother,
+    join_keypoints,
     keypoints_from_mesh,
     load_mesh_layout,
     movement_scale,
@@ -44,7 +45,7 @@ class Puppeteer:
     ) -> None:
         config = engine.config
         self._engine = engine
-        self._layout = load_mesh_layout(config.mesh_layout) if config.keypoints == "mesh" else None
+        self._layout = load_mesh_layout(config.mesh_layout) if config.reads_mesh else None
         self._motion = motion
         self._wanted_scale = movement_scale
         self._smoother = _smoother(smoothing)
@@ -55,7 +56,7 @@ class Puppeteer:
 
     @property
     def needs_mesh(self) -> bool:
-        """Whether views must carry landmarks: the model reads its keypoints off the face mesh."""
+        """Whether views must carry landmarks: the model reads keypoints off the face mesh."""
         return self._layout is not None
 
     def set_source(self, view: View) -> None:
@@ -90,7 +91,12 @@ class Puppeteer:
             return None
         if self._layout is None:
             return self._engine.detect(view.image)
-        return None if view.landmarks is None else keypoints_from_mesh(view.landmarks, self._layout)
+        if view.landmarks is None:
+            return None
+        keypoints = keypoints_from_mesh(view.landmarks, self._layout)
+        if not self._engine.config.detected_count:
+            return keypoints
+        return join_keypoints(keypoints, self._engine.detect(view.image))
 
     def _transfer(self, source: Keypoints, driving: Keypoints) -> Keypoints:
         """Return the keypoints to animate; the first driving keypoints become the initial ones."""

@@ -181,13 +181,13 @@ def export_bundle(model: AnimationModel, out: Path, manifest: Manifest, force: b
 
 
 def require_mesh_layout(config: NetworkConfig) -> None:
-    """Raise ModelError if a mesh model's number of keypoints is not its mesh layout's."""
-    if config.keypoints != "mesh":
+    """Raise ModelError if a model takes another number of keypoints from the mesh than its mesh layout has."""
+    if not config.reads_mesh:
         return
-    count = load_mesh_layout(config.mesh_layout).keypoint_count
-    if count != config.keypoint_count:
+    count, wanted = load_mesh_layout(config.mesh_layout).keypoint_count, config.keypoint_count - config.detected_count
+    if count != wanted:
         raise ModelError(
-            f"the model takes {config.keypoint_count} keypoints, its mesh layout {config.mesh_layout} has {count}: "
+            f"the model takes {wanted} keypoints from the mesh, its mesh layout {config.mesh_layout} has {count}: "
             "train with as many"
         )
 
@@ -239,18 +239,19 @@ def smooth_picture(size: int, generator: torch.Generator) -> Tensor:
 def check_inputs(graphs: Mapping[str, nn.Module], config: NetworkConfig, picture: Any) -> dict[str, dict[str, Tensor]]:
     """Return inputs by graph and tensor name: two pictures of a kind, their keypoints, the first one encoded.
 
-    Keypoints are found by the model where it can, else scattered with jacobians near half the identity.
+    Keypoints are found by the model where it can, the mesh's are scattered with jacobians near half the identity.
     """
     generator = torch.Generator().manual_seed(0)
     images = [picture(config.image_size, generator) for _ in range(2)]
     keypoints = []
     for image in images:
+        count = config.keypoint_count - config.detected_count
+        value = torch.rand((1, count, 2), generator=generator) * 1.2 - 0.6
+        jacobian = 0.5 * torch.eye(2) + 0.1 * torch.randn((1, count, 2, 2), generator=generator)
         if names.DETECT in graphs:
             with torch.inference_mode():
-                value, jacobian = graphs[names.DETECT](image)
-        else:
-            value = torch.rand((1, config.keypoint_count, 2), generator=generator) * 1.2 - 0.6
-            jacobian = 0.5 * torch.eye(2) + 0.1 * torch.randn((1, config.keypoint_count, 2, 2), generator=generator)
+                found = graphs[names.DETECT](image)
+            value, jacobian = torch.cat([value, found[0]], dim=1), torch.cat([jacobian, found[1]], dim=1)
         keypoints.append((value.clone(), jacobian.clone()))
     (source_value, source_jacobian), (driving_value, driving_jacobian) = keypoints
     encode = {names.IMAGE: images[0], names.SOURCE_VALUE: source_value}

@@ -20,7 +20,7 @@ from avatarify_plus.engines import Engine, Precision, open_engine
 from avatarify_plus.errors import AvatarifyError, EngineError, SourceError
 from avatarify_plus.images import centred_square, crop, load_photo
 from avatarify_plus.mesh import FaceMesh
-from avatarify_plus.motion import keypoints_from_mesh, load_mesh_layout
+from avatarify_plus.motion import join_keypoints, keypoints_from_mesh, load_mesh_layout
 from avatarify_plus.types import Image, Keypoints
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -34,7 +34,7 @@ TIMED_FRAMES = 5
 
 
 class Pair(NamedTuple):
-    """Two (S, S, 3) uint8 RGB pictures, with their keypoints where the model does not detect them itself."""
+    """Two (S, S, 3) uint8 RGB pictures with the keypoints to animate: None, or the mesh's alone, until completed."""
 
     source: Image
     driving: Image
@@ -71,13 +71,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def load_pair(bundle: Bundle, source: Path, driving: Path) -> Pair:
-    """Read both pictures' middle squares and, for mesh models, their keypoints.
+    """Read both pictures' middle squares and, for models that read the mesh, its keypoints.
 
     Raises SourceError if a picture cannot be read or shows no face.
     """
     size = bundle.config.image_size
     first, second = (crop(photo, centred_square(photo), size) for photo in map(load_photo, (source, driving)))
-    if bundle.config.keypoints == "learned":
+    if not bundle.config.reads_mesh:
         return Pair(first, second, None, None)
     layout = load_mesh_layout(bundle.config.mesh_layout)
     with FaceMesh(tracking=False) as mesh:
@@ -90,16 +90,15 @@ def load_pair(bundle: Bundle, source: Path, driving: Path) -> Pair:
 
 
 def run_pair(engine: Engine, pair: Pair) -> Result:
-    """Detect, encode and animate; the keypoints given take precedence over those detected."""
-    detected = engine.detect(pair.driving) if engine.config.keypoints == "learned" else None
-    source_keypoints = pair.source_keypoints or engine.detect(pair.source)
-    driving_keypoints = pair.driving_keypoints or engine.detect(pair.driving)
-    source = engine.encode_source(pair.source, source_keypoints)
-    image = engine.animate(source, driving_keypoints)
+    """Detect, encode and animate with the pair's keypoints, which must be complete."""
+    assert pair.source_keypoints is not None and pair.driving_keypoints is not None
+    detected = engine.detect(pair.driving) if engine.config.detected_count else None
+    source = engine.encode_source(pair.source, pair.source_keypoints)
+    image = engine.animate(source, pair.driving_keypoints)
     durations = []
     for _ in range(TIMED_FRAMES):
         start = time.perf_counter()
-        engine.animate(source, driving_keypoints)
+        engine.animate(source, pair.driving_keypoints)
         durations.append(time.perf_counter() - start)
     return Result(image, detected, min(durations) * 1000)
 
@@ -118,9 +117,8 @@ def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
         label = f"{name} {precision}"
         try:
             with open_engine(bundle, name, threads, precision) as engine:
-                if expected is None and engine.config.keypoints == "learned":
-                    source, driving = engine.detect(pair.source), engine.detect(pair.driving)
-                    pair = pair._replace(source_keypoints=source, driving_keypoints=driving)
+                if expected is None and engine.config.detected_count:
+                    pair = _completed(pair, engine)
                 result, device = run_pair(engine, pair), engine.device
         except EngineError as error:
             if expected is None:
@@ -134,6 +132,16 @@ def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
             f"{_largest(result.detected, expected.detected, 'value'):>10} "
             f"{_largest(result.detected, expected.detected, 'jacobian'):>12} {result.frame_ms:10.1f}  {device}"
         )
+
+
+def _completed(pair: Pair, engine: Engine) -> Pair:
+    """Add the keypoints that the engine detects to those of the mesh."""
+    found = [engine.detect(image) for image in (pair.source, pair.driving)]
+    source, driving = (
+        detected if mesh is None else join_keypoints(mesh, detected)
+        for mesh, detected in zip((pair.source_keypoints, pair.driving_keypoints), found, strict=True)
+    )
+    return pair._replace(source_keypoints=source, driving_keypoints=driving)
 
 
 def _largest(found: Keypoints | None, expected: Keypoints | None, part: str) -> str:

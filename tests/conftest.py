@@ -70,7 +70,18 @@ def fomm_bundle(fomm_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     return open_bundle(out)
 
 
-def lively_model(preset: str, keypoints: str, count: int) -> AnimationModel:
+@pytest.fixture(scope="session")
+def mixed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return a tiny `ours-skip` network with keypoints from the mesh and from its detector, exported."""
+    from export import onnx_bundle
+
+    folder = tmp_path_factory.mktemp("bundles")
+    save_as_training_does(lively_model("ours-skip", "both", 24, learned_count=4), folder / "checkpoint.pt")
+    assert onnx_bundle.main([str(folder / "checkpoint.pt"), str(folder / "tiny-mixed")]) == 0
+    return open_bundle(folder / "tiny-mixed")
+
+
+def lively_model(preset: str, keypoints: str, count: int, learned_count: int = 0) -> AnimationModel:
     """Build a tiny network whose every part shows in its output, batch statistics and jacobians included."""
     import torch
 
@@ -78,14 +89,23 @@ def lively_model(preset: str, keypoints: str, count: int) -> AnimationModel:
     from avatarify_plus.network.model import AnimationModel
 
     torch.manual_seed(0)
-    model = AnimationModel(network_config(preset, "tiny", keypoints=keypoints, keypoint_count=count)).eval()
+    anchor_radius = 0.25 if learned_count else 0.0
+    config = network_config(
+        preset,
+        "tiny",
+        keypoints=keypoints,
+        keypoint_count=count,
+        learned_count=learned_count,
+        anchor_radius=anchor_radius,
+    )
+    model = AnimationModel(config).eval()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if name.endswith("running_mean"):
                 tensor.normal_(0, 0.2)
             elif name.endswith("running_var"):
                 tensor.uniform_(0.5, 1.5)
-            elif name == "detector.jacobian_head.weight":
+            elif name == "detector.jacobian_head.weight" or "hint_heads" in name:
                 tensor.normal_(0, 0.05)
             elif name == "dense_motion.mask_head.weight":
                 tensor.mul_(10)

@@ -27,9 +27,14 @@ class FakeEngine:
     device = "thin air"
 
     def __init__(self, keypoints: KeypointOrigin = "mesh", image_size: int = 64) -> None:
-        count = 20 if keypoints == "mesh" else 10
+        count, learned = {"mesh": (20, 0), "learned": (10, 0), "both": (24, 4)}[keypoints]
         self.config: NetworkConfig = network_config(
-            "ours-skip", "tiny", keypoints=keypoints, keypoint_count=count, image_size=image_size
+            "ours-skip",
+            "tiny",
+            keypoints=keypoints,
+            keypoint_count=count,
+            learned_count=learned,
+            image_size=image_size,
         )
         self.sources: list[Image] = []
         self.animated: list[Keypoints] = []
@@ -38,7 +43,7 @@ class FakeEngine:
 
     def detect(self, image: Image) -> Keypoints:
         self.detected.append(image)
-        count = self.config.keypoint_count
+        count = self.config.detected_count
         value = np.linspace(-0.5, 0.5, 2 * count, dtype=np.float32).reshape(count, 2) + np.float32(image.mean() / 1000)
         value[::2, 1] += 0.1  # not all on one line
         return Keypoints(value, np.tile(np.eye(2, dtype=np.float32), (count, 1, 1)))

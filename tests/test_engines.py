@@ -14,7 +14,7 @@ from avatarify_plus.engines import Engine, open_engine
 from avatarify_plus.errors import EngineError
 from avatarify_plus.types import Image, Keypoints
 
-BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle")
+BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
 NAMES = ("torch", "onnxruntime", "openvino")
 FLOAT32_LEVELS = 1
 """Where float32 engines may differ: rounding falls either way."""
@@ -79,7 +79,7 @@ def test_engines_agree_with_torch(bundle: Bundle, name: str, precision: str, lev
         difference = np.abs(found.astype(int) - expected)
         assert difference.max() <= levels
         assert difference.mean() < 0.2
-        if bundle.config.keypoints == "learned":
+        if bundle.config.detected_count:
             for left, right in zip(engine.detect(shown.driving), torch_engine.detect(shown.driving), strict=True):
                 assert left.shape == right.shape and left.dtype == np.float32
                 np.testing.assert_allclose(left, right, atol=KEYPOINT_TOLERANCE)

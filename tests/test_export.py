@@ -20,7 +20,7 @@ OPERATORS = {
     "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Round", "Sigmoid",
     "Softmax", "Sub", "Transpose", "Unsqueeze",
 }  # fmt: skip
-BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle")
+BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
 
 
 @pytest.fixture(params=BUNDLES)
@@ -156,7 +156,7 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
 def test_keypoints_must_fit_the_mesh_layout(skip_checkpoint: Path) -> None:
     model, _ = onnx_bundle.load(str(skip_checkpoint))
     config = model.config.from_dict(model.config.to_dict() | {"keypoint_count": 7})
-    with pytest.raises(ModelError, match="takes 7 keypoints, its mesh layout face-20 has 20"):
+    with pytest.raises(ModelError, match="takes 7 keypoints from the mesh, its mesh layout face-20 has 20"):
         onnx_bundle.require_mesh_layout(config)
 
 
@@ -168,8 +168,12 @@ def test_metrics_must_be_an_object(tmp_path: Path, skip_checkpoint: Path, capsys
         assert "metrics" in capsys.readouterr().err
 
 
-def test_parity_prints_a_line_per_engine(ours_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
-    assert parity.main([str(ours_bundle.folder), "--threads", "1"]) == 0
+@pytest.mark.parametrize("kind", ["ours_bundle", "mixed_bundle"])
+def test_parity_prints_a_line_per_engine(
+    kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle: Bundle = request.getfixturevalue(kind)
+    assert parity.main([str(bundle.folder), "--threads", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line[:20].strip() for line in lines[2:]] == [
         "torch f32",
@@ -179,7 +183,7 @@ def test_parity_prints_a_line_per_engine(ours_bundle: Bundle, capsys: pytest.Cap
     ]
     levels = np.array([float(line.split()[2]) for line in lines[2:]])
     assert levels[0] == 0 and levels[:3].max() <= 1
-    assert parity.main([str(ours_bundle.folder), "--source", "nowhere.jpg"]) == 1
+    assert parity.main([str(bundle.folder), "--source", "nowhere.jpg"]) == 1
     assert "nowhere.jpg" in capsys.readouterr().err
 
 

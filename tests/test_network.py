@@ -91,12 +91,21 @@ def test_channel_attention_of_the_paper_ignores_the_average() -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-@pytest.mark.parametrize("keypoints", ["learned", "mesh"])
+@pytest.mark.parametrize("keypoints", ["learned", "mesh", "both"])
 def test_every_preset_animates(preset: str, keypoints: str) -> None:
-    config = network_config(preset, "tiny", keypoints=keypoints, keypoint_count=4, image_size=128, motion_size=32)
+    learned = 1 if keypoints == "both" else 0
+    config = network_config(
+        preset,
+        "tiny",
+        keypoints=keypoints,
+        keypoint_count=4,
+        learned_count=learned,
+        image_size=128,
+        motion_size=32,
+    )
     model = AnimationModel(config).eval()
     image = torch.rand(1, 3, 128, 128)
-    source = model.detect(image) if keypoints == "learned" else random_keypoints(1, 4)
+    source = model.locate(image, random_keypoints(1, 4 - learned))
     prediction = model(image, source, random_keypoints(1, 4))
     assert prediction.image.shape == image.shape
     shown = prediction.image.detach()
@@ -140,6 +149,41 @@ def test_detector_jacobians_start_as_the_identity() -> None:
     torch.testing.assert_close(keypoints.jacobian, torch.eye(2).expand(2, 4, 2, 2), atol=1e-5, rtol=0)
 
 
+def test_mixed_keypoints_are_the_meshs_and_then_the_detectors() -> None:
+    config = network_config("ours-skip", "tiny", keypoints="both", keypoint_count=6, learned_count=2)
+    model = AnimationModel(config).eval()
+    image, mesh = torch.rand(2, 3, 256, 256), random_keypoints(2, 4)
+    found, detected = model.locate(image, mesh), model.detect(image)
+    assert found.value.shape == (2, 6, 2) and found.jacobian.shape == (2, 6, 2, 2)
+    torch.testing.assert_close(found.value[:, :4], mesh.value)
+    torch.testing.assert_close(found.jacobian[:, 4:], detected.jacobian)
+
+
+def test_anchored_keypoints_start_at_their_anchors() -> None:
+    config = network_config("ours", "tiny", keypoint_count=8, anchor_radius=0.2)
+    model = AnimationModel(config).eval()
+    value = model.detect(torch.rand(1, 3, 256, 256)).value[0]
+    anchors = model.detector.anchors
+    assert float((anchors.abs().amax(1) - 0.7).abs().max()) < 1e-6, "on a square's border"
+    assert float(torch.pdist(anchors).min()) > 0.6, "spread out"
+    torch.testing.assert_close(value, anchors, atol=0.12, rtol=0)  # drawn inwards where the prior passes the border
+
+
+def test_hints_change_nothing_before_training_and_something_after() -> None:
+    config = network_config("ours-skip", "tiny", keypoints="mesh", keypoint_count=4)
+    model = AnimationModel(config).eval()
+    model.dense_motion.occlusion.heads[-1].bias.data.fill_(-5)  # show what is painted
+    source, driving = model.encode_source(torch.rand(1, 3, 256, 256), random_keypoints(1, 4)), random_keypoints(1, 4)
+    with torch.no_grad():
+        motion = model.dense_motion(source.small, source.heatmap, source.keypoints, driving)
+        others = motion._replace(hints=tuple(torch.rand_like(hint) for hint in motion.hints))
+        torch.testing.assert_close(model.generator(source.features, motion), model.generator(source.features, others))
+        for head in model.generator.hint_heads:
+            torch.nn.init.normal_(head.weight)
+        pictures = [model.generator(source.features, m) for m in (motion, others)]
+    assert float((pictures[0] - pictures[1]).abs().mean()) > 1e-3
+
+
 @pytest.mark.parametrize("keypoints", ["learned", "mesh"])
 def test_live_size_stays_within_twelve_gigaflop(keypoints: str) -> None:
     config = network_config("ours-skip", "live", keypoints=keypoints, keypoint_count=20)
@@ -159,7 +203,17 @@ def test_config_survives_json() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"image_size": 100}, {"keypoints": "guessed"}, {"attention": "some"}, {"keypoint_count": 0}]
+    "changes",
+    [
+        {"image_size": 100},
+        {"keypoints": "guessed"},
+        {"attention": "some"},
+        {"keypoint_count": 0},
+        {"keypoints": "both"},
+        {"keypoints": "both", "learned_count": 10},
+        {"learned_count": 3},
+        {"motion_to_painter": True},
+    ],
 )
 def test_bad_configs_are_refused(changes: dict) -> None:
     with pytest.raises(ConfigError):

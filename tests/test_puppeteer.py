@@ -121,6 +121,18 @@ def test_learned_keypoints_come_from_the_engine() -> None:
     assert len(engine.sources) == 1
 
 
+def test_mixed_keypoints_are_the_meshs_and_then_the_engines() -> None:
+    engine, mesh_engine = FakeEngine("both"), FakeEngine()
+    for each in (engine, mesh_engine):
+        ready(each).animate(view(34, 31), 0.0)
+    mixed, mesh = engine.animated[-1], mesh_engine.animated[-1]
+    assert mixed.value.shape == (24, 2) and mixed.jacobian.shape == (24, 2, 2)
+    np.testing.assert_array_equal(mixed.value[:20], mesh.value)
+    detected = engine.detect(view(34, 31).image)
+    np.testing.assert_allclose(mixed.value[20:], detected.value, atol=1e-6)
+    assert Puppeteer(engine).needs_mesh
+
+
 def test_an_avatar_is_needed_first() -> None:
     with pytest.raises(SourceError, match="no avatar was set"):
         Puppeteer(FakeEngine()).animate(view(), 0.0)

@@ -39,7 +39,7 @@ class Engine(Protocol):
     config: NetworkConfig
 
     def detect(self, image: Image) -> Keypoints:
-        """Find the keypoints of an (S, S, 3) uint8 RGB picture: value (K, 2), jacobian (K, 2, 2), float32.
+        """Find the learned keypoints of an (S, S, 3) uint8 RGB picture: value (L, 2), jacobian (L, 2, 2), float32.
 
         Raises EngineError if the model takes its keypoints from the face mesh.
         """
@@ -72,8 +72,8 @@ def require_picture(image: Image, config: NetworkConfig) -> None:
 
 
 def require_detector(bundle: Bundle) -> None:
-    """Raise EngineError if the model takes its keypoints from the face mesh."""
-    if bundle.config.keypoints != "learned":
+    """Raise EngineError if the model takes all its keypoints from the face mesh."""
+    if not bundle.config.detected_count:
         raise EngineError(
             f"model {bundle.manifest.name} has no keypoint detector: it takes its keypoints from the face mesh "
             f"(motion.keypoints_from_mesh, layout {bundle.config.mesh_layout})"

@@ -26,19 +26,22 @@ class Motion(NamedTuple):
     deformation: (B, m, m, 2), for each driving pixel the source coordinate in [-1, 1].
     mask: (B, K + 1, m, m), background first, sums to 1.
     occlusions: coarse to fine, (B, 1, m, m) [, (B, 1, 2m, 2m), (B, 1, 4m, 4m)]; 1 keeps the warped source.
+    hints: what the maps were read off, (B, C, m, m), (B, C', 2m, 2m), (B, C'', 4m, 4m), for `motion_to_painter`;
+    otherwise empty.
     """
 
     deformation: Tensor
     mask: Tensor
     occlusions: tuple[Tensor, ...]
+    hints: tuple[Tensor, ...]
 
 
 class OcclusionMaps(nn.Module):
     """Multi-scale occlusion restoration: two up blocks and a 1x1 convolution per scale (section 2.3).
 
-    forward: zeta (B, C, m, m) to maps (B, 1, m, m), (B, 1, 2m, 2m), (B, 1, 4m, 4m). The text names no activation;
-    a sigmoid keeps the maps in [0, 1] as FOMM's. `entry` > 0 first narrows zeta to so many channels by a 1x1
-    convolution: enlarging the whole of zeta is the dearest step of a small network.
+    forward: zeta (B, C, m, m) to maps (B, 1, m, m), (B, 1, 2m, 2m), (B, 1, 4m, 4m) and the features they were read
+    off. The text names no activation; a sigmoid keeps the maps in [0, 1] as FOMM's. `entry` > 0 first narrows zeta to
+    so many channels by a 1x1 convolution: enlarging the whole of zeta is the dearest step of a small network.
     """
 
     def __init__(self, channels: int, entry: int, widths: tuple[int, int]) -> None:
@@ -50,11 +53,12 @@ class OcclusionMaps(nn.Module):
         )
         self.heads = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in (entry, *widths))
 
-    def forward(self, zeta: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, zeta: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         features = [self.entry(zeta)]
         for block in self.up_blocks:
             features.append(block(features[-1]))
-        return tuple(torch.sigmoid(head(x).float()) for head, x in zip(self.heads, features, strict=True))
+        maps = tuple(torch.sigmoid(head(x).float()) for head, x in zip(self.heads, features, strict=True))
+        return maps, tuple(features)
 
 
 class DenseMotion(nn.Module):
@@ -76,7 +80,7 @@ class DenseMotion(nn.Module):
                 use_average=config.attention == "cbam",
             )
         )
-        self.mask_head = nn.Conv2d(channels, count, 7, padding=3)
+        self.mask_head = nn.Conv2d(channels, count, config.mask_kernel, padding=config.mask_kernel // 2)
         self.mask_prior = None
         if config.mask_prior:
             # Masks start as the prior says: a keypoint that loses its neighbourhood early gets no gradient ever after.
@@ -105,10 +109,10 @@ class DenseMotion(nn.Module):
         mask = logits.softmax(1)  # eq. 11
         deformation = (mask[..., None] * sparse).sum(1)  # eq. 12
         if isinstance(self.occlusion, OcclusionMaps):
-            occlusions = self.occlusion(zeta)
+            occlusions, hints = self.occlusion(zeta)
         else:
-            occlusions = (torch.sigmoid(self.occlusion(zeta).float()),)
-        return Motion(deformation, mask, occlusions)
+            occlusions, hints = (torch.sigmoid(self.occlusion(zeta).float()),), ()
+        return Motion(deformation, mask, occlusions, hints if config.motion_to_painter else ())
 
     def sparse_motion(self, source: Keypoints, driving: Keypoints) -> Tensor:
         """Return (B, K + 1, m, m, 2): identity for the background, then eq. 6 per keypoint, with eq. 5's matrix."""

@@ -1,5 +1,6 @@
 """The generator: encode the source once, warp its features by the motion, restore what was hidden (section 2.4)."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,6 +61,10 @@ class Generator(nn.Module):
         self.residual_blocks = nn.ModuleList(ResidualBlock(widths[2]) for _ in range(config.residual_blocks))
         self.up_blocks = nn.ModuleList([UpBlock(widths[2], widths[1]), UpBlock(widths[1], widths[0])])
         self.final = nn.Conv2d(widths[0], 3, config.final_kernel, padding=config.final_kernel // 2)
+        self.hint_heads = nn.ModuleList()
+        if config.motion_to_painter:
+            hints = (config.occlusion_entry or config.motion_channels, *config.occlusion_widths)
+            self.hint_heads.extend(_silent_head(*pair) for pair in zip(hints, reversed(widths), strict=True))
 
     def encode(self, picture: Tensor) -> Features:
         """Encode the source (B, 3, S, S) in [0, 1]."""
@@ -80,7 +85,13 @@ class Generator(nn.Module):
             for level, occlusion in enumerate(motion.occlusions)
         ]
         x = warp(features.quarter, deformations[0].permute(0, 2, 3, 1))
-        return self._blend(features, x, deformations, occlusions) if self.config.blend else self._restore(x, occlusions)
+        if not self.config.blend:
+            return self._restore(x, occlusions)
+        hints = [
+            head(window.cut(resize(hint, size * 2**level), level))
+            for level, (head, hint) in enumerate(zip(self.hint_heads, motion.hints, strict=True))
+        ]
+        return self._blend(features, x, deformations, occlusions, hints or [0.0] * 3)
 
     def _restore(self, x: Tensor, occlusions: list[Tensor]) -> Tensor:
         """Multiply by the occlusion maps while decoding (eq. 13)."""
@@ -97,17 +108,31 @@ class Generator(nn.Module):
         return torch.sigmoid(self.final(x).float())
 
     def _blend(
-        self, features: Features, warped: Tensor, deformations: list[Tensor], occlusions: list[Tensor]
+        self,
+        features: Features,
+        warped: Tensor,
+        deformations: list[Tensor],
+        occlusions: list[Tensor],
+        hints: Sequence[Tensor | float],
     ) -> Tensor:
         """Blend what is warped with what is painted while decoding, last with the picture itself."""
         coarse, middle, fine = occlusions
         kept = coarse * warped
-        x = kept  # zeros where something is hidden tell the residual blocks where to paint
+        x = kept + hints[0]  # zeros where something is hidden tell the residual blocks where to paint
         for block in self.residual_blocks:
             x = block(x)
         x = kept + (1 - coarse) * x
-        x = self.up_blocks[0](x)
+        x = self.up_blocks[0](x) + hints[1]
         x = middle * warp(features.half, deformations[1].permute(0, 2, 3, 1)) + (1 - middle) * x
-        x = self.up_blocks[1](x)
+        x = self.up_blocks[1](x) + hints[2]
         painted = torch.sigmoid(self.final(x).float())
         return fine * warp(features.picture, deformations[2].permute(0, 2, 3, 1)) + (1 - fine) * painted
+
+
+def _silent_head(channels: int, out_channels: int) -> nn.Conv2d:
+    """Return a 1x1 convolution that yields zeros until it is trained."""
+    head = nn.Conv2d(channels, out_channels, 1)
+    nn.init.zeros_(head.weight)
+    assert head.bias is not None
+    nn.init.zeros_(head.bias)
+    return head

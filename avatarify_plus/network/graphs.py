@@ -12,7 +12,7 @@ from avatarify_plus.types import Keypoints
 
 
 class DetectGraph(nn.Module):
-    """Picture to keypoints, see `signatures`; only for learned keypoints."""
+    """Picture to keypoints, see `signatures`; only for models with learned keypoints."""
 
     def __init__(self, model: AnimationModel) -> None:
         super().__init__()

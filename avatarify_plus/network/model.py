@@ -38,14 +38,25 @@ class AnimationModel(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.detector = KeypointDetector(config) if config.keypoints == "learned" else None
+        self.detector = KeypointDetector(config) if config.detected_count else None
         self.dense_motion = DenseMotion(config)
         self.generator = Generator(config)
 
     def detect(self, image: Tensor) -> Keypoints:
-        """Find the keypoints of (B, 3, S, S); only for models with learned keypoints."""
+        """Find the learned keypoints of (B, 3, S, S); only for models that have them."""
         assert self.detector is not None, "this model takes its keypoints from the face mesh"
         return self.detector(image)
+
+    def locate(self, image: Tensor, mesh: Keypoints | None) -> Keypoints:
+        """Return the keypoints of (B, 3, S, S): the mesh's (B, M, 2), the detector's, or the mesh's and then these."""
+        if self.detector is None:
+            assert mesh is not None, "this model takes its keypoints from the face mesh"
+            return mesh
+        found = self.detect(image)
+        if not self.config.reads_mesh:
+            return found
+        assert mesh is not None, "this model takes keypoints from the face mesh too"
+        return Keypoints(*(torch.cat(parts, dim=1) for parts in zip(mesh, found, strict=True)))  # (B, M + L, ...)
 
     def encode_source(self, image: Tensor, keypoints: Keypoints) -> EncodedSource:
         """Compute what depends on the source (B, 3, S, S) alone."""

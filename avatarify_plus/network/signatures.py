@@ -15,13 +15,13 @@ IMAGE = "image"
 
 VALUE = "value"
 JACOBIAN = "jacobian"
-"""Keypoints: value (1, K, 2), jacobian (1, K, 2, 2), float32."""
+"""Learned keypoints: value (1, L, 2), jacobian (1, L, 2, 2), float32."""
 
 SOURCE_VALUE = "source_value"
 SOURCE_JACOBIAN = "source_jacobian"
 DRIVING_VALUE = "driving_value"
 DRIVING_JACOBIAN = "driving_jacobian"
-"""As VALUE and JACOBIAN."""
+"""All K keypoints, the mesh's first, shaped alike."""
 
 FEATURE_QUARTER = "feature_quarter"
 FEATURE_HALF = "feature_half"
@@ -45,10 +45,10 @@ def encoded_source(config: NetworkConfig) -> tuple[str, ...]:
 
 
 def signatures(config: NetworkConfig) -> dict[str, Signature]:
-    """Return the signature of each graph of a config; `detect` only where keypoints are learned."""
+    """Return the signature of each graph of a config; `detect` only where some keypoints are learned."""
     encoded = encoded_source(config)
     keypoints = (SOURCE_VALUE, SOURCE_JACOBIAN, DRIVING_VALUE, DRIVING_JACOBIAN)
-    detect = {DETECT: Signature((IMAGE,), (VALUE, JACOBIAN))} if config.keypoints == "learned" else {}
+    detect = {DETECT: Signature((IMAGE,), (VALUE, JACOBIAN))} if config.detected_count else {}
     return detect | {
         ENCODE_SOURCE: Signature((IMAGE, SOURCE_VALUE), encoded),
         ANIMATE: Signature((*encoded, *keypoints), (IMAGE,)),
