@@ -1,0 +1,76 @@
+"""Optical flow between source and driving pictures: what dense motion should find, seen with both pictures at hand."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatarify_plus.types import FloatArray, Image
+
+FLOW_PX = 128
+"""Side of the pictures that flow is computed on: 2 ms a pair, and motion is learned on 64 cells anyway."""
+
+UNTRUSTED_ERROR = 0.08
+"""Where the flow leaves this mean difference between warped source and driving picture, it is not believed at all."""
+
+
+class Flow(NamedTuple):
+    """deformation: (B, m, m, 2), for each driving pixel the source coordinate in [-1, 1]. confidence: (B, m, m)."""
+
+    deformation: Tensor
+    confidence: Tensor
+
+
+class FlowFinder:
+    """Dense inverse search (Kroeger et al. 2016, OpenCV's). One thread at a time."""
+
+    def __init__(self, cells: int) -> None:
+        self._cells = cells
+        self._search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
+    def find(self, source: Image, driving: Image) -> tuple[FloatArray, FloatArray]:
+        """Return deformation (m, m, 2) and confidence (m, m) in [0, 1] of two (S, S, 3) pictures.
+
+        The confidence falls with what the flow cannot explain: hidden places, new light.
+        """
+        source, driving = (_shrunk(image) for image in (source, driving))
+        size = source.shape[0]
+        grey = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in (driving, source)]
+        flow = self._search.calc(grey[0], grey[1], None)  # (S, S, 2) px
+        line = np.arange(size, dtype=np.float32)
+        places = np.stack(np.meshgrid(line, line), -1) + flow
+        warped = cv2.remap(source, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        error = cv2.GaussianBlur(np.abs(warped.astype(np.float32) - driving).mean(-1) / 255, (0, 0), 1.5)
+        confidence = np.clip(1 - error / UNTRUSTED_ERROR, 0, 1)
+        deformation = (places + 0.5) * (2 / size) - 1  # OpenCV's pixel i is the coordinate i + 0.5
+        shape = (self._cells, self._cells)
+        return (
+            cv2.resize(deformation, shape, interpolation=cv2.INTER_AREA),
+            cv2.resize(confidence, shape, interpolation=cv2.INTER_AREA),
+        )
+
+
+def flow_loss(flow: Flow, deformation: Tensor, furthest: float = 0.5) -> Tensor:
+    """Return the mean distance of a deformation (B, m, m, 2) from the flow's, where the flow is believed.
+
+    Distances count up to `furthest` picture halves: beyond that the flow is more likely wrong than the motion.
+    """
+    distance = (deformation.float() - flow.deformation).abs().sum(-1)  # (B, m, m)
+    return (distance.clamp(max=furthest) * flow.confidence).mean()
+
+
+def stack_flows(flows: list[tuple[FloatArray, FloatArray]]) -> Flow:
+    """Return a batch of flows."""
+    deformations, confidences = zip(*flows, strict=True)
+    return Flow(torch.from_numpy(np.stack(deformations)), torch.from_numpy(np.stack(confidences)))
+
+
+def _shrunk(image: Image) -> Image:
+    image = np.ascontiguousarray(image)
+    if image.shape[0] <= FLOW_PX:
+        return image
+    return cv2.resize(image, (FLOW_PX, FLOW_PX), interpolation=cv2.INTER_AREA)
