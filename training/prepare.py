@@ -1,0 +1,589 @@
+"""Make training clips from raw footage: one face each, in a square that stays where it is.
+
+    python training/prepare.py footage clips/train
+    python training/train.py --data clips/train ...
+
+The faces of each video are followed from frame to frame; a clip ends where the picture is cut, where the face is lost,
+jumps, or has left the place where it was first seen (as the First Order Motion Model's VoxCeleb was made). Its square
+holds the face in every frame. Clips are named `video#first#last.mp4` by the video's frame numbers; a video in
+subfolders is named by them too (`id10001/interview.mp4` -> `id10001#interview#...`), and what stands before the first
+'#' is taken for whose face it is. Videos that are done are not done again: stop at any time and run the same command
+to go on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import logging
+import math
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
+
+from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
+from avatarify_plus.images import Box, crop
+from avatarify_plus.mesh import FaceMesh
+from avatarify_plus.types import Image
+from training.datasets import VIDEO_SUFFIXES, ClipError, frame_rate, stream_pictures
+from training.workers import each_result
+
+logger = logging.getLogger("prepare")
+
+MOST_RATE_HZ = 30
+"""Of faster videos every second, third, ... frame is used."""
+
+MOST_FACES = 4
+"""Faces looked for at once: so that the one followed is not swapped for a neighbour."""
+
+LEAST_FACE_SHARE = 0.12
+"""The detector misses faces smaller than about this share of the picture's longer side (measured; a mesh's box),"""
+
+LOOK_CLOSER_EVERY = 10
+"""so every tenth frame without a face is searched in pieces."""
+
+CUT_CHANGE = 24.0
+"""Mean change of a small picture's values, out of 255, that tells a cut. In 77 clips of talking people one frame to the
+next changes by 20 at most; unrelated pictures differ by 31 (median)."""
+
+JUMP_OVERLAP = 0.5
+"""A face whose box overlaps that of the frame before by less (intersection over union) has jumped: another face, or a
+cut between two alike pictures. In those 77 clips it never falls below 0.54."""
+
+LEFT_OVERLAP = 0.25
+"""A face whose box overlaps the clip's first by less has left its place; as in FOMM's VoxCeleb."""
+
+SIDE_PER_FACE = 1.96
+"""Side of the square over the face mesh's box, as the app cuts it (`avatarify_plus/framing.py`): about 2.1 times a face
+detector's box."""
+
+RISE_PER_FACE = 0.043
+"""How far the square's centre lies above the box's, over its length; likewise."""
+
+SIDE_PER_TRAVEL = 1.1
+"""The square is at least so many times as long as all that the face passes over."""
+
+LEAST_SHARE = 0.85
+"""Where the picture is too small for the square, the square may shrink to this share of its side,"""
+
+MOST_SHIFT = 0.15
+"""and where it reaches out of the picture it may be moved by this share."""
+
+ENCODER_OPTIONS = {"crf": "18", "preset": "medium", "g": "25"}
+
+TOLD_VIDEOS = 40
+"""How many videos the table has lines for; the report has all."""
+
+Reason = Literal["no face", "too short", "face too small", "outside the picture"]
+Boxes = NDArray[np.float32]
+"""(..., 4): left, top, right, bottom in px."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a clip has to be like."""
+
+    size: int = field(default=256, metadata={"help": "side of the clips in px"})
+    min_size: int = field(default=192, metadata={"help": "least side of the square in the video, in px"})
+    min_seconds: float = field(default=2.0, metadata={"help": "least length of a clip"})
+    max_seconds: float = field(default=20.0, metadata={"help": "longer stretches are divided"})
+
+    def __post_init__(self) -> None:
+        if self.size < 16 or self.size % 2:
+            raise ConfigError(f"--size must be even and at least 16, found {self.size}")
+        if self.min_size < 16:
+            raise ConfigError(f"--min-size must be at least 16, found {self.min_size}")
+        if not 0 < self.min_seconds <= self.max_seconds:
+            raise ConfigError(
+                f"--min-seconds must be positive and at most --max-seconds, found {self.min_seconds} and "
+                f"{self.max_seconds}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One video to make clips from."""
+
+    video: Path
+    label: str
+    out: Path
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class MadeClip:
+    """A clip that was written: its file, its length, and its square in the video (left, top, side in px)."""
+
+    name: str
+    frames: int
+    seconds: float
+    square: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a video. `rejected` counts stretches of it by reason; `problem`: it is damaged, from there on."""
+
+    video: str
+    seconds: float
+    clips: list[MadeClip]
+    rejected: dict[Reason, int]
+    problem: str | None
+
+
+class Numbered(NamedTuple):
+    """A picture (H, W, 3) with its number in the video."""
+
+    number: int
+    image: Image
+
+
+@dataclass(slots=True)
+class Stretch:
+    """Frames that follow one face without a break, or that show none: then there are no boxes."""
+
+    width: int
+    height: int
+    numbers: list[int] = field(default_factory=list)
+    boxes: list[Boxes] = field(default_factory=list)
+
+    def choose(self, faces: Boxes) -> Boxes | None:
+        """Return the box that goes on with this stretch's face, of those (N, 4) in the next frame, if one does."""
+        if not self.boxes or not len(faces):
+            return None
+        nearest: Boxes = faces[int(np.argmax(overlap(faces, self.boxes[-1])))]
+        is_same = overlap(nearest, self.boxes[-1]) >= JUMP_OVERLAP and overlap(nearest, self.boxes[0]) >= LEFT_OVERLAP
+        return nearest if is_same else None
+
+    def ends(self, chosen: Boxes | None, faces: Boxes) -> bool:
+        """Tell whether the next frame, of whose faces this one was chosen, belongs to another stretch."""
+        return chosen is None if self.boxes else len(faces) > 0
+
+
+class Region(NamedTuple):
+    """A square piece of a picture, in px."""
+
+    left: int
+    top: int
+    side: int
+
+
+class Cut(NamedTuple):
+    """A clip to be written: its first and last frame number and its square."""
+
+    first: int
+    last: int
+    square: Box
+
+
+def overlap(boxes: Boxes, other: Boxes) -> Any:
+    """Return the intersection over union of boxes (..., 4) with another box (4,)."""
+    low, high = np.maximum(boxes[..., :2], other[:2]), np.minimum(boxes[..., 2:], other[2:])
+    shared = np.maximum(high - low, 0).prod(-1)
+    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (other[2:] - other[:2]).prod()
+    return shared / (areas - shared)
+
+
+def find_stretches(frames: Iterable[Numbered], least_face_px: float, most_frames: int) -> Iterator[Stretch]:
+    """Divide frames at cuts, and each shot into stretches that follow one face, or none, up to a length."""
+    for _, shot in itertools.groupby(frames, key=ShotNumber()):
+        with FaceSearch(least_face_px) as search:
+            yield from _follow(shot, search.find, most_frames)
+
+
+class ShotNumber:
+    """Count the cuts, frame after frame."""
+
+    def __init__(self) -> None:
+        self._shot = 0
+        self._look: NDArray[np.int16] | None = None
+
+    def __call__(self, frame: Numbered) -> int:
+        """Return the number of the shot that a frame belongs to."""
+        before = self._look
+        self._look = cv2.resize(frame.image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.int16)
+        if before is not None and np.abs(self._look - before).mean() > CUT_CHANGE:
+            self._shot += 1
+        return self._shot
+
+
+class FaceSearch:
+    """Find the boxes of the faces in a shot, frame after frame, down to a size that the whole picture would hide."""
+
+    def __init__(self, least_face_px: float) -> None:
+        self._piece_px = math.ceil(least_face_px / LEAST_FACE_SHARE)
+        self._region: Region | None = None
+        self._faceless_count = 0
+        self._still = _open_mesh(tracking=False)
+        self._tracker = _open_mesh(tracking=True)
+
+    def __enter__(self) -> FaceSearch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._still.close()
+        self._tracker.close()
+
+    def find(self, image: Image) -> Boxes:
+        """Return the boxes (N, 4) of the faces in the next frame, largest first."""
+        faces = _boxes_in(image, self._region, self._tracker)
+        if not len(faces):
+            self._aim(None)
+            if self._faceless_count % LOOK_CLOSER_EVERY == 0:
+                faces = self._look_closer(image)
+        self._faceless_count = 0 if len(faces) else self._faceless_count + 1
+        return faces
+
+    def _look_closer(self, image: Image) -> Boxes:
+        """Search a picture piece by piece; the face found first is followed in a piece around it."""
+        height, width = image.shape[:2]
+        side = min(self._piece_px, height, width)
+        if side < max(height, width):
+            for left, top in itertools.product(_starts(width, side), _starts(height, side)):
+                faces = _boxes_in(image, Region(left, top, side), self._still)
+                if len(faces):
+                    middle = (faces[0, :2] + faces[0, 2:] - side) / 2
+                    left, top = (int(place) for place in np.clip(middle, 0, [width - side, height - side]))
+                    self._aim(Region(left, top, side))
+                    return faces
+        return np.empty((0, 4), np.float32)
+
+    def _aim(self, region: Region | None) -> None:
+        """Follow faces in another region; the tracker must not look for the old face's place there."""
+        if region != self._region:
+            self._tracker.close()
+            self._tracker = _open_mesh(tracking=True)
+            self._region = region
+
+
+def _open_mesh(tracking: bool) -> FaceMesh:
+    return FaceMesh(tracking, refine=False, max_faces=MOST_FACES)
+
+
+def _boxes_in(image: Image, region: Region | None, mesh: FaceMesh) -> Boxes:
+    """Return the boxes (N, 4) of the faces in a region, or in the whole picture, in the picture's px."""
+    left, top, height, width = 0, 0, *image.shape[:2]
+    if region is not None:
+        left, top, height, width = region.left, region.top, region.side, region.side
+    found = mesh.find_all(np.ascontiguousarray(image[top : top + height, left : left + width]))
+    boxes = [np.concatenate([points[:, :2].min(0), points[:, :2].max(0)]) for points in found]
+    scale, origin = np.array([width, height] * 2, np.float32), np.array([left, top] * 2, np.float32)
+    return np.array(boxes, np.float32).reshape(-1, 4) * scale + origin
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Return where pieces of a side start along a length so that they overlap by half."""
+    count = math.ceil(2 * (length - side) / side)
+    return [round(index * (length - side) / max(count, 1)) for index in range(count + 1)]
+
+
+def _follow(shot: Iterable[Numbered], find_faces: Callable[[Image], Boxes], most_frames: int) -> Iterator[Stretch]:
+    """Yield the stretches of a shot; a new one starts with the largest face."""
+    stretch: Stretch | None = None
+    for number, image in shot:
+        faces = find_faces(image)
+        box = stretch.choose(faces) if stretch else None
+        if stretch is not None and (stretch.ends(box, faces) or len(stretch.boxes) == most_frames):
+            yield stretch
+            stretch = None
+        if stretch is None:
+            stretch = Stretch(image.shape[1], image.shape[0])
+            box = faces[0] if box is None and len(faces) else box
+        stretch.numbers.append(number)
+        if box is not None:
+            stretch.boxes.append(box)
+    if stretch is not None:
+        yield stretch
+
+
+def judge(stretch: Stretch, settings: Settings, rate_hz: Fraction) -> Cut | Reason:
+    """Return the clip that a stretch gives, or why it gives none."""
+    if not stretch.boxes:
+        return "no face"
+    if len(stretch.numbers) < settings.min_seconds * rate_hz:
+        return "too short"
+    square = place_square(np.array(stretch.boxes), stretch.width, stretch.height)
+    if square is None:
+        return "outside the picture"
+    return (
+        "face too small" if square.width < settings.min_size else Cut(stretch.numbers[0], stretch.numbers[-1], square)
+    )
+
+
+def place_square(boxes: Boxes, width: int, height: int) -> Box | None:
+    """Return the square for a face's boxes (N, 4), in whole pixels; None if it does not fit in the picture."""
+    low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
+    length = float(np.median((boxes[:, 2:] - boxes[:, :2]).max(-1)))
+    wanted = max(SIDE_PER_FACE * length, SIDE_PER_TRAVEL * float((high - low).max()))
+    side = math.floor(min(wanted, width, height))
+    corner = (low + high) / 2 - [0, RISE_PER_FACE * length] - side / 2
+    moved = np.clip(np.rint(corner), 0, [width - side, height - side])
+    is_far = np.abs(moved - corner).max() > MOST_SHIFT * side
+    is_cut_off = (low < moved).any() or (high > moved + side).any()
+    if side < LEAST_SHARE * wanted or is_far or is_cut_off:
+        return None
+    return Box(int(moved[0]), int(moved[1]), side, side)
+
+
+class Footage:
+    """A video's frames, at most MOST_RATE_HZ a second, up to where it breaks off: that is its `problem`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a video. Raises ClipError if that fails."""
+        rate_hz = frame_rate(path)
+        self._path = path
+        self._step = math.ceil(rate_hz / (MOST_RATE_HZ * Fraction("1.01")))
+        self.rate_hz = (rate_hz / self._step).limit_denominator(1001)
+        self.seconds = 0.0
+        self.problem: str | None = None
+
+    def frames(self) -> Iterator[Numbered]:
+        """Yield the frames from the start."""
+        self.seconds, self.problem = 0.0, None
+        try:
+            for number, image in enumerate(stream_pictures(self._path)):
+                if number % self._step == 0:
+                    self.seconds += float(1 / self.rate_hz)
+                    yield Numbered(number, image)
+        except ClipError as error:
+            self.problem = error.reason
+
+
+def prepare_video(job: Job) -> Outcome:
+    """Write a video's clips, then the note that it is done. Raises DataError if they cannot be written."""
+    try:
+        footage = Footage(job.video)
+    except ClipError as error:
+        outcome = Outcome(job.label, 0.0, [], {}, error.reason)
+    else:
+        cuts: list[Cut] = []
+        rejected: Counter[Reason] = Counter()
+        most_frames = math.floor(job.settings.max_seconds * footage.rate_hz)
+        for stretch in find_stretches(footage.frames(), job.settings.min_size / SIDE_PER_FACE, most_frames):
+            judgement = judge(stretch, job.settings, footage.rate_hz)
+            if isinstance(judgement, Cut):
+                cuts.append(judgement)
+            else:
+                rejected[judgement] += 1
+        seconds, problem = round(footage.seconds, 2), footage.problem
+        outcome = Outcome(job.label, seconds, _write_clips(footage, cuts, job), dict(rejected), problem)
+    _write_note(job, outcome)
+    return outcome
+
+
+def _write_clips(footage: Footage, cuts: list[Cut], job: Job) -> list[MadeClip]:
+    """Read a video once more and write its clips; a name is given to a finished file only."""
+    made = []
+    frames = footage.frames() if cuts else iter(())
+    unfinished = job.out / f".{job.label}.part"
+    for cut in cuts:
+        name, count = f"{job.label}#{cut.first:06d}#{cut.last:06d}.mp4", 0
+        try:
+            with mp4_writer(unfinished, job.settings.size, footage.rate_hz) as write:
+                for number, image in frames:
+                    if number >= cut.first:
+                        write(crop(image, cut.square, job.settings.size))
+                        count += 1
+                    if number == cut.last:
+                        break
+            unfinished.replace(job.out / name)
+        except (OSError, ValueError) as error:  # PyAV's errors are both, by kind
+            raise DataError(f"cannot write {job.out / name}: {error}; check the free space of the disk") from error
+        square = (int(cut.square.left), int(cut.square.top), int(cut.square.width))
+        made.append(MadeClip(name, count, round(float(count / footage.rate_hz), 2), square))
+    return made
+
+
+@contextlib.contextmanager
+def mp4_writer(path: Path, size: int, rate_hz: Fraction) -> Iterator[Callable[[Image], None]]:
+    """Yield a function that appends a picture (size, size, 3) to an H.264 film."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate_hz, options=ENCODER_OPTIONS)
+        stream.width = stream.height = size
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1  # the videos are what runs in parallel
+
+        def write(image: Image) -> None:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+
+        yield write
+        container.mux(stream.encode(None))
+
+
+def find_jobs(videos: Path, out: Path, settings: Settings) -> list[Job]:
+    """Return a job for each video below a folder, or for one video.
+
+    Raises DataError if there is none or if two would give clips of the same names.
+    """
+    folder = videos if videos.is_dir() else videos.parent
+    paths = sorted(videos.rglob("*")) if videos.is_dir() else [videos]
+    jobs: dict[str, Job] = {}
+    for path in paths:
+        is_made_here = out.resolve() in path.resolve().parents
+        if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith(".") or is_made_here or not path.is_file():
+            continue
+        label = "#".join(path.relative_to(folder).with_suffix("").parts)
+        if label in jobs:
+            raise DataError(f"{jobs[label].video} and {path} would give clips of the same names: rename one")
+        jobs[label] = Job(path, label, out, settings)
+    if not jobs:
+        raise DataError(f"no videos found in {videos}; known are {', '.join(VIDEO_SUFFIXES)}")
+    return list(jobs.values())
+
+
+# A video is done when it has a note in OUT/.done, which is written after its clips.
+
+
+def _note(job: Job) -> Path:
+    return job.out / ".done" / f"{job.label}.json"
+
+
+def _circumstances(job: Job) -> dict[str, Any]:
+    """Return what a video's clips follow from, besides this file."""
+    state = job.video.stat()
+    return {"settings": asdict(job.settings), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+
+
+def _write_note(job: Job, outcome: Outcome) -> None:
+    unfinished = _note(job).with_suffix(".part")
+    unfinished.write_text(json.dumps(_circumstances(job) | {"outcome": asdict(outcome)}))
+    unfinished.replace(_note(job))
+
+
+def _read_note(job: Job) -> Outcome | None:
+    """Return what came of a video before, if it was finished under the same circumstances."""
+    if not _note(job).exists():
+        return None
+    values = json.loads(_note(job).read_text())
+    outcome = values.pop("outcome")
+    if values != _circumstances(job):
+        return None
+    clips = [MadeClip(**clip | {"square": tuple(clip["square"])}) for clip in outcome.pop("clips")]
+    return Outcome(clips=clips, **outcome)
+
+
+def _clear(out: Path, labels: set[str]) -> None:
+    """Remove the clips of videos that are to be done again, or that a killed run began."""
+    for path in out.glob("*.mp4"):
+        label, *numbers = path.stem.rsplit("#", 2)
+        if label in labels and len(numbers) == 2 and all(len(n) >= 6 and n.isdecimal() for n in numbers):
+            path.unlink()
+    for label in labels:
+        (out / f".{label}.part").unlink(missing_ok=True)
+
+
+def prepare(videos: Path, out: Path, settings: Settings, processes: int) -> list[Outcome]:
+    """Make the clips of all videos, going on where an earlier run stopped, and write the report.
+
+    Raises DataError if there are no videos or nothing can be written.
+    """
+    jobs = find_jobs(videos, out, settings)
+    try:
+        (out / ".done").mkdir(parents=True, exist_ok=True)
+        outcomes = {job.label: outcome for job in jobs if (outcome := _read_note(job)) is not None}
+        pending = [job for job in jobs if job.label not in outcomes]
+        if outcomes:
+            logger.info("%d of %d videos are done already", len(outcomes), len(jobs))
+        _clear(out, {job.label for job in pending})
+        for outcome in tqdm(each_result(prepare_video, pending, processes), total=len(pending), unit="video"):
+            outcomes[outcome.video] = outcome
+        ordered = [outcomes[job.label] for job in jobs]
+        (out / "report.json").write_text(json.dumps(report(ordered, settings), indent=1) + "\n")
+    except OSError as error:
+        raise DataError(f"cannot write to {out}: {error}; check its permissions and the free space") from error
+    return ordered
+
+
+def report(outcomes: list[Outcome], settings: Settings) -> dict[str, Any]:
+    """Return what came of all videos, and the sums."""
+    return {
+        "settings": asdict(settings),
+        "videos": [asdict(outcome) for outcome in outcomes],
+        "damaged": {outcome.video: outcome.problem for outcome in outcomes if outcome.problem},
+        "clips": sum(len(outcome.clips) for outcome in outcomes),
+        "seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
+        "seconds_kept": round(sum(_kept_seconds(outcome) for outcome in outcomes), 2),
+        "rejected": dict(_all_rejected(outcomes)),
+    }
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """Return the report for people."""
+    lines = [f"{'clips':>6}{'kept s':>9}{'of s':>9}  video (stretches left out)"]
+    for outcome in outcomes[:TOLD_VIDEOS]:
+        lines.append(
+            _line(len(outcome.clips), _kept_seconds(outcome), outcome.seconds, outcome.video, outcome.rejected)
+        )
+    if len(outcomes) > TOLD_VIDEOS:
+        lines.append(f"... and {len(outcomes) - TOLD_VIDEOS} more videos")
+    kept = [_kept_seconds(outcome) for outcome in outcomes]
+    clips, seconds = sum(len(outcome.clips) for outcome in outcomes), sum(outcome.seconds for outcome in outcomes)
+    lines.append(_line(clips, sum(kept), seconds, "all", _all_rejected(outcomes)))
+    lines += [f"damaged: {o.video} after {o.seconds:.1f} s ({o.problem})" for o in outcomes if o.problem]
+    return "\n".join(lines)
+
+
+def _line(clips: int, kept_s: float, seconds: float, name: str, rejected: dict[Reason, int]) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
+    return f"{clips:6}{kept_s:9.1f}{seconds:9.1f}  {name}{f' ({reasons})' if reasons else ''}"
+
+
+def _kept_seconds(outcome: Outcome) -> float:
+    return sum(clip.seconds for clip in outcome.clips)
+
+
+def _all_rejected(outcomes: list[Outcome]) -> Counter[Reason]:
+    counts: Counter[Reason] = Counter()
+    for outcome in outcomes:
+        counts.update(outcome.rejected)
+    return counts
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("videos", type=Path, help="folder of raw footage, with subfolders, or one video")
+    parser.add_argument("out", type=Path, help="folder for the clips and report.json")
+    for option in fields(Settings):
+        flag, text = f"--{option.name.replace('_', '-')}", f"{option.metadata['help']} (default: {option.default})"
+        parser.add_argument(flag, type=type(option.default), default=option.default, help=text)
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="videos in parallel (default: all cores)")
+    options = parser.parse_args(arguments)
+    try:
+        settings = Settings(**{option.name: getattr(options, option.name) for option in fields(Settings)})
+        if options.processes < 1:
+            raise ConfigError(f"--processes must be at least 1, found {options.processes}")
+    except ConfigError as error:
+        parser.error(str(error))
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        outcomes = prepare(options.videos, options.out, settings, options.processes)
+    except AvatarifyError as error:
+        print(f"prepare: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    print(table(outcomes))
+    if not any(outcome.clips for outcome in outcomes):
+        print(f"prepare: error: no clip came out of {options.videos}; the table tells why", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,54 @@
+"""Run one function over many jobs in several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.process
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from avatarify_plus.errors import DataError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+def each_result(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
+    """Yield the results of a function as they come, in any order; one process is this one.
+
+    The others are spawned: MediaPipe's threads do not survive a fork. They end with this one, however it ends.
+    Raises DataError if one of them dies.
+    """
+    if processes == 1 or len(jobs) < 2:
+        yield from map(function, jobs)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(processes, len(jobs)), context, initializer=_end_with_parent) as pool:
+        try:
+            for future in as_completed([pool.submit(function, job) for job in jobs]):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a process died, for want of memory or over a damaged file; run this again to go on with what is left, "
+                "with fewer processes if it was the memory"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Let Ctrl-C end this process at once, and the parent's death too: a spawned worker would wait for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_end_after, args=(parent,), daemon=True).start()
+
+
+def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    os._exit(1)
