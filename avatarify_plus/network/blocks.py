@@ -80,6 +80,7 @@ class Hourglass(nn.Module):
         levels = [x]
         for block in self.down_blocks:
             levels.append(block(levels[-1]))
+        levels[0] = levels[0].to(levels[-1].dtype)  # half precision in mixed training: the last skip must not widen it
         x = levels.pop()
         for block in self.up_blocks:
             x = torch.cat([block(x), levels.pop()], dim=1)  # (B, up + skip, H, W)
