@@ -1,173 +1,194 @@
 """Measure a model bundle as the paper does, through an engine of the app.
 
-    python training/evaluate.py --bundle avatarify_plus/models/live-256 --clips clips/val
-    python training/evaluate.py --bundle avatarify_plus/models/live-256 --puppet puppets
+    python training/evaluate.py --bundle live-256 --clips clips/val --report report
+    python training/evaluate.py --bundle live-256 --puppet puppets
+    python training/evaluate.py --bundle live-256 --animate photos clips/val --photos 10 --drivers 3
 
---clips: self-reenactment, source = each clip's first frame, truth = the clip itself.
+--clips: reconstruction; source = each clip's first frame, truth = the clip itself.
 --puppet: clips of several characters doing the same motion frame by frame; source = first frame of one, driver =
-another, truth = the first one's own clip. Every figure stands beside the trivial baseline that repeats the source.
+another, truth = the first one's own clip. These two stand beside the trivial baseline that repeats the source.
+--animate: every photo follows every driver, by relative motion, as in the app; there is no truth: measured are identity
+and how well the driver is followed. Photos and clips should be squares around the head, as the app cuts them.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import datetime
 import json
 import logging
+import os
+import shlex
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import get_args
 
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from avatarify_plus.bundle import open_bundle
-from avatarify_plus.engines import Engine, open_engine
-from avatarify_plus.errors import AvatarifyError, DataError
-from avatarify_plus.images import View
-from avatarify_plus.mesh import FaceMesh
-from avatarify_plus.puppeteer import Puppeteer
-from avatarify_plus.types import Image
-from training.cache import list_clips, read_clip
+from avatarify_plus.bundle import Bundle, open_bundle
+from avatarify_plus.config import EngineName
+from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
 from training.contact_sheet import contact_sheet, write_picture
-from training.metrics import FaceDescriber, Scorer, Scores, mean_scores, scores_to_dict
+from training.findings import Findings
+from training.pool import run_jobs
+from training.report import About, write_report
+from training.runner import Job, Setup
+from training.trials import Trial, animations, puppet_pairs, self_reenactments, spread
 
 logger = logging.getLogger("evaluate")
-FRAME_RATE_HZ = 25.0
+OURS = "ours"
+BASELINE = "repeat the source"
+SKIPPED_SHOWN = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One clip to animate: `source` follows `driving`, and should look like `truth` frame by frame."""
-
-    name: str
-    source: Image
-    driving: list[Image]
-    truth: list[Image]
-    motion: str
+def open_bundles(options: argparse.Namespace) -> tuple[Bundle, ...]:
+    """Open the bundle to measure and those to compare it with. Raises ConfigError if their pictures differ in size."""
+    bundles = tuple(open_bundle(name) for name in (options.bundle, *options.compare))
+    sizes = {bundle.config.image_size for bundle in bundles}
+    if len(sizes) > 1:
+        raise ConfigError(f"bundles can be compared at one picture size only, found {', '.join(map(str, sizes))} px")
+    return bundles
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """Scores of one trial, ours and the baseline's, with the rows of the contact sheet."""
-
-    name: str
-    ours: Scores
-    baseline: Scores
-    rows: list[list[Image]]
-
-
-def self_reenactment(folder: Path, size: int) -> Iterator[Trial]:
-    """Yield one trial per clip, with absolute motion."""
-    for path in list_clips(folder):
-        frames = read_clip(path, size)
-        if len(frames) > 1:
-            yield Trial(path.stem, frames[0], frames, frames, "absolute")
+def performer_names(bundles: tuple[Bundle, ...]) -> tuple[str, ...]:
+    """Return a name for each bundle: ours, then the others' own, by folder and number where names repeat."""
+    names = [OURS]
+    for bundle in bundles[1:]:
+        candidates = [bundle.manifest.name, bundle.folder.name, f"{bundle.folder.name} ({len(names)})"]
+        names.append(next(name for name in candidates if name not in (*names, BASELINE)))
+    return tuple(names)
 
 
-def cross_identity(folder: Path, size: int) -> Iterator[Trial]:
-    """Yield one trial per ordered pair of characters, with relative motion. Raises DataError for fewer than two."""
-    clips = {path.stem: read_clip(path, size) for path in list_clips(folder)}
-    if len(clips) < 2 or len({len(frames) for frames in clips.values()}) != 1:
-        raise DataError(f"{folder} must hold at least two clips of the same length that show the same motion")
-    for (source_name, truth), (driver_name, driving) in itertools.permutations(clips.items(), 2):
-        yield Trial(f"{source_name} < {driver_name}", truth[0], driving, truth, "relative")
+def find_trials(options: argparse.Namespace) -> tuple[str, list[Trial]]:
+    """Return the kind of evaluation and its trials. Raises DataError if there are none."""
+    if options.clips:
+        kind, trials = "self-reenactment", self_reenactments(options.clips)
+    elif options.puppet:
+        kind, trials = "cross-identity", puppet_pairs(options.puppet)
+    else:
+        kind = "animation"
+        photos, drivers = options.animate
+        trials = animations(photos, drivers, options.photos, options.drivers, options.pairs)
+    return kind, trials[:: options.every]
 
 
-def run_trial(trial: Trial, engine: Engine, describer: FaceDescriber, stride: int) -> Result:
-    """Animate every frame, as the app would, and score every `stride`-th."""
-    puppeteer = Puppeteer(engine, motion="absolute" if trial.motion == "absolute" else "relative")
-    needs_mesh = puppeteer.needs_mesh
-    ours, baseline = Scorer(), Scorer()
-    rows: list[list[Image]] = []
-    shown = {len(trial.driving) // 3 // stride * stride, len(trial.driving) * 2 // 3 // stride * stride}
-    with FaceMesh(tracking=False) as still, FaceMesh(tracking=True) as tracker:
-        puppeteer.set_source(_view(trial.source, still if needs_mesh else None))
-        source_face = describer.describe(trial.source)
-        for index, (driving, truth) in enumerate(zip(trial.driving, trial.truth, strict=True)):
-            view = _view(driving, tracker if needs_mesh else None)  # the tracker wants every frame
-            if index % stride:
-                continue
-            prediction = puppeteer.animate(view, index / FRAME_RATE_HZ)
-            true_face = describer.describe(truth)
-            ours.add(prediction, truth, describer.describe(prediction), true_face)
-            baseline.add(trial.source, truth, source_face, true_face)
-            if index in shown:
-                rows.append([trial.source, driving, prediction, truth])
-    return Result(trial.name, ours.scores(), baseline.scores(), rows)
-
-
-def _view(image: Image, mesh: FaceMesh | None) -> View:
-    landmarks = mesh.find(image) if mesh else None
-    return View(image, landmarks, has_face=mesh is None or landmarks is not None)
-
-
-def table(ours: Scores, baseline: Scores) -> str:
-    """Return the scores beside the baseline's."""
-    lines = [f"{'':22}{'L1':>9}{'PSNR dB':>9}{'AKD px':>9}{'MKR':>9}{'AED':>9}"]
-    for name, scores in (("ours", ours), ("repeat the source", baseline)):
-        values = f"{scores.l1:9.4f}{scores.psnr_db:9.2f}{scores.akd_px:9.2f}{scores.mkr:9.4f}{scores.aed:9.3f}"
-        lines.append(f"{name:22}{values}")
-    change = [f"{100 * (a - b) / b:+8.1f}%" if b else f"{'':>9}" for a, b in zip(ours, baseline, strict=True)]
-    return "\n".join([*lines, f"{'difference':22}{''.join(change)}"])
-
-
-def evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    """Run all trials and return the report."""
-    bundle = open_bundle(options.bundle)
-    describer = FaceDescriber()
-    size = bundle.config.image_size
-    trials = list(self_reenactment(options.clips, size) if options.clips else cross_identity(options.puppet, size))[
-        :: options.every
-    ]
+def evaluate(options: argparse.Namespace, command: str) -> None:
+    """Run all trials, print the tables and write what was asked for."""
+    bundles = open_bundles(options)
+    names = performer_names(bundles)
+    kind, trials = find_trials(options)
+    shown = set(spread(range(len(trials)), options.sheet_rows) if options.sheet or options.report else [])
+    jobs = [Job(index, trial, index in shown) for index, trial in enumerate(trials)]
+    processes = min(options.processes, len(jobs))
+    # Threads do not change the numbers, only the time.
+    setup = Setup(bundles, options.engine, max(1, (os.cpu_count() or 1) // processes), options.stride)
+    findings = Findings(kind, names if kind == "animation" else (*names, BASELINE))
+    device = "unknown"
     began = time.monotonic()
-    with open_engine(bundle, options.engine) as engine:
-        results = [
-            run_trial(trial, engine, describer, options.stride)
-            for trial in tqdm(trials, unit="clip", desc=f"{bundle.manifest.name} on {engine.name}")
-        ]
-        device = engine.device
-    ours, baseline = (mean_scores([getattr(r, kind) for r in results]) for kind in ("ours", "baseline"))
+    with tqdm(total=len(jobs), unit="trial", desc=f"{bundles[0].manifest.name}, {processes} process(es)") as bar:
+        for job, outcome, device in run_jobs(setup, jobs, processes):  # noqa: B007
+            findings.add(job, outcome)
+            bar.update()
+    seconds = round(time.monotonic() - began, 1)
+    _name_skipped(findings)
+    engine = f"{options.engine} ({device})"
+    print("\n\n".join(table.to_text() for table in findings.tables()))
     if options.sheet:
-        chosen = results[:: max(1, len(results) // options.sheet_rows)][: options.sheet_rows]
-        rows = [row for result in chosen for row in result.rows[-1:]]
-        write_picture(options.sheet, contact_sheet(rows, ["source", "driving", "ours", "truth"]))
-    print(table(ours, baseline))
-    return {
-        "bundle": bundle.manifest.name,
-        "engine": f"{options.engine} ({device})",
-        "kind": "self-reenactment" if options.clips else "cross-identity",
-        "trials": len(results),
-        "stride": options.stride,
-        "seconds": round(time.monotonic() - began, 1),
-        "ours": scores_to_dict(ours),
-        "baseline": scores_to_dict(baseline),
-        "per_trial": {r.name: scores_to_dict(r.ours) for r in results},
-    }
+        write_sheet(options.sheet, findings, names)
+    if options.json:
+        about = {"bundle": bundles[0].manifest.name, "engine": engine, "stride": options.stride, "seconds": seconds}
+        _write_json(options.json, about | findings.to_dict())
+    if options.report:
+        about_run = About(command, datetime.datetime.now().isoformat(" ", "seconds"), engine)
+        print(f"report: {write_report(options.report, findings, bundles, names, about_run)}")
+
+
+def _name_skipped(findings: Findings) -> None:
+    """Tell what was left out. Raises DataError if that is everything."""
+    for skipped in findings.skipped[:SKIPPED_SHOWN]:
+        print(f"skipped {skipped.trial.name}: {skipped.reason}", file=sys.stderr)
+    more = len(findings.skipped) - SKIPPED_SHOWN
+    if more > 0:
+        print(f"and {more} more", file=sys.stderr)
+    if not findings.count:
+        raise DataError(f"none of the {len(findings.skipped)} trials could be run")
+
+
+def write_sheet(path: Path, findings: Findings, names: tuple[str, ...]) -> None:
+    """Write the shown trials as one contact sheet."""
+    moments = findings.side_by_side()
+    has_truth = all(moment.truth is not None for moment in moments)
+    rows = [
+        [m.source, m.driving, *m.predictions[1:], m.predictions[0], *([m.truth] if m.truth is not None else [])]
+        for m in moments
+    ]
+    write_picture(path, contact_sheet(rows, ["source", "driving", *names[1:], names[0], *["truth"] * has_truth]))
+
+
+def _write_json(path: Path, values: dict[str, object]) -> None:
+    try:
+        path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error}") from error
+
+
+def _positive(text: str) -> int:
+    """Parse an option that counts."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, found {value}")
+    return value
+
+
+def _pairs(text: str) -> int | Path:
+    """Parse --pairs: a number or a file."""
+    return _positive(text) if text.isdigit() else Path(text)
+
+
+def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", required=True, help="bundle folder or name")
+    parser.add_argument("--compare", nargs="+", default=[], metavar="BUNDLE", help="bundles to measure beside it")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--clips", type=Path, help="folder of clips for reconstruction")
+    kind.add_argument("--puppet", type=Path, help="folder of clips of several characters doing the same motion")
+    kind.add_argument(
+        "--animate", type=Path, nargs=2, metavar=("PHOTOS", "DRIVERS"), help="folders of photos or clips, and of clips"
+    )
+    parser.add_argument("--photos", type=_positive, metavar="N", help="animate: take N photos, evenly spread")
+    parser.add_argument("--drivers", type=_positive, metavar="N", help="animate: take N drivers, evenly spread")
+    parser.add_argument(
+        "--pairs",
+        type=_pairs,
+        metavar="N|FILE.csv",
+        help="animate: take N of the pairs at random, seeded, or those of a file with columns source and driving",
+    )
+    parser.add_argument("--engine", choices=get_args(EngineName), default="auto")
+    parser.add_argument("--stride", type=_positive, default=5, help="score every n-th frame")
+    parser.add_argument("--every", type=_positive, default=1, help="take every n-th trial only: a quick look")
+    parser.add_argument(
+        "--processes", type=_positive, default=os.cpu_count() or 1, help="trials run at a time (default: all cores)"
+    )
+    parser.add_argument("--json", type=Path, help="write the scores there")
+    parser.add_argument("--sheet", type=Path, help="write a contact sheet there (png)")
+    parser.add_argument("--sheet-rows", type=_positive, default=8, help="trials to show in the sheet and the report")
+    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and its pictures there")
+    options = parser.parse_args(arguments)
+    if not options.animate and (options.photos or options.drivers or options.pairs):
+        parser.error("--photos, --drivers and --pairs belong to --animate")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", required=True, help="bundle folder or name")
-    kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--clips", type=Path, help="folder of clips for self-reenactment")
-    kind.add_argument("--puppet", type=Path, help="folder of clips of several characters doing the same motion")
-    parser.add_argument("--engine", default="auto", help="auto, openvino, onnxruntime or torch")
-    parser.add_argument("--stride", type=int, default=5, help="score every n-th frame")
-    parser.add_argument("--every", type=int, default=1, help="take every n-th trial only: a quick look")
-    parser.add_argument("--json", type=Path, help="write the report there")
-    parser.add_argument("--sheet", type=Path, help="write a contact sheet there (png)")
-    parser.add_argument("--sheet-rows", type=int, default=8)
-    options = parser.parse_args(arguments)
+    options = parse_arguments(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
     try:
-        report = evaluate(options)
-        if options.json:
-            options.json.write_text(json.dumps(report, indent=1) + "\n")
+        evaluate(options, shlex.join(["python", "training/evaluate.py", *words]))
     except AvatarifyError as error:
         print(f"evaluate: error: {error}", file=sys.stderr)
         return 1

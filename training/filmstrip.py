@@ -14,9 +14,26 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from avatarify_plus.errors import AvatarifyError, DataError
-from avatarify_plus.images import centred_square, crop
-from training.cache import read_frames
+from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
+from training.trials import decode_squares
+
+
+def strip(path: Path, frames: list[int], side_px: int) -> Image:
+    """Return frames of a video side by side, (side_px, side_px times their number, 3). Raises DataError."""
+    wanted = set(frames)
+    found: dict[int, Image] = {}
+    count = 0
+    for index, image in enumerate(decode_squares(path, side_px)):
+        count = index + 1
+        if index in wanted:
+            found[index] = image
+        if len(found) == len(wanted):
+            break
+    missing = sorted(wanted - set(found))
+    if missing:
+        raise DataError(f"{path} has {count} frames, asked for frame {missing[-1]}; the first is 0")
+    return np.hstack([found[index] for index in frames])
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,17 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args(arguments)
     try:
-        rows = []
-        for path in options.videos:
-            frames = read_frames(path)
-            if max(options.frames) >= len(frames):
-                raise DataError(f"{path} has {len(frames)} frames, asked for frame {max(options.frames)}")
-            rows.append(
-                np.hstack(
-                    [crop(frames[index], centred_square(frames[index]), options.side) for index in options.frames]
-                )
-            )
-        write_picture(options.out, np.vstack(rows))
+        write_picture(options.out, np.vstack([strip(path, options.frames, options.side) for path in options.videos]))
     except AvatarifyError as error:
         print(f"filmstrip: error: {error}", file=sys.stderr)
         return 1

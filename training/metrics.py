@@ -1,10 +1,13 @@
-"""The paper's measures (section 3.2): L1, PSNR, AKD, MKR and AED."""
+"""The paper's measures (section 3.2: L1, AKD, MKR, AED; and PSNR), and measures of what people look at in a face."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
+import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.mesh import FaceMesh
@@ -13,6 +16,41 @@ from training.packages import package_folder
 
 FACE_PX = 150
 """Side of the aligned face that the identity network expects, in px."""
+
+SAME_PERSON_DISTANCE = 0.6
+"""dlib's own threshold on the distance of two descriptors: below it they count as one person's."""
+
+LIPS = (
+    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
+    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
+)
+"""Mesh points of the lips: outer rim, inner rim."""
+
+EYELIDS = (
+    *(33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+    *(263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
+)
+"""Mesh points of the eyelids' rims: the subject's right eye, left eye."""
+
+INNER_LIPS = (13, 14)
+FACE_HEIGHT = (10, 152)
+EYES = (((160, 144), (159, 145), (158, 153)), (33, 133)), (((385, 380), (386, 374), (387, 373)), (263, 362))
+"""Per eye: the pairs across its opening, and the corners."""
+
+EYE_CORNERS = (33, 263)
+FOREHEAD_TO_NOSE = (10, 2)
+"""Upright in the face and, unlike the chin, no part of the jaw."""
+
+LEAST_TURN_DEG = 1.5
+LEAST_MOUTH_OPENING = 0.01
+LEAST_EYE_OPENING = 0.02
+"""Standard deviations below which a driver counts as still: what is left is the mesh's own noise."""
+
+LEAST_FRAMES = 5
+"""Correlations of fewer frames mean nothing."""
+
+CLOSED_EYES = 0.5
+"""Eyes count as closed below this share of their usual (median) opening."""
 
 
 class Scores(NamedTuple):
@@ -29,15 +67,59 @@ class Scores(NamedTuple):
     aed: float
 
 
+class FaceScores(NamedTuple):
+    """What people look at; distances in px of 256, of the refined mesh, which follows eyelids and lips.
+
+    face_l1, surround_l1: inside and outside the true mesh's convex hull. blink_akd_px: eyelids, where the truth's eyes
+    are closed. Correlations over a clip; NaN where the truth hardly moves.
+    """
+
+    face_l1: float
+    surround_l1: float
+    mouth_akd_px: float
+    eye_akd_px: float
+    blink_akd_px: float
+    mouth_correlation: float
+    eye_correlation: float
+
+
+class AnimationScores(NamedTuple):
+    """How well a photo keeps its identity and follows another person, where no truth exists.
+
+    identity_distance: of the prediction's descriptor to the photo's. same_person: share of faces within dlib's
+    threshold. faceless: share of the driver's faces that the prediction lacks. Correlations with the driver over a
+    clip, of angles and openings; NaN where the driver hardly moves. jitter: mean second difference of the landmarks,
+    over the driver's.
+    """
+
+    identity_distance: float
+    same_person: float
+    faceless: float
+    yaw_correlation: float
+    pitch_correlation: float
+    roll_correlation: float
+    mouth_correlation: float
+    eye_correlation: float
+    jitter: float
+
+
+AnyScores = Scores | FaceScores | AnimationScores
+SomeScores = TypeVar("SomeScores", Scores, FaceScores, AnimationScores, AnyScores)
+
+
 class FaceDescription(NamedTuple):
-    """What AKD, MKR and AED need to know of one picture; None where no face was found."""
+    """What the measures need to know of one picture; None where no face was found.
+
+    landmarks: (468, 3) plain mesh, for AKD and MKR. identity: (128,). refined: (478, 3) mesh that sees the lids close.
+    """
 
     landmarks: FloatArray | None
     identity: FloatArray | None
+    refined: FloatArray | None = None
 
 
 class FaceDescriber:
-    """Describe faces by MediaPipe's 468-point mesh and dlib's 128-d identity descriptor.
+    """Describe faces by MediaPipe's meshes and dlib's 128-d identity descriptor.
 
     Each picture is searched anew, so that no measurement depends on the one before.
     Raises ConfigError where dlib or its weights are missing.
@@ -54,6 +136,12 @@ class FaceDescriber:
         self._predictor = dlib.shape_predictor(str(folder / "shape_predictor_5_face_landmarks.dat"))
         self._network = dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
         self._mesh = FaceMesh(tracking=False, refine=False)
+        self._refined_mesh = FaceMesh(tracking=False, refine=True)
+
+    def close(self) -> None:
+        """Release MediaPipe's graphs."""
+        self._mesh.close()
+        self._refined_mesh.close()
 
     def describe(self, image: Image) -> FaceDescription:
         """Describe the face in a picture of any size, (H, W, 3)."""
@@ -68,7 +156,12 @@ class FaceDescriber:
         picture = np.ascontiguousarray(image)
         shape = self._predictor(picture, rectangle)
         chip = self._dlib.get_face_chip(picture, shape, FACE_PX)
-        return FaceDescription(landmarks, np.array(self._network.compute_face_descriptor(chip), np.float32))
+        identity = np.array(self._network.compute_face_descriptor(chip), np.float32)
+        return FaceDescription(landmarks, identity, self.find(image))
+
+    def find(self, image: Image) -> FloatArray | None:
+        """Return the refined mesh (478, 3) alone, which takes a tenth of the time, or None."""
+        return self._refined_mesh.find(image)
 
 
 class Scorer:
@@ -76,37 +169,204 @@ class Scorer:
 
     def __init__(self) -> None:
         self._rows: list[Scores] = []
+        self._face_rows: list[FaceScores] = []
         self._squared_errors: list[float] = []
+        self._openings: list[tuple[Openings, Openings]] = []  # the prediction's and the truth's
 
-    def add(self, prediction: Image, truth: Image, predicted_face: FaceDescription, true_face: FaceDescription) -> None:
-        """Add one pair of (H, W, 3) pictures."""
+    def add(
+        self, prediction: Image, truth: Image, predicted_face: FaceDescription, true_face: FaceDescription
+    ) -> Scores:
+        """Add one pair of (H, W, 3) pictures; return this pair's own scores."""
         difference = (prediction.astype(np.float32) - truth) / 255
+        squared_error = float((difference**2).mean())
         akd_px, missing, aed = np.nan, np.nan, np.nan
         if true_face.landmarks is not None:
             missing = float(predicted_face.landmarks is None)
             if predicted_face.landmarks is not None:
-                offsets = (predicted_face.landmarks - true_face.landmarks)[:, :2] * 256
-                akd_px = float(np.linalg.norm(offsets, axis=1).mean())
-            if predicted_face.identity is not None and true_face.identity is not None:
-                aed = float(np.linalg.norm(predicted_face.identity - true_face.identity))
-        self._squared_errors.append(float((difference**2).mean()))
-        self._rows.append(Scores(float(np.abs(difference).mean()), np.nan, akd_px, missing, aed))
+                akd_px = mean_distance_px(predicted_face.landmarks, true_face.landmarks)
+            aed = identity_distance(predicted_face, true_face)
+        row = Scores(float(np.abs(difference).mean()), psnr_db(squared_error), akd_px, missing, aed)
+        self._squared_errors.append(squared_error)
+        self._rows.append(row)
+        self._add_face(np.abs(difference).mean(2), predicted_face.refined, true_face.refined)
+        return row
+
+    def _add_face(self, difference: FloatArray, predicted: FloatArray | None, true: FloatArray | None) -> None:
+        """Add the (H, W) difference inside and outside the true face, and the distances of its features."""
+        if true is None:
+            return
+        inside = face_mask(true, *difference.shape)
+        around = ~inside
+        mouth_px, eye_px = np.nan, np.nan
+        if predicted is not None:
+            mouth_px = mean_distance_px(predicted[list(LIPS)], true[list(LIPS)])
+            eye_px = mean_distance_px(predicted[list(EYELIDS)], true[list(EYELIDS)])
+            self._openings.append((openings(predicted), openings(true)))
+        face_l1 = float(difference[inside].mean()) if inside.any() else np.nan
+        surround_l1 = float(difference[around].mean()) if around.any() else np.nan
+        self._face_rows.append(FaceScores(face_l1, surround_l1, mouth_px, eye_px, np.nan, np.nan, np.nan))
 
     def scores(self) -> Scores:
         """Return the means of what was added; NaN where there was nothing to measure."""
         # From the mean error: a driver's first frame is often the source itself, whose own PSNR is endless.
-        psnr_db = -10 * np.log10(max(float(np.mean(self._squared_errors)), 1e-10))
-        return mean_scores(self._rows)._replace(psnr_db=psnr_db)
+        return mean_scores(self._rows)._replace(psnr_db=psnr_db(float(np.mean(self._squared_errors))))
+
+    def face_scores(self) -> FaceScores:
+        """Return the means and correlations of what was added; NaN where there was nothing to measure."""
+        if not self._openings:
+            return mean_scores([*self._face_rows, FaceScores(*[np.nan] * len(FaceScores._fields))])
+        predicted, true = (np.array(values, np.float64) for values in zip(*self._openings, strict=True))  # (N, 2)
+        measured = [row.eye_akd_px for row in self._face_rows if not np.isnan(row.eye_akd_px)]
+        is_closed = true[:, 1] < CLOSED_EYES * np.median(true[:, 1])
+        return mean_scores(self._face_rows)._replace(
+            blink_akd_px=float(np.mean(np.array(measured)[is_closed])) if is_closed.any() else np.nan,
+            mouth_correlation=correlation(predicted[:, 0], true[:, 0], LEAST_MOUTH_OPENING),
+            eye_correlation=correlation(predicted[:, 1], true[:, 1], LEAST_EYE_OPENING),
+        )
 
 
-def mean_scores(scores: list[Scores]) -> Scores:
+class AnimationScorer:
+    """Accumulate how a photo follows a driver, frame by frame.
+
+    source: the photo's description.
+    """
+
+    def __init__(self, source: FaceDescription) -> None:
+        self._source = source
+        self._distances: list[float] = []
+        self._faces: list[tuple[FloatArray, FloatArray] | None] = []  # the prediction's and the driver's
+
+    def add(self, predicted_face: FaceDescription, driver: FloatArray | None) -> Scores:
+        """Add a prediction and its driver's (478, 3) mesh; return MKR and AED, to the photo, of this one alone."""
+        nan = float("nan")
+        if driver is None:
+            return Scores(nan, nan, nan, nan, nan)
+        distance = identity_distance(predicted_face, self._source)
+        self._distances.append(distance)
+        self._faces.append(None if predicted_face.refined is None else (predicted_face.refined, driver))
+        return Scores(nan, nan, nan, float(np.isnan(distance)), distance)
+
+    def scores(self) -> AnimationScores:
+        """Return means and correlations of what was added; NaN where there was nothing to measure."""
+        pairs = [pair for pair in self._faces if pair is not None]
+        predicted, driver = (
+            np.array([[*angles_deg(pair[side]), *openings(pair[side])] for pair in pairs]).reshape(-1, 5)
+            for side in (0, 1)
+        )
+        spreads = (LEAST_TURN_DEG, LEAST_TURN_DEG, LEAST_TURN_DEG, LEAST_MOUTH_OPENING, LEAST_EYE_OPENING)
+        correlations = [correlation(predicted[:, i], driver[:, i], spread) for i, spread in enumerate(spreads)]
+        return AnimationScores._make([*self._identity(), *correlations, jitter(self._faces)])
+
+    def _identity(self) -> tuple[float, float, float]:
+        """Return the mean distance, the share of one person's, and the share without a face."""
+        distances = np.array(self._distances, np.float64)
+        found = distances[~np.isnan(distances)]
+        if not len(found):
+            return np.nan, np.nan, 1.0 if len(distances) else np.nan
+        return float(found.mean()), float((found < SAME_PERSON_DISTANCE).mean()), 1 - len(found) / len(distances)
+
+
+class Openings(NamedTuple):
+    """Gap between the lips over the face's height; gap between the lids over the eye's width, mean of both eyes."""
+
+    mouth: float
+    eyes: float
+
+
+def openings(mesh: FloatArray) -> Openings:
+    """Measure how far mouth and eyes of a (478, 3) mesh are open. Method: Soukupova and Cech 2016, for the eyes."""
+    eyes = [
+        np.mean([_distance(mesh, pair) for pair in across]) / max(_distance(mesh, corners), 1e-6)
+        for across, corners in EYES
+    ]
+    return Openings(_distance(mesh, INNER_LIPS) / max(_distance(mesh, FACE_HEIGHT), 1e-6), float(np.mean(eyes)))
+
+
+def _distance(mesh: FloatArray, points: tuple[int, int]) -> float:
+    return float(np.linalg.norm(mesh[points[0], :2] - mesh[points[1], :2]))
+
+
+def angles_deg(mesh: FloatArray) -> tuple[float, float, float]:
+    """Return yaw, pitch and roll of a (478, 3) mesh, from the axes through its eyes and down its nose.
+
+    Pitch is off by a constant, the slope of the forehead; differences and correlations do not see it.
+    """
+    across = mesh[EYE_CORNERS[1]] - mesh[EYE_CORNERS[0]]
+    across = across / max(float(np.linalg.norm(across)), 1e-6)
+    down = mesh[FOREHEAD_TO_NOSE[1]] - mesh[FOREHEAD_TO_NOSE[0]]
+    down = down - (down @ across) * across
+    yaw = np.arctan2(across[2], np.hypot(across[0], across[1]))
+    pitch = np.arctan2(down[2], np.hypot(down[0], down[1]))
+    roll = np.arctan2(across[1], across[0])
+    return float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll))
+
+
+def correlation(predicted: NDArray[np.float64], true: NDArray[np.float64], least_spread: float) -> float:
+    """Return Pearson's correlation; NaN if the truth varies less than `least_spread` or is too short to tell.
+
+    A prediction that does not vary at all has none: 0.
+    """
+    if len(true) < LEAST_FRAMES or true.std() < least_spread:
+        return float("nan")
+    if predicted.std() < 1e-9:
+        return 0.0
+    return float(np.corrcoef(predicted, true)[0, 1])
+
+
+def jitter(faces: Sequence[tuple[FloatArray, FloatArray] | None]) -> float:
+    """Return the mean second difference of the predicted meshes over the driver's, both in face sizes.
+
+    Frames without a pair of meshes break the sequence. NaN if nothing is left or the driver does not move.
+    """
+    triples = [
+        (first, second, third)
+        for first, second, third in zip(faces, faces[1:], faces[2:], strict=False)
+        if first is not None and second is not None and third is not None
+    ]
+    if not triples:
+        return float("nan")
+    sizes = [np.ptp(mesh[:, :2], axis=0).mean() for mesh in triples[0][0]]
+    predicted, driver = (
+        np.mean([np.abs(a[side] - 2 * b[side] + c[side])[:, :2].mean() for a, b, c in triples]) / sizes[side]
+        for side in (0, 1)
+    )
+    return float(predicted / driver) if driver > 0 else float("nan")
+
+
+def mean_distance_px(first: FloatArray, second: FloatArray) -> float:
+    """Return the mean distance of (N, 3) landmarks in the picture's plane, in px of 256."""
+    return float(np.linalg.norm((first - second)[:, :2] * 256, axis=1).mean())
+
+
+def identity_distance(first: FaceDescription, second: FaceDescription) -> float:
+    """Return the distance of two descriptors, NaN where one has none."""
+    if first.identity is None or second.identity is None:
+        return float("nan")
+    return float(np.linalg.norm(first.identity - second.identity))
+
+
+def face_mask(mesh: FloatArray, height: int, width: int) -> NDArray[np.bool_]:
+    """Return (height, width), True inside the convex hull of a mesh with x and y in [0, 1]."""
+    points = np.rint(mesh[:, :2] * [width, height] - 0.5).astype(np.int32)
+    mask = np.zeros((height, width), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(points), 1)
+    return mask.astype(bool)
+
+
+def psnr_db(squared_error: float) -> float:
+    """Return the peak signal-to-noise ratio of a mean squared error in [0, 1], at most 100."""
+    return float(-10 * np.log10(max(squared_error, 1e-10)))
+
+
+def mean_scores(scores: Sequence[SomeScores]) -> SomeScores:
     """Return the mean of each score, ignoring NaN."""
     values = np.array(scores, np.float64)
     counted = ~np.isnan(values)
     sums = np.where(counted, values, 0).sum(0)
-    return Scores(*(float(s) / float(n) if n else float("nan") for s, n in zip(sums, counted.sum(0), strict=True)))
+    means = [float(s) / float(n) if n else float("nan") for s, n in zip(sums, counted.sum(0), strict=True)]
+    return type(scores[0])(*means)
 
 
-def scores_to_dict(scores: Scores) -> dict[str, Any]:
-    """Return JSON-ready values, rounded to what is meaningful."""
-    return {name: round(value, 5) for name, value in scores._asdict().items()}
+def scores_to_dict(scores: AnyScores) -> dict[str, Any]:
+    """Return JSON-ready values, rounded to what is meaningful; None where nothing was measured."""
+    return {name: None if np.isnan(value) else round(value, 5) for name, value in scores._asdict().items()}
