@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from avatarify_plus.network.blocks import coordinate_grid
-from training.flow import Flow, FlowFinder, flow_loss, stack_flows
+from training.flow import Flow, FlowFinder, flow_loss, keypoint_flow_loss, stack_flows
 
 
 def texture(size: int = 128) -> np.ndarray:
@@ -48,3 +48,18 @@ def test_the_loss_is_zero_on_the_flow_and_counts_only_where_it_is_believed() -> 
     torch.testing.assert_close(flow_loss(flow, shifted), torch.tensor(0.1))
     torch.testing.assert_close(flow_loss(flow, grid[None] + 9), torch.tensor(0.5))
     assert float(flow_loss(Flow(flow.deformation, torch.zeros(1, 64, 64)), shifted)) == 0
+
+
+def test_keypoints_should_follow_the_flow() -> None:
+    grid = coordinate_grid(64, False, torch.zeros(1))
+    shift = torch.tensor([0.1, -0.05])
+    flow = Flow(grid[None] + shift, torch.ones(1, 64, 64))
+    driving = (torch.rand(1, 5, 2, generator=torch.Generator().manual_seed(0)) - 0.5).requires_grad_()
+    assert float(keypoint_flow_loss(flow, driving.detach() + shift, driving.detach())) < 1e-5
+    source = (driving.detach() + shift + 0.02).requires_grad_()
+    loss = keypoint_flow_loss(flow, source, driving)
+    torch.testing.assert_close(loss, torch.tensor(0.04), atol=1e-5, rtol=0)
+    found = torch.autograd.grad(loss, [source, driving])
+    torch.testing.assert_close(found[0], -found[1])  # to move one is to move the other back
+    doubted = flow._replace(confidence=torch.zeros(1, 64, 64))
+    assert float(keypoint_flow_loss(doubted, source.detach(), driving.detach())) == 0

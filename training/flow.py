@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from avatarify_plus.types import FloatArray, Image
 
@@ -61,6 +62,22 @@ def flow_loss(flow: Flow, deformation: Tensor, furthest: float = 0.5) -> Tensor:
     """
     distance = (deformation.float() - flow.deformation).abs().sum(-1)  # (B, m, m)
     return (distance.clamp(max=furthest) * flow.confidence).mean()
+
+
+def keypoint_flow_loss(flow: Flow, source: Tensor, driving: Tensor, furthest: float = 0.5) -> Tensor:
+    """Return how far keypoints (B, K, 2) are from showing the same thing in source and driving picture.
+
+    A driving keypoint's place should flow to the source keypoint's. The flow's own slope at the driving keypoint is
+    taken to be one.
+    """
+    place = driving.detach().clamp(-1, 1)[:, None]  # (B, 1, K, 2)
+    sampled = [
+        F.grid_sample(part, place, padding_mode="border", align_corners=False)[:, :, 0]  # (B, C, K)
+        for part in (flow.deformation.permute(0, 3, 1, 2), flow.confidence[:, None])
+    ]
+    wanted = sampled[0].mT + (driving - driving.detach())  # (B, K, 2)
+    distance = (source - wanted).abs().sum(-1)  # (B, K)
+    return (distance.clamp(max=furthest) * sampled[1][:, 0]).mean()
 
 
 def stack_flows(flows: list[tuple[FloatArray, FloatArray]]) -> Flow:

@@ -10,6 +10,10 @@ from avatarify_plus.network.blocks import Hourglass, antialias, coordinate_grid
 from avatarify_plus.types import Keypoints
 
 
+FARTHEST_LOGIT = 6.0
+"""Bound of an anchored keypoint's logits: how far the picture may outweigh the prior."""
+
+
 class KeypointDetector(nn.Module):
     """Find keypoints and their jacobians without supervision (eq. 1-2).
 
@@ -46,6 +50,7 @@ class KeypointDetector(nn.Module):
         logits = logits / self.config.temperature
         if self.config.anchor_radius:
             distance = ((grid - self.anchors[:, None, None]) ** 2).sum(-1)  # (K, h, h)
+            logits = FARTHEST_LOGIT * torch.tanh(logits / FARTHEST_LOGIT)  # else faces attract every keypoint
             logits = logits - distance / (2 * self.config.anchor_radius**2)
         heatmap = logits.flatten(2).softmax(-1).unflatten(2, (size, size))  # (B, K, h, h)
         value = (heatmap[..., None] * grid).sum((2, 3))  # (B, K, 2)
