@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from avatarify_plus.network.blocks import coordinate_grid
-from training.flow import Flow, FlowFinder, flow_loss, keypoint_flow_loss, stack_flows
+from training.flow import BatchFlow, Flow, FlowFinder, flow_loss, keypoint_flow_loss, stack_flows
 
 
 def texture(size: int = 128) -> np.ndarray:
@@ -63,3 +63,17 @@ def test_keypoints_should_follow_the_flow() -> None:
     torch.testing.assert_close(found[0], -found[1])  # to move one is to move the other back
     doubted = flow._replace(confidence=torch.zeros(1, 64, 64))
     assert float(keypoint_flow_loss(doubted, source.detach(), driving.detach())) == 0
+
+
+def test_a_batchs_flow_is_its_pairs_whatever_the_threads() -> None:
+    first = texture()
+    pictures = [first, np.roll(first, 3, axis=0), np.roll(first, 5, axis=1)]
+    source = torch.stack([torch.from_numpy(first).permute(2, 0, 1) / 255] * 3)
+    driving = torch.stack([torch.from_numpy(image).permute(2, 0, 1) / 255 for image in pictures])
+    expected = stack_flows([FlowFinder(32).find(first, image) for image in pictures])
+    for threads in (1, 2):
+        finder = BatchFlow(32, threads)
+        found = finder.find(source, driving)
+        finder.close()
+        torch.testing.assert_close(found.deformation, expected.deformation)
+        torch.testing.assert_close(found.confidence, expected.confidence)

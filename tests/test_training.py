@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from avatarify_plus.config import network_config
-from avatarify_plus.errors import AvatarifyError, ConfigError, DataError, ModelError
-from avatarify_plus.motion import load_mesh_layout
+from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
+from avatarify_plus.motion import keypoints_from_mesh, load_mesh_layout, mirror_keypoints
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
-from training.cache import Cache, build_cache, list_clips, read_clip
-from training.checkpoint import load_checkpoint, save_checkpoint
+from synthetic_cache import mean_face, write_cache
+from training.cache import Cache, build_cache, list_clips, open_cache, read_clip
+from training.checkpoint import load_checkpoint, load_what_fits
+from training.loader import BatchLoader
 from training.losses import (
     RandomTransform,
     equivariance,
@@ -23,9 +25,13 @@ from training.losses import (
     weighted_mean,
 )
 from training.metrics import FaceDescriber, FaceDescription, Scorer, Scores, mean_scores
-from training.pairs import PairSampler, warp_photo
+from training.pairs import Batch, PairOptions, PairSampler, Pool, mesh_distances, mesh_mirror
 from training.perceptual import perceptual_network
-from training.train import Stage, learning_rate, load_what_fits, main, parse_stages, stage_at
+from training.ranks import Ranks
+from training.schedule import Stage, learning_rate, parse_stages, stage_at
+from training.train import main
+from training.validation import Validation
+from training.warp import Renderer, mesh_keypoints
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,18 +82,33 @@ def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
         list_clips(tmp_path)
 
 
+def render(cache: Cache, options: PairOptions, stage: Stage, count: int, seed: int = 1) -> Batch:
+    """Return the first batches, joined."""
+    layout, cpu = load_mesh_layout("face-20"), torch.device("cpu")
+    pool = Pool([cache])
+    sampler, renderer = PairSampler(pool, layout, options, seed), Renderer(layout, mesh_mirror("face-20"), cpu)
+    with BatchLoader(sampler, pool, renderer, Ranks(0, 1, cpu), hold_frames=False) as loader:
+        batches = [loader.batch(index, stage) for index in range(count)]
+    joined = [
+        Keypoints(*map(torch.cat, zip(*parts, strict=True))) if isinstance(parts[0], tuple) else torch.cat(parts)
+        for parts in list(zip(*batches, strict=True))[:-1]  # without flow
+    ]
+    return Batch(*joined)
+
+
 def test_pairs_are_seeded_and_in_range(cache: Cache) -> None:
-    layout = load_mesh_layout("face-20")
-    first, second = (PairSampler([cache], layout, 128, 0.3, seed=3).batch(4) for _ in range(2))
-    torch.testing.assert_close(first.source, second.source)
-    assert first.source.shape == (4, 3, 128, 128)
+    options = PairOptions(photo_share=0.3)
+    first, second = (render(cache, options, Stage(128, 128, 4, 1), 1, seed=3) for _ in range(2))
+    assert torch.equal(first.source, second.source)
+    assert first.source.shape == (4, 3, 128, 128) and first.source.is_contiguous(memory_format=torch.channels_last)
     assert float(first.source.min()) >= 0 and float(first.source.max()) <= 1
-    assert first.driving_keypoints.value.shape == (4, 20, 2)
+    assert first.driving_keypoints.value.shape == (4, 20, 2) and first.driving_mesh.shape == (4, 478, 2)
     assert not torch.allclose(first.source, first.driving)
 
 
-def test_keypoints_follow_the_cropped_picture(cache: Cache) -> None:
-    """A bright dot painted on the nose is where the nose keypoint says, after crop, mirror and scaling."""
+@pytest.mark.parametrize(("size", "photos"), [(128, 0.0), (256, 0.0), (64, 0.0), (128, 1.0)])
+def test_keypoints_follow_the_cropped_picture(cache: Cache, size: int, photos: float) -> None:
+    """A bright dot painted on the nose is where keypoint and mesh say, after crop, warp, mirror and scaling."""
     layout = load_mesh_layout("face-20")
     nose = layout.names.index("nose tip")
     points = np.flatnonzero(layout.operator[nose, 0])
@@ -96,23 +117,102 @@ def test_keypoints_follow_the_cropped_picture(cache: Cache) -> None:
         x, y = mesh[points, :2].mean(0) * 256
         cv2.circle(frames[index], (round(x), round(y)), 6, (255, 255, 255), -1)
     dotted = Cache(cache.clips, frames, cache.landmarks)
-    for size, photos in ((128, 0.0), (256, 0.0), (128, 1.0)):
-        batch = PairSampler([dotted], layout, size, photos, seed=1).batch(4)
-        for image, value in zip(batch.driving, batch.driving_keypoints.value[:, nose], strict=True):
-            rows, columns = torch.nonzero(image.mean(0) > 0.4, as_tuple=True)
-            found = torch.stack([columns.float().mean(), rows.float().mean()]) + 0.5
-            assert float((found - (value + 1) * size / 2).abs().max()) < 1.5 * size / 128
+    batch = render(dotted, PairOptions(photo_share=photos, still_share=0), Stage(size, size, 6, 1), 1)
+    for image, value, mesh in zip(batch.driving, batch.driving_keypoints.value, batch.driving_mesh, strict=True):
+        rows, columns = torch.nonzero(image.mean(0) > 0.4, as_tuple=True)
+        found = torch.stack([columns.float().mean(), rows.float().mean()]) + 0.5
+        for told in ((value[nose] + 1) * size / 2, mesh[points].mean(0) * size):
+            assert float((found - told).abs().max()) < max(1.0, 1.5 * size / 128)
+    assert bool(batch.is_photo.all()) == (photos == 1)
 
 
-def test_warped_photo_and_mesh_agree() -> None:
-    photo = np.zeros((128, 128, 3), np.uint8)
-    mesh = np.array([[0.4, 0.5], [0.6, 0.55]])
-    for x, y in mesh * 128:
-        cv2.circle(photo, (round(x - 0.5), round(y - 0.5)), 3, (255, 255, 255), -1)
-    image, moved = warp_photo(photo, mesh, 128, np.random.default_rng(5))
-    assert np.abs(moved - mesh).max() > 0.005
-    rows, columns = np.nonzero(image[..., 0] > 127)
-    np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], moved.mean(0) * 128, atol=1.5)
+def test_keypoints_in_torch_are_those_of_the_app(cache: Cache) -> None:
+    layout = load_mesh_layout("face-20")
+    expected = keypoints_from_mesh(cache.landmarks, layout)
+    found = mesh_keypoints(torch.from_numpy(cache.landmarks[..., :2] * 2 - 1), torch.from_numpy(layout.operator))
+    np.testing.assert_allclose(found.value, expected.value, atol=1e-5)
+    np.testing.assert_allclose(found.jacobian, expected.jacobian, atol=1e-4)
+
+
+def test_mirroring_a_mesh_twice_gives_it_back_and_keeps_sides(cache: Cache) -> None:
+    layout, mirror = load_mesh_layout("face-20"), mesh_mirror("face-20")
+    assert (mirror[mirror] == np.arange(478)).all()
+    assert [int(mirror[point]) for point in (33, 133, 61, 13, 468)] == [263, 362, 291, 13, 473]
+    mesh = cache.landmarks[0]
+    mirrored = (mesh * [-1, 1, 1] + [1, 0, 0])[mirror].astype(np.float32)
+    assert mirrored[33, 0] < mirrored[263, 0]  # the eye on the picture's left is still the one on the left
+    found = keypoints_from_mesh(mirrored, layout)
+    expected = mirror_keypoints(keypoints_from_mesh(mesh, layout), layout)
+    np.testing.assert_allclose(found.value, expected.value, atol=0.03)
+    np.testing.assert_allclose(found.jacobian, expected.jacobian, atol=0.1)
+
+
+def test_both_pictures_of_a_clip_share_their_crop(tmp_path: Path) -> None:
+    pool = Pool([open_cache(write_cache(tmp_path, {"a_1": 3, "b_1": 4}))])
+    choice = PairSampler(pool, load_mesh_layout("face-20"), PairOptions(), seed=0).choose(0, 50)
+    np.testing.assert_array_equal(choice.affine[:, 0], choice.affine[:, 1])
+    assert not choice.spline.any() and not choice.is_photo.any()
+    reach = np.abs(choice.affine[:, 0] @ [[1, -1], [1, -1], [1, 1]])
+    assert reach.max() <= 1 + 1e-6, "a crop looks outside the picture"
+    clip = choice.rows >= 3
+    assert (clip[:, 0] == clip[:, 1]).all() and (choice.rows[:, 0] != choice.rows[:, 1]).all()
+
+
+def test_people_are_balanced_by_the_exponent(tmp_path: Path) -> None:
+    pool = Pool([open_cache(write_cache(tmp_path, {"a_1": 4, "b_1": 36}))])
+    for exponent, expected in ((0.0, 0.5), (0.5, 0.25), (1.0, 0.1)):
+        options = PairOptions(identity_exponent=exponent, hard_share=0)
+        sampler = PairSampler(pool, load_mesh_layout("face-20"), options, seed=0)
+        share = float((sampler.choose(0, 4000).rows[:, 0] < 4).mean())
+        assert share == pytest.approx(expected, abs=0.03)
+
+
+def test_photos_of_one_person_make_real_pairs(tmp_path: Path) -> None:
+    names = {"a_neutral": 1, "a_smiling": 1, "b_1": 1, "c_1": 5}
+    pool = Pool([open_cache(write_cache(tmp_path, names))])
+    options = PairOptions(photo_share=0.25, still_share=0.25)
+    choice = PairSampler(pool, load_mesh_layout("face-20"), options, seed=0).choose(0, 2000)
+    is_still = (choice.rows.max(1) < 2) & (choice.rows[:, 0] != choice.rows[:, 1])
+    assert is_still.mean() == pytest.approx(0.25, abs=0.04) and choice.is_photo.mean() == pytest.approx(0.25, abs=0.04)
+    assert (choice.rows[choice.is_photo, 0] == choice.rows[choice.is_photo, 1]).all()
+    assert not choice.spline[~choice.is_photo].any() and choice.spline[choice.is_photo].all()
+    alone = Pool([open_cache(write_cache(tmp_path / "alone", {"a_1": 1}))])
+    assert PairSampler(alone, load_mesh_layout("face-20"), PairOptions(), seed=0).choose(0, 9).is_photo.all()
+
+
+def test_hard_pairs_differ_more(tmp_path: Path) -> None:
+    pool = Pool([open_cache(write_cache(tmp_path, {"a_1": 30}))])
+    layout = load_mesh_layout("face-20")
+
+    def spread(hard_share: float) -> float:
+        rows = PairSampler(pool, layout, PairOptions(hard_share=hard_share), seed=0).choose(0, 300).rows
+        meshes = pool.meshes(rows)
+        return float(np.abs(meshes[:, 0] - meshes[:, 1]).mean())
+
+    assert spread(1.0) > 1.1 * spread(0.0)
+
+
+def test_an_open_mouth_is_a_change_of_the_mouth_alone_whatever_the_pose() -> None:
+    layout = load_mesh_layout("face-20")
+    lower = list(np.flatnonzero(layout.operator[layout.names.index("lower lip"), 0]))
+    rest = mean_face() * 0.2 + 0.5
+    turned = (mean_face() @ [[0.6, 0.1], [-0.1, 1.0]]) * 0.2 + 0.45
+    opened = rest.copy()
+    opened[lower, 1] += 0.04
+    mouth, eyes = (np.flatnonzero(np.abs(layout.operator[row, 0])) for row in (layout.names.index("lower lip"), 2))
+    meshes = np.stack([rest, turned, opened]).astype(np.float32)[None].repeat(3, 0)
+    whole, lips, lids = mesh_distances(meshes, np.arange(3), layout, [mouth, eyes])
+    assert whole[0] > whole[1] and lips[1] > 10 * lips[0] and lips[1] > 3 * lids[1]
+
+
+def test_no_face_is_an_error(cache: Cache) -> None:
+    blank = Cache(cache.clips, cache.frames, np.full_like(cache.landmarks, np.nan))
+    with pytest.raises(DataError, match="no face was found"):
+        PairSampler(Pool([blank]), load_mesh_layout("face-20"), PairOptions(), seed=0)
+    with pytest.raises(DataError, match="no clip for validation"):
+        Validation(blank, load_mesh_layout("face-20"), clips=2)
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        PairOptions(photo_share=0.7, still_share=0.7)
 
 
 def test_equivariance_is_zero_under_its_own_transform() -> None:
@@ -164,8 +264,7 @@ def test_errors_near_the_chosen_keypoints_count_more() -> None:
 
 
 def test_one_pair_overfits(cache: Cache) -> None:
-    layout = load_mesh_layout("face-20")
-    batch = PairSampler([cache], layout, 64, 0.0, seed=0).batch(1)
+    batch = render(cache, PairOptions(photo_share=0), Stage(64, 64, 1, 1), 1)
     config = network_config("ours-skip", "tiny", keypoints="mesh", keypoint_count=20, image_size=64, motion_size=32)
     model = AnimationModel(config).train()
     optimiser = torch.optim.Adam(model.parameters(), 1e-2)
@@ -203,18 +302,6 @@ def test_learned_keypoints_train_from_the_mesh(clips: Path, tmp_path: Path) -> N
     arguments = ["--data", str(clips), "--out", str(tmp_path), *shape, "--steps", "2", "--device", "cpu"]
     assert main(arguments) == 0
     assert json.loads(json.dumps(load_checkpoint(tmp_path / "checkpoint.pt")["config"]))["keypoints"] == "learned"
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    with pytest.raises(ModelError, match="no checkpoint"):
-        load_checkpoint(path)
-    path.write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="cannot read"):
-        load_checkpoint(path)
-    save_checkpoint(path, {"weights": torch.zeros(1)})
-    with pytest.raises(ModelError, match="lacks config"):
-        load_checkpoint(path)
 
 
 def test_stages_and_schedule() -> None:

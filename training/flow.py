@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -53,6 +55,34 @@ class FlowFinder:
             cv2.resize(deformation, shape, interpolation=cv2.INTER_AREA),
             cv2.resize(confidence, shape, interpolation=cv2.INTER_AREA),
         )
+
+
+class BatchFlow:
+    """Find the flow of whole batches, on several threads."""
+
+    def __init__(self, cells: int, threads: int) -> None:
+        self._finders = [FlowFinder(cells) for _ in range(threads)]
+        self._executor = ThreadPoolExecutor(threads, "flow")
+
+    def find(self, source: Tensor, driving: Tensor) -> Flow:
+        """Return the flow from driving to source pictures (B, 3, S, S) in [0, 1], on their device."""
+        size = min(FLOW_PX, source.shape[-1])
+        pairs = torch.stack([source, driving], 1).flatten(0, 1).float()  # (2B, 3, S, S)
+        pairs = F.interpolate(pairs, size=(size, size), mode="area")
+        pictures = (pairs * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        pictures = np.ascontiguousarray(pictures).reshape(len(source), 2, size, size, 3)
+        parts = [pictures[first :: len(self._finders)] for first in range(len(self._finders))]
+        found = list(self._executor.map(_find_all, self._finders, parts))
+        flows = [found[index % len(found)][index // len(found)] for index in range(len(pictures))]
+        return Flow(*(part.to(source.device) for part in stack_flows(flows)))
+
+    def close(self) -> None:
+        """End the threads."""
+        self._executor.shutdown()
+
+
+def _find_all(finder: FlowFinder, pairs: NDArray[np.uint8]) -> list[tuple[FloatArray, FloatArray]]:
+    return [finder.find(source, driving) for source, driving in pairs]
 
 
 def flow_loss(flow: Flow, deformation: Tensor, furthest: float = 0.5) -> Tensor:

@@ -30,8 +30,8 @@ MEAN_FACE = (
 """Where dlib's face chips hold those five points, before padding. Source: dlib's get_face_chip_details."""
 
 PADDING = 0.25
-MAX_SAMPLES = 4
-"""Samples that a chip's pixel averages along each axis, at most."""
+FINEST_PX = 256
+"""Side of the largest picture whose pixels are taken one by one: a face is then about as large as its chip."""
 
 
 class IdentityNetwork(nn.Module):
@@ -159,8 +159,9 @@ def face_chips(image: Tensor, landmarks: Tensor) -> Tensor:
     found = landmarks[:, list(ALIGNMENT_POINTS)].detach().float() * 2 - 1  # (B, 5, 2), x and y in [-1, 1]
     wanted = (torch.tensor(MEAN_FACE, device=image.device) + PADDING) / (1 + 2 * PADDING) * 2 - 1  # (5, 2)
     linear, shift = _similarity(wanted, found)
-    pixels_per_pixel = float(torch.linalg.vector_norm(linear[:, :, 0], dim=-1).max()) * size / CHIP_PX
-    samples = min(max(1, round(pixels_per_pixel)), MAX_SAMPLES)  # a shrunk face is averaged, lest it alias
+    samples = -(
+        -size // FINEST_PX
+    )  # a shrunk face is averaged, lest it alias; by the size alone: no device is waited for
     transform = torch.cat([linear, shift[:, :, None]], -1)  # (B, 2, 3)
     side = CHIP_PX * samples
     grid = F.affine_grid(transform, [len(image), 3, side, side], align_corners=False)

@@ -29,14 +29,23 @@ def perceptual_pyramid(network: nn.Module, prediction: Tensor, target: Tensor, w
             wanted = [feature.float() for feature in network(target)]
         for found, feature in zip(network(prediction), wanted, strict=True):
             difference = (found.float() - feature).abs().mean(1, keepdim=True)  # (B, 1, h, w)
-            total = total + weighted_mean(difference, weight) / feature.abs().mean().clamp(min=1e-3)
+            total = total + weighted_mean(difference / _magnitude(feature), weight)
     return total / scales
 
 
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
-    """Return the mean of an error (B, C, h, w) under a weight (B, 1, S, S) of any size."""
+    """Return the mean of an error (B, C, h, w) under a weight (B, 1, S, S) of any size.
+
+    Each picture counts the same, so that the loss of a batch is the mean over its parts.
+    """
     weight = F.interpolate(weight, size=error.shape[-2:], mode="area")
-    return (error * weight).sum() / (weight.sum() * error.shape[1])
+    places = (1, 2, 3)
+    return ((error * weight).sum(places) / (weight.sum(places) * error.shape[1])).mean()
+
+
+def _magnitude(feature: Tensor) -> Tensor:
+    """Return the mean magnitude of each picture's feature, (B, 1, 1, 1)."""
+    return feature.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
 
 
 def expression_weight(keypoints: Keypoints, indices: list[int], size: int, gain: float) -> Tensor:

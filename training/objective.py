@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from avatarify_plus.motion import MeshLayout
 from avatarify_plus.network.generator import Window
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
+from training.discriminator import (
+    MultiScaleDiscriminator,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+)
+from training.flow import Flow, flow_loss, keypoint_flow_loss
+from training.identity import IdentityNetwork, identity_distance
 from training.losses import (
     RandomTransform,
     equivariance,
@@ -19,30 +29,51 @@ from training.losses import (
 )
 from training.pairs import Batch
 
+DISCRIMINATOR_RATE = 2e-4
+
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """The weight of each loss; the equivariance losses and the warm-up concern learned keypoints only.
+    """The weight of each loss; 0 leaves it out.
 
-    `expression_gain`: how much more than elsewhere an error counts at the mouth and the eyes.
+    `flow`: of the deformation's distance from optical flow, and of learned keypoints' that do not follow it. The
+    equivariance losses and the warm-up concern learned keypoints only. `expression_gain`: how much more than
+    elsewhere an error counts at the mouth and the eyes. `adversarial` adds FOMM's discriminator, and with it
+    `feature_matching`, which FOMM weighs by 10.
     """
 
     perceptual: float = 1.0
     pixels: float = 15.0
+    flow: float = 10.0
     expression_gain: float = 4.0
     equivariance_value: float = 1.0
     equivariance_jacobian: float = 1.0
     mesh_keypoints: float = 10.0
+    identity: float = 1.0
+    adversarial: float = 0.0
+    feature_matching: float = 10.0
 
 
 class TrainingModel(nn.Module):
-    """The network with its losses, so that one forward call is one training step (and DDP sees all of it)."""
+    """The network with its losses, so that one forward call is one training step (and DDP sees all of it).
+
+    With a discriminator the same call trains it too: the generator's losses see its weights as constants, its own
+    loss sees the prediction as a constant, so that one backward pass serves both.
+    """
 
     def __init__(
-        self, model: AnimationModel, perceptual: nn.Module, weights: LossWeights, layout: MeshLayout, scales: int
+        self,
+        model: AnimationModel,
+        perceptual: nn.Module,
+        weights: LossWeights,
+        layout: MeshLayout,
+        scales: int,
+        identity: IdentityNetwork | None = None,
+        discriminator: MultiScaleDiscriminator | None = None,
     ) -> None:
         super().__init__()
         self.model = model
+        self.discriminator = discriminator
         self._expressive = [
             index
             for index, name in enumerate(layout.names)
@@ -50,7 +81,26 @@ class TrainingModel(nn.Module):
         ]
         self.weights = weights
         self.scales = scales
-        self._perceptual = [perceptual]  # in a list: neither a parameter nor a part of the checkpoint
+        # In tuples: neither parameters nor a part of the checkpoint.
+        self._perceptual = (perceptual,)
+        self._identity = (identity,)
+
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """Return the optimiser's groups with their `peak` learning rates: the network's, then the discriminator's."""
+        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters()), "peak": rate}]
+        if self.discriminator is not None:
+            group = {"params": list(self.discriminator.parameters()), "peak": DISCRIMINATOR_RATE}
+            groups.append(group | {"betas": (0.5, 0.999), "weight_decay": 0.0})
+        return groups
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must keep beside the network: the discriminator's tensors."""
+        return {} if self.discriminator is None else dict(self.discriminator.state_dict())
+
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what `extra_state` returned; a run without it keeps a fresh discriminator."""
+        if self.discriminator is not None and state:
+            self.discriminator.load_state_dict(state)
 
     def forward(self, batch: Batch, window: Window | None, follow_mesh: bool) -> dict[str, Tensor]:
         """Return the weighted losses of a batch by name, in a window of the pictures if given.
@@ -58,29 +108,67 @@ class TrainingModel(nn.Module):
         `follow_mesh` adds the loss that starts the detector from the face mesh.
         """
         losses: dict[str, Tensor] = {}
-        source_keypoints, driving_keypoints = batch.source_keypoints, batch.driving_keypoints
-        if self.model.config.keypoints == "learned":
-            source_keypoints = self.model.detect(batch.source)
-            driving_keypoints = self.model.detect(batch.driving)
-            if follow_mesh:
-                losses["mesh keypoints"] = self.weights.mesh_keypoints * (
-                    _keypoint_distance(source_keypoints, batch.source_keypoints)
-                    + _keypoint_distance(driving_keypoints, batch.driving_keypoints)
-                )
-            transform = RandomTransform.draw(len(batch.driving), batch.driving)
-            moved = self.model.detect(transform.warp(batch.driving))
-            value, jacobian = equivariance(transform, driving_keypoints, moved)
-            losses["equivariance value"] = self.weights.equivariance_value * value
-            losses["equivariance jacobian"] = self.weights.equivariance_jacobian * jacobian
-        prediction = self.model(batch.source, source_keypoints, driving_keypoints, window)
+        source_keypoints = self.model.locate(batch.source, batch.source_keypoints)
+        driving_keypoints = self.model.locate(batch.driving, batch.driving_keypoints)
+        if self.model.config.detected_count:
+            losses |= self._equivariance(batch, driving_keypoints)
+        if follow_mesh:
+            losses["mesh keypoints"] = self.weights.mesh_keypoints * (
+                _keypoint_distance(source_keypoints, batch.source_keypoints)
+                + _keypoint_distance(driving_keypoints, batch.driving_keypoints)
+            )
+        prediction, motion = self.model(batch.source, source_keypoints, driving_keypoints, window)
+        if batch.flow is not None:
+            losses |= self._flow(batch.flow, motion.deformation, source_keypoints, driving_keypoints)
         target, weight = batch.driving, self._weight(batch)
         if window is not None:
             target, weight = window.cut(target, 2), window.cut(weight, 2)
-        losses["pixels"] = self.weights.pixels * weighted_mean((prediction.image - target).abs(), weight)
-        losses["perceptual"] = self.weights.perceptual * perceptual_pyramid(
-            self._perceptual[0], prediction.image, target, weight, self.scales
-        )
+        losses["pixels"] = self.weights.pixels * weighted_mean((prediction - target).abs(), weight)
+        if self.weights.perceptual:
+            losses["perceptual"] = self.weights.perceptual * perceptual_pyramid(
+                self._perceptual[0], prediction, target, weight, self.scales
+            )
+        identity = self._identity[0]
+        if identity is not None:
+            losses["identity"] = self.weights.identity * identity_distance(
+                identity, prediction, batch.driving, batch.driving_mesh, window
+            )
+        if self.discriminator is not None:
+            size = batch.driving.shape[-1]
+            condition = self.discriminator.condition(driving_keypoints, size, window)
+            losses |= self._adversarial(self.discriminator, prediction, target, condition)
         return losses
+
+    def _equivariance(self, batch: Batch, driving_keypoints: Keypoints) -> dict[str, Tensor]:
+        count = self.model.config.detected_count
+        learned = Keypoints(*(part[:, -count:] for part in driving_keypoints))
+        transform = RandomTransform.draw(len(batch.driving), batch.driving)
+        value, jacobian = equivariance(transform, learned, self.model.detect(transform.warp(batch.driving)))
+        return {
+            "equivariance value": self.weights.equivariance_value * value,
+            "equivariance jacobian": self.weights.equivariance_jacobian * jacobian,
+        }
+
+    def _flow(self, flow: Flow, deformation: Tensor, source: Keypoints, driving: Keypoints) -> dict[str, Tensor]:
+        losses = {"flow": self.weights.flow * flow_loss(flow, deformation)}
+        count = self.model.config.detected_count
+        if count:
+            values = (keypoints.value[:, -count:] for keypoints in (source, driving))
+            losses["keypoint flow"] = self.weights.flow * keypoint_flow_loss(flow, *values)
+        return losses
+
+    def _adversarial(
+        self, discriminator: MultiScaleDiscriminator, prediction: Tensor, target: Tensor, condition: Tensor
+    ) -> dict[str, Tensor]:
+        constants = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
+        fake = functional_call(discriminator, constants, (prediction, condition))
+        real = discriminator(target, condition)
+        weight = self.weights.adversarial
+        return {
+            "adversarial": weight * generator_loss(fake),
+            "feature matching": weight * self.weights.feature_matching * feature_matching(real, fake),
+            "discriminator": discriminator_loss(real, discriminator(prediction.detach(), condition)),
+        }
 
     def _weight(self, batch: Batch) -> Tensor:
         size = batch.driving.shape[-1]

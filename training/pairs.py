@@ -1,193 +1,281 @@
-"""Source and driving pairs drawn from the decoded cache, with their keypoints."""
+"""Source and driving pairs: which pictures, and how they are cropped, warped, mirrored and coloured."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
+from importlib import resources
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from avatarify_plus.errors import DataError
-from avatarify_plus.motion import MeshLayout, keypoints_from_mesh, mirror_keypoints
-from avatarify_plus.types import Image, Keypoints
+from avatarify_plus.errors import ConfigError, DataError
+from avatarify_plus.motion import MeshLayout
+from avatarify_plus.types import FloatArray, Keypoints
 from training.cache import Cache
+from training.flow import Flow
 
-Rows = NDArray[np.int64]
-Points = NDArray[np.floating[Any]]
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+CANDIDATES = 4
+"""A hard pair's driving frame is the farthest from its source of so many."""
+
+MOUTH, EYES = ("lip", "corner"), ("eyelid", "iris")
+"""How the names of a layout's keypoints at the mouth and at the eyes end."""
+
+SPLINE_POINTS = 25
+CERTAIN_MIRRORS = {61: 291, 76: 306, 62: 292, 78: 308, 234: 454, 227: 447}
+"""Mirror images of mesh points that lie so close to others that the nearest point may be the wrong one."""
 
 
-class Pair(NamedTuple):
-    """Two pictures (S, S, 3) of one face, with their keypoints."""
+@dataclass(frozen=True, slots=True)
+class PairOptions:
+    """Shares of the kinds of pairs, and how identities are balanced."""
 
-    source: Image
-    driving: Image
-    source_keypoints: Keypoints
-    driving_keypoints: Keypoints
+    photo_share: float = 0.1
+    still_share: float = 0.05
+    hard_share: float = 0.5
+    identity_exponent: float = 0.5
+
+    def __post_init__(self) -> None:
+        if min(self.photo_share, self.still_share) < 0 or self.photo_share + self.still_share > 1:
+            raise ConfigError(f"the shares of photos and stills must be from 0 to 1 together, found {self}")
+        if not 0 <= self.hard_share <= 1 or not 0 <= self.identity_exponent <= 1:
+            raise ConfigError(f"hard_share and identity_exponent must be from 0 to 1, found {self}")
 
 
 class Batch(NamedTuple):
-    """Pairs of pictures (B, 3, S, S) in [0, 1] with keypoints read off the face mesh (value (B, K, 2), ...)."""
+    """Pairs of pictures (B, 3, S, S) in [0, 1], channels last, as the network trains on them.
+
+    source_keypoints, driving_keypoints: read off the face mesh, value (B, K, 2), jacobian (B, K, 2, 2).
+    driving_mesh: (B, 478, 2) in [0, 1] of the driving picture, numbered as if found in the mirrored picture itself.
+    is_photo: (B,) True where both pictures are warps of one photo. flow: from driving to source, if asked for.
+    """
 
     source: Tensor
     driving: Tensor
     source_keypoints: Keypoints
     driving_keypoints: Keypoints
+    driving_mesh: Tensor
+    is_photo: Tensor
+    flow: Flow | None = None
+
+
+class Choice(NamedTuple):
+    """All that is random about a batch, in NumPy: the same on every device.
+
+    rows: (B, 2) the pool's rows of source and driving.
+    affine: (B, 2, 2, 3) and spline: (B, 2, 25, 2), from the new picture's coordinates in [-1, 1] to the frame's; the
+    spline is zero but for photos. is_mirrored: (B,) before both. colours: (B, 3) brightness, contrast, saturation.
+    """
+
+    rows: IntArray
+    affine: FloatArray
+    spline: FloatArray
+    is_mirrored: BoolArray
+    colours: FloatArray
+    is_photo: BoolArray
+
+    def part(self, rank: int, ranks: int) -> Choice:
+        """Return one rank's equal share."""
+        size = len(self.rows) // ranks
+        share = slice(rank * size, (rank + 1) * size)
+        return Choice._make(values[share] for values in self)
+
+
+class Pool:
+    """The frames and meshes of all caches under one row number."""
+
+    def __init__(self, caches: list[Cache]) -> None:
+        self.caches = caches
+        self.starts = np.cumsum([0, *(len(cache.frames) for cache in caches)])
+        sides = {cache.frames.shape[1] for cache in caches}
+        if len(sides) != 1:
+            raise DataError(f"all clips must be decoded at one size, found {sorted(sides)} px: give one --cache folder")
+        self.side = sides.pop()
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def frames(self, rows: IntArray, out: NDArray[np.uint8]) -> None:
+        """Copy frames (n, S, S, 3) into `out`."""
+        for index, row in enumerate(rows):
+            cache = int(np.searchsorted(self.starts, row, "right")) - 1
+            out[index] = self.caches[cache].frames[row - self.starts[cache]]
+
+    def meshes(self, rows: IntArray) -> FloatArray:
+        """Return meshes (..., 478, 2) in [0, 1] of the frame for rows (...)."""
+        flat = rows.ravel()
+        found = np.empty((flat.size, self.caches[0].landmarks.shape[1], 2), np.float32)
+        for index, row in enumerate(flat):
+            cache = int(np.searchsorted(self.starts, row, "right")) - 1
+            found[index] = self.caches[cache].landmarks[row - self.starts[cache], :, :2]
+        return found.reshape(*rows.shape, *found.shape[1:])
+
+
+class _Groups:
+    """Rows of identities and, within them, of clips; draws an identity by weight, its row, and others of that clip."""
+
+    def __init__(self, identities: list[list[IntArray]], exponent: float) -> None:
+        clips = [rows for identity in identities for rows in identity]
+        self.rows = np.concatenate(clips)
+        lengths = np.array([len(rows) for rows in clips])
+        self._clip_length = np.repeat(lengths, lengths)  # of each row's clip
+        self._clip_start = np.repeat(np.cumsum(lengths) - lengths, lengths)
+        self._length = np.array([sum(len(rows) for rows in identity) for identity in identities])
+        self._start = np.cumsum(self._length) - self._length
+        weights = self._length**exponent
+        self._upper = np.cumsum(weights) / weights.sum()
+
+    def draw(self, chance: NDArray[np.float64]) -> tuple[IntArray, IntArray]:
+        """Turn chance (B, 2 + n) in [0, 1) into rows (B,) and n other rows of the same clip (B, n)."""
+        identity = np.minimum(np.searchsorted(self._upper, chance[:, 0], "right"), len(self._upper) - 1)
+        position = self._start[identity] + (chance[:, 1] * self._length[identity]).astype(np.int64)
+        start, length = self._clip_start[position][:, None], self._clip_length[position][:, None]
+        step = 1 + (chance[:, 2:] * (length - 1)).astype(np.int64)  # never a whole turn: never the same row
+        others = start + (position[:, None] - start + step) % length
+        return self.rows[position], self.rows[others]
 
 
 class PairSampler:
-    """Draw pairs: identities with weight sqrt(pictures), then a clip by its length, then two of its pictures.
+    """Choose pairs: identities with weight pictures ** identity_exponent, then two pictures of one of their clips.
 
-    Photos (clips of one picture) give pairs of two random warps of themselves, a `photo_share` of all pairs.
-    Both pictures of a pair share crop, mirror and colour jitter. Seeded: the same seed gives the same pairs.
+    A `hard_share` of them takes the farthest of four driving frames: in turn by the whole face, the mouth and the eyes.
+    Photos (clips of one picture) give pairs of two random warps of themselves; several photos of one person also give
+    pairs of two stills. Both pictures of a pair share crop, mirror and colour jitter. The n-th batch depends on the
+    seed and n alone.
     """
 
-    def __init__(self, caches: list[Cache], layout: MeshLayout, image_size: int, photo_share: float, seed: int) -> None:
-        self._layout = layout
-        self._image_size = image_size
-        self._random = np.random.default_rng(seed)
-        videos: dict[str, list[tuple[Cache, Rows]]] = {}
-        self._photos: list[tuple[Cache, Rows]] = []
-        for cache in caches:
+    def __init__(self, pool: Pool, layout: MeshLayout, options: PairOptions, seed: int) -> None:
+        self._pool, self._layout, self._seed = pool, layout, seed
+        self._options = options
+        videos: dict[str, list[IntArray]] = {}
+        photos: dict[str, list[IntArray]] = {}
+        for cache, start in zip(pool.caches, pool.starts[:-1], strict=True):
             for clip in cache.clips:
                 seen = ~np.isnan(cache.landmarks[clip.start : clip.start + clip.count, 0, 0])
-                rows = clip.start + np.flatnonzero(seen)
-                if len(rows) >= 2:
-                    videos.setdefault(clip.identity, []).append((cache, rows))
-                elif len(rows) == 1:
-                    self._photos.append((cache, rows))
-        if not videos and not self._photos:
+                rows = start + clip.start + np.flatnonzero(seen)
+                if len(rows):
+                    (videos if len(rows) > 1 else photos).setdefault(clip.identity, []).append(rows)
+        if not videos and not photos:
             raise DataError("no face was found in any of the training clips")
-        self._videos = list(videos.values())
-        self._photo_share = 1.0 if not videos else photo_share if self._photos else 0.0
-        weights = np.sqrt([sum(len(rows) for _, rows in clips) for clips in self._videos])
-        self._identity_weights = weights / weights.sum() if videos else weights
-        self.summary = {
+        stills = [[np.concatenate(rows)] for rows in photos.values() if len(rows) > 1]
+        self._photos = np.concatenate([row for rows in photos.values() for row in rows] or [np.zeros(0, np.int64)])
+        self._stills = _Groups(stills, options.identity_exponent) if stills else None
+        self._videos = _Groups(list(videos.values()), options.identity_exponent) if videos else None
+        self._still_share = options.still_share if stills else 0.0
+        self._photo_share = options.photo_share if photos else 0.0
+        if not videos:
+            self._photo_share = 1 - self._still_share
+        self._parts = [_landmarks_of(layout, names) for names in (MOUTH, EYES)]
+        self.summary: dict[str, Any] = {
             "identities": len(videos),
-            "clips": sum(len(clips) for clips in self._videos),
-            "frames": int(sum(len(rows) for clips in self._videos for _, rows in clips)),
+            "clips": sum(len(clips) for clips in videos.values()),
+            "frames": sum(len(rows) for clips in videos.values() for rows in clips),
             "photos": len(self._photos),
             "photo_share": self._photo_share,
+            "still_share": self._still_share,
+            "hard_share": options.hard_share,
         }
 
-    def batch(self, size: int) -> Batch:
-        """Draw `size` pairs."""
-        pairs = [
-            self._photo_pair() if self._random.random() < self._photo_share else self._video_pair() for _ in range(size)
-        ]
-        images = np.stack([image for pair in pairs for image in pair[:2]])
-        pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255  # (2B, 3, S, S)
-        pictures = self._jitter_colours(pictures.unflatten(0, (size, 2)))  # (B, 2, 3, S, S)
-        source_keypoints = _stacked([pair.source_keypoints for pair in pairs])
-        driving_keypoints = _stacked([pair.driving_keypoints for pair in pairs])
-        channels_last = [pictures[:, side].contiguous(memory_format=torch.channels_last) for side in (0, 1)]
-        return Batch(channels_last[0], channels_last[1], source_keypoints, driving_keypoints)
+    def random(self, index: int) -> np.random.Generator:
+        """Return the chance of the batch of that number, beyond its pairs: such as its window."""
+        return np.random.default_rng([self._seed, 1, index])
 
-    def _video_pair(self) -> Pair:
-        clips = self._videos[self._random.choice(len(self._videos), p=self._identity_weights)]
-        lengths = np.array([len(rows) for _, rows in clips], np.float64)
-        cache, rows = clips[self._random.choice(len(clips), p=lengths / lengths.sum())]
-        pair = [int(row) for row in self._random.choice(rows, 2, replace=False)]
-        side = cache.frames.shape[1]
-        window = side * self._random.uniform(0.8, 1.0)  # a common zoom: nothing outside the picture is needed
-        left, top = self._random.uniform(0, side - window, 2)
-        zoom = self._image_size / window
-        transform = np.array([[zoom, 0, -left * zoom], [0, zoom, -top * zoom]])
-        images = [
-            cv2.warpAffine(
-                _shrunk(cache.frames[row], self._image_size),
-                _rescaled(transform, cache.frames, self._image_size),
-                (self._image_size, self._image_size),
-                flags=cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_REFLECT_101,
-            )
-            for row in pair
-        ]
-        meshes = [(cache.landmarks[row, :, :2] * side - [left, top]) / window for row in pair]
-        return self._mirrored(images, meshes)
+    def choose(self, index: int, size: int) -> Choice:
+        """Choose the pairs of the batch of that number."""
+        random = np.random.default_rng([self._seed, 0, index])
+        kind, chance = random.random(size), random.random((size, 2 + CANDIDATES))
+        is_photo = kind < self._photo_share
+        is_still = ~is_photo & (kind < self._photo_share + self._still_share)
+        is_video = ~is_photo & ~is_still
+        rows = np.empty((size, 2), np.int64)
+        if is_photo.any():
+            rows[is_photo] = self._photos[(chance[is_photo, :1] * len(self._photos)).astype(np.int64)]
+        is_hard, aspect = random.random(size) < self._options.hard_share, random.integers(0, 3, size)
+        for groups, mask in ((self._stills, is_still), (self._videos, is_video)):
+            if groups is not None and mask.any():
+                source, others = groups.draw(chance[mask])
+                farthest = self._farthest(source, others, is_hard[mask], aspect[mask])
+                rows[mask] = np.stack([source, others[np.arange(len(others)), farthest]], 1)
+        affine, spline = self._maps(random, is_photo)
+        is_mirrored = random.random(size) < 0.5
+        colours = random.uniform(0.85, 1.15, (size, 3)).astype(np.float32)
+        return Choice(rows, affine, spline, is_mirrored, colours, is_photo)
 
-    def _photo_pair(self) -> Pair:
-        cache, rows = self._photos[self._random.integers(len(self._photos))]
-        photo, mesh = cache.frames[int(rows[0])], cache.landmarks[int(rows[0]), :, :2]
-        photo = _shrunk(photo, self._image_size)
-        warped = [warp_photo(photo, mesh, self._image_size, self._random) for _ in range(2)]
-        return self._mirrored([image for image, _ in warped], [landmarks for _, landmarks in warped])
+    def _maps(self, random: np.random.Generator, is_photo: BoolArray) -> tuple[FloatArray, FloatArray]:
+        """Draw a common crop per pair, but a random affine map and spline for each picture of a photo.
 
-    def _mirrored(self, images: list[Image], meshes: list[Points]) -> Pair:
-        keypoints = [keypoints_from_mesh(mesh.astype(np.float32), self._layout) for mesh in meshes]
-        if self._random.random() < 0.5:
-            images = [image[:, ::-1] for image in images]
-            keypoints = [mirror_keypoints(k, self._layout) for k in keypoints]
-        return Pair(images[0], images[1], keypoints[0], keypoints[1])
+        A crop shows 0.8 to 1 of the side: nothing outside the picture is needed. A photo's warp is the equivariance
+        transform of FOMM (affine sigma 0.05, 5 x 5 control points of sigma 0.005 in [-1, 1]), with a zoom.
+        """
+        size = len(is_photo)
+        side, corner = random.uniform(0.8, 1.0, (size, 1)), random.random((size, 2))
+        zoom, noise = random.uniform(0.85, 1.05, (size, 2)), random.normal(0, 0.05, (size, 2, 2, 3))
+        spline = random.normal(0, 0.005, (size, 2, SPLINE_POINTS, 2))
+        crop = np.zeros((size, 2, 2, 3))
+        crop[..., 0, 0] = crop[..., 1, 1] = side
+        crop[..., 2] = (2 * corner * (1 - side) + side - 1)[:, None]
+        warp = noise + zoom[..., None, None] * np.eye(2, 3)
+        photo = is_photo[:, None, None, None]
+        return np.where(photo, warp, crop).astype(np.float32), np.where(photo, spline, 0).astype(np.float32)
 
-    def _jitter_colours(self, pictures: Tensor) -> Tensor:
-        """Vary brightness, contrast and saturation by up to 15 %, a pair alike; (B, 2, 3, S, S)."""
-        factor = torch.from_numpy(self._random.uniform(0.85, 1.15, (3, len(pictures), 1, 1, 1, 1))).float()
-        brightness, contrast, saturation = factor
-        pictures = pictures * brightness
-        mean = pictures.mean((1, 2, 3, 4), keepdim=True)
-        pictures = mean + contrast * (pictures - mean)
-        grey = pictures.mean(2, keepdim=True)
-        return (grey + saturation * (pictures - grey)).clamp(0, 1)
+    def _farthest(self, source: IntArray, others: IntArray, is_hard: BoolArray, aspect: IntArray) -> IntArray:
+        """Return which of others (B, n) differs most from source (B,) in its aspect; the first where not hard."""
+        chosen = np.zeros(len(source), np.int64)
+        hard = np.flatnonzero(is_hard)
+        if len(hard):
+            meshes = self._pool.meshes(np.concatenate([source[hard, None], others[hard]], 1))  # (h, 1 + n, 478, 2)
+            distance = mesh_distances(meshes, aspect[hard], self._layout, self._parts)
+            chosen[hard] = distance.argmax(1)
+        return chosen
 
 
-def _stacked(keypoints: list[Keypoints]) -> Keypoints:
-    """Return torch keypoints with a batch dimension."""
-    return Keypoints(*(torch.from_numpy(np.stack(parts)) for parts in zip(*keypoints, strict=True)))
+def mesh_distances(
+    meshes: FloatArray, aspect: IntArray, layout: MeshLayout, parts: list[IntArray]
+) -> NDArray[np.floating[Any]]:
+    """Return (B, n): how far the meshes (B, 1 + n, 478, 2) are from the first, by each one's aspect (B,).
 
-
-def warp_photo(photo: Image, mesh: Points, size: int, random: np.random.Generator) -> tuple[Image, Points]:
-    """Warp a photo by a random affine map and thin-plate spline, its mesh (P, 2) in [0, 1] along with it.
-
-    The equivariance transform of FOMM (affine sigma 0.05, 5 x 5 control points, sigma 0.005 in [-1, 1]), with a zoom.
+    0: the whole face, as it lies in the picture, in sizes of the face. 1 and 2: the landmarks of a part, after the
+    affine map that takes the face to the mean face: what the part does, whatever the pose.
     """
-    affine = np.eye(2) * random.uniform(0.85, 1.05) + random.normal(0, 0.05, (2, 2))
-    shift = random.normal(0, 0.05, 2)
-    line = np.linspace(-1, 1, 5)
-    control = np.stack(np.meshgrid(line, line), -1).reshape(-1, 2)  # (25, 2)
-    weight = random.normal(0, 0.005, (25, 2))
-
-    def backward(points: Points) -> Points:
-        distance = np.abs(points[:, None] - control[None]).sum(-1)  # (P, 25), FOMM's L1 radius
-        return points @ affine.T + shift + (distance**2 * np.log(distance + 1e-6)) @ weight
-
-    coarse = np.linspace(-1, 1, 17)
-    grid = backward(np.stack(np.meshgrid(coarse, coarse), -1).reshape(-1, 2)).reshape(17, 17, 2)
-    fine = cv2.resize(_extended(grid), (size, size), interpolation=cv2.INTER_LINEAR)
-    pixels = ((fine + 1) * photo.shape[0] / 2 - 0.5).astype(np.float32)
-    image = cv2.remap(photo, pixels[..., 0], pixels[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
-    target = mesh * 2 - 1
-    points = (target - shift) @ np.linalg.inv(affine).T
-    for _ in range(4):  # fixed-point inversion: the spline is a small change of the affine map
-        points = points - (backward(points) - target) @ np.linalg.inv(affine).T
-    return image, (points + 1) / 2
+    face = layout.operator[-1] @ meshes  # (B, 1 + n, 3, 2): centre, d/dx, d/dy of the mean face's affine map
+    centred = meshes - face[..., :1, :]
+    size = np.sqrt(np.square(centred[:, :1]).sum(-1, keepdims=True).mean(-2, keepdims=True))  # (B, 1, 1, 1)
+    shape = centred @ np.linalg.inv(face[..., 1:, :])  # points = shape @ [d/dx, d/dy]
+    found = np.empty((len(meshes), meshes.shape[1] - 1))
+    for index, (values, points) in enumerate([(meshes / size, slice(None)), *((shape, part) for part in parts)]):
+        own = aspect == index
+        chosen = values[own][:, :, points]
+        found[own] = np.linalg.norm(chosen[:, 1:] - chosen[:, :1], axis=-1).mean(-1)
+    return found
 
 
-def _extended(grid: Points) -> Points:
-    """Resample a corner-aligned 17 x 17 grid so that cv2.resize, which is cell-aligned, meets the corners."""
-    line = (np.arange(64) + 0.5) / 64 * 16
-    whole = np.clip(line.astype(int), 0, 15)
-    part = (line - whole)[:, None]
-    rows = grid[whole] * (1 - part[..., None]) + grid[whole + 1] * part[..., None]  # (64, 17, 2)
-    return (rows[:, whole] * (1 - part) + rows[:, whole + 1] * part).astype(np.float32)  # (64, 64, 2)
+def _landmarks_of(layout: MeshLayout, endings: tuple[str, ...]) -> IntArray:
+    """Return the mesh points of the keypoints whose names end so; all points if there are none."""
+    keypoints = [index for index, name in enumerate(layout.names) if name.endswith(endings)]
+    points = np.flatnonzero(np.abs(layout.operator[keypoints, 0]).sum(0))
+    return points if len(points) else np.arange(layout.operator.shape[-1])
 
 
-def _shrunk(frame: Image, size: int) -> Image:
-    """Halve a picture by area average while it stays at least `size` wide: warping then aliases little."""
-    while frame.shape[0] >= 2 * size:
-        frame = cv2.resize(frame, (frame.shape[1] // 2, frame.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return frame
+def mesh_mirror(layout_name: str) -> IntArray:
+    """Return (478,) the index of each mesh point's mirror image, by the mean face of a layout.
 
-
-def _rescaled(transform: Points, frames: np.ndarray, size: int) -> Points:
-    """Adapt a transform of full-size pixels to pictures that `_shrunk` halved; pixel centres at half integers."""
-    halvings, side = 0, frames.shape[1]
-    while side >= 2 * size:
-        side //= 2
-        halvings += 1
-    linear = transform[:, :2] * 2**halvings
-    # A cv2 pixel index i stands for the coordinate i + 0.5.
-    offset = transform[:, 2] + linear @ [0.5, 0.5] - 0.5
-    return np.concatenate([linear, offset[:, None]], axis=1)
+    Closest pairs first, so that the result is its own inverse.
+    """
+    file = resources.files("avatarify_plus") / "mesh_layouts" / f"{layout_name}.json"
+    face = np.asarray(json.loads(file.read_text())["mean_face"])
+    count = len(face)
+    distance = np.linalg.norm((face * [-1, 1])[:, None] - face, axis=-1)
+    mirror = np.full(count, -1, np.int64)
+    for left, right in CERTAIN_MIRRORS.items():
+        mirror[left], mirror[right] = right, left
+    for left, right in zip(
+        *np.unravel_index(np.argsort(distance, axis=None, kind="stable"), distance.shape), strict=True
+    ):
+        if mirror[left] < 0 and mirror[right] < 0:
+            mirror[left], mirror[right] = right, left
+    return mirror

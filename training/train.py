@@ -2,415 +2,441 @@
 
     python training/train.py --data clips/train --out runs/live --preset ours-skip --size live --minutes 120
     torchrun --nproc-per-node 2 training/train.py ...          two processes, one thread each, are faster on two cores
+    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29400 training/train.py ...
+                                                               several nodes, with --out and --cache on a shared disk
 
-The run folder holds checkpoint.pt, metrics.csv, loss.png and sheet-*.png. The same command again resumes.
+The run folder holds checkpoint.pt, metrics.csv, loss.png, sheet-*.png and a TensorBoard log. The same command again
+resumes, also on another number of processes: a batch is drawn whole, by the seed and its number, and then shared out.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import logging
 import math
 import os
 import sys
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, get_args
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from avatarify_plus.config import PRESETS, SIZES, NetworkConfig, network_config
+from avatarify_plus.config import PRESETS, SIZES, KeypointOrigin, NetworkConfig, network_config
 from avatarify_plus.errors import AvatarifyError, ConfigError
-from avatarify_plus.motion import MeshLayout, keypoints_from_mesh, load_mesh_layout
-from avatarify_plus.network.generator import Window
+from avatarify_plus.motion import MeshLayout, load_mesh_layout
 from avatarify_plus.network.model import AnimationModel
-from avatarify_plus.types import Keypoints
-from training.cache import Cache, build_cache
-from training.checkpoint import load_checkpoint, save_checkpoint
-from training.contact_sheet import contact_sheet, write_picture
+from training.cache import Cache, build_cache, open_cache
+from training.checkpoint import SaveError, is_finite, load_checkpoint, load_start, load_what_fits, save_checkpoint
+from training.datasets import Split
+from training.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
+from training.guard import DivergedError, LossGuard, StopRequest
+from training.identity import IdentityNetwork
+from training.loader import BatchLoader, fits_on_device
+from training.logbook import Logbook
 from training.objective import LossWeights, TrainingModel
-from training.pairs import Batch, PairSampler
+from training.overrides import apply_overrides
+from training.pairs import PairOptions, PairSampler, Pool, mesh_mirror
 from training.perceptual import PERCEPTUAL_NETWORKS, perceptual_network
+from training.ranks import Ranks, joined_ranks, synchronise_batch_norm
+from training.schedule import learning_rate, parse_stages, stage_at
+from training.validation import Validation
+from training.warp import Renderer
 
 logger = logging.getLogger("training")
 
-
-class Stage(NamedTuple):
-    """One part of the run: picture and decoded window in px, batch per process, share of the time budget."""
-
-    image_size: int
-    window_size: int
-    batch: int
-    share: float
-
-    def window(self, random: np.random.Generator) -> Window | None:
-        """Draw the part of the picture to decode; None for all of it."""
-        if self.window_size == self.image_size:
-            return None
-        top, left = random.integers(0, (self.image_size - self.window_size) // 4 + 1, 2)
-        return Window(int(top), int(left), self.window_size // 4)
+CLIP_NORM = 5.0
+VALIDATED_CLIPS = 8
+BAR = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
+LEARNED_BESIDE_MESH = 10
 
 
-class Validation:
-    """Self-reenactment of a few clips: L1 at full size and a contact sheet. Source = first frame."""
-
-    def __init__(self, cache: Cache, layout: MeshLayout, clips: int) -> None:
-        usable = [c for c in cache.clips if c.count > 1 and not np.isnan(cache.landmarks[c.start, 0, 0])]
-        picked = usable[:: max(1, len(usable) // clips)][:clips]
-        rows = [(c.start, self._farthest(cache, c.start, c.count)) for c in picked]
-        self._layout = layout
-        self.pairs = [
-            (np.array(cache.frames[a]), np.array(cache.frames[b]), cache.landmarks[a], cache.landmarks[b])
-            for a, b in rows
-        ]
-
-    @staticmethod
-    def _farthest(cache: Cache, start: int, count: int) -> int:
-        """Return the frame whose face differs most from the first: the hardest of the clip."""
-        meshes = cache.landmarks[start : start + count, :468, :2]
-        distance = np.abs(meshes - meshes[0]).mean((1, 2))
-        return start + int(np.nanargmax(distance))
-
-    def run(self, model: AnimationModel) -> tuple[float, np.ndarray]:
-        """Return the mean L1 over the pairs and the contact sheet."""
-        model.eval()
-        errors, rows = [], []
-        with torch.no_grad():
-            for source, driving, source_mesh, driving_mesh in self.pairs:
-                images = torch.from_numpy(np.stack([source, driving])).permute(0, 3, 1, 2).float() / 255
-                if model.config.keypoints == "learned":
-                    found = model.detect(images)
-                    keypoints = [Keypoints(found.value[i : i + 1], found.jacobian[i : i + 1]) for i in (0, 1)]
-                else:
-                    keypoints = [
-                        Keypoints(*(torch.from_numpy(part)[None] for part in keypoints_from_mesh(m, self._layout)))
-                        for m in (source_mesh, driving_mesh)
-                    ]
-                prediction = model(images[:1], keypoints[0], keypoints[1])
-                errors.append(float((prediction.image[0] - images[1]).abs().mean()))
-                shown = [prediction.image[0]] + [o[0].expand(3, -1, -1) for o in prediction.motion.occlusions[::2]]
-                rows.append([source, driving, *((x.permute(1, 2, 0).numpy() * 255).astype(np.uint8) for x in shown)])
-        labels = ["source", "driving", "ours", "occlusion, coarse", "fine"][: len(rows[0])]
-        return float(np.mean(errors)), contact_sheet(rows, labels)
+def build_parser(add_help: bool = True) -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=add_help
+    )
+    add = parser.add_argument
+    add("--data", type=Path, nargs="+", required=True, help="folders of clips and photos, or caches of them")
+    add("--val", type=Path, help="folder of clips, or a cache, for the contact sheets and val L1")
+    add("--out", type=Path, required=True, help="run folder")
+    add("--cache", type=Path, help="folder of the decoded clips (default: OUT/cache)")
+    # --- schedule
+    add(
+        "--stages",
+        default="128x12:0.7,256/128x12:0.3",
+        help="size [/ decoded window] x batch over all processes : share of the budget",
+    )
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--minutes", type=float, default=60, help="time budget of the whole run")
+    budget.add_argument("--steps", type=int, help="budget in steps instead, the same on every machine")
+    add("--session-minutes", type=float, help="save and stop after so long; the same command goes on from there")
+    add("--rate", type=float, default=6e-4, help="peak learning rate")
+    add("--ema", type=float, default=0.999, help="decay of the averaged weights")
+    add("--mesh-warmup", type=int, default=0, help="steps during which learned keypoints follow the mesh")
+    # --- start
+    add("--warm-start", type=Path, help="checkpoint, or folder or name of a model bundle, whose weights to start from")
+    add("--fresh", nargs="*", default=[], metavar="PREFIX", help="tensors not to take from the warm start")
+    add("--seed", type=int, default=0)
+    add("--save-minutes", type=float, default=4, help="time between checkpoints")
+    add("--sheet-minutes", type=float, help="time between contact sheets (default: --save-minutes)")
+    add_step_options(parser)
+    return parser
 
 
-def parse_stages(text: str) -> list[Stage]:
-    """Read "128x12:0.7,256/128x6:0.3": size [/ window] x batch : share of the budget.
+def add_step_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that decide what one step is: network, pairs, losses, machine."""
+    pairs = PairOptions()
+    add = parser.add_argument
+    # --- network
+    add("--preset", choices=PRESETS, default="ours")
+    add("--size", choices=SIZES, default="live")
+    add("--keypoints", choices=get_args(KeypointOrigin), default="mesh")
+    add(
+        "--keypoint-count",
+        type=int,
+        help=f"learned keypoints (default: as many as the mesh's; with `both`, {LEARNED_BESIDE_MESH} beside them)",
+    )
+    add(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change fields of NetworkConfig, e.g. heatmap_variance=0.003 motion.width=48",
+    )
+    # --- pairs and losses
+    add("--photo-share", type=float, default=pairs.photo_share, help="share of pairs made by warping one photo")
+    add("--still-share", type=float, default=pairs.still_share, help="share of pairs of two photos of one person")
+    add("--hard-pairs", type=float, default=pairs.hard_share, help="share of pairs that differ most of four")
+    add(
+        "--identity-exponent",
+        type=float,
+        default=pairs.identity_exponent,
+        help="a person with n pictures is drawn with weight n ** this: 0 balances people, 1 pictures",
+    )
+    add("--perceptual", choices=PERCEPTUAL_NETWORKS, default="efficientnet-lite0")
+    add(
+        "--weight",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change fields of LossWeights, e.g. pixels=10",
+    )
+    # --- machine
+    add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
+    add("--precision", choices=("bf16", "fp32"), default="bf16")
+    flag = argparse.BooleanOptionalAction
+    add("--compile", action=flag, help="let torch compile the step (default: on cuda, where the minutes pay)")
+    add(
+        "--sync-batchnorm",
+        action=flag,
+        help="batch statistics over all processes (default: on cuda; on CPUs a step takes 40 %% longer)",
+    )
+    add(
+        "--data-on-device",
+        choices=("auto", "yes", "no"),
+        default="auto",
+        help="hold all frames in the device's memory; auto: if they take less than half of a GPU's free memory",
+    )
 
-    Raises ConfigError if malformed.
-    """
-    try:
-        stages = []
-        for part in text.split(","):
-            shape, share = part.split(":")
-            sizes, batch = shape.split("x")
-            size, _, window = sizes.partition("/")
-            stages.append(Stage(int(size), int(window or size), int(batch), float(share)))
-    except ValueError as error:
-        raise ConfigError(f"--stages wants e.g. 128x12:0.7,256/128x6:0.3, found {text!r}") from error
-    if any(stage.window_size > stage.image_size or stage.window_size % 32 for stage in stages):
-        raise ConfigError(f"a window must be a multiple of 32 and no larger than the picture, found {text!r}")
-    if abs(sum(stage.share for stage in stages) - 1) > 1e-6 or min(stage.batch for stage in stages) < 1:
-        raise ConfigError(f"the shares of --stages must add up to 1 and batches be positive, found {text!r}")
-    return stages
+
+def build_config(options: argparse.Namespace) -> tuple[NetworkConfig, MeshLayout]:
+    """Return the network that the options ask for, and its mesh layout. Raises ConfigError."""
+    base = network_config(options.preset, options.size)
+    named = [change for change in options.set if change.startswith("mesh_layout=")]
+    layout = load_mesh_layout(apply_overrides(base, named, "--set").mesh_layout)
+    own = layout.keypoint_count
+    learned = (options.keypoint_count or LEARNED_BESIDE_MESH) if options.keypoints == "both" else 0
+    count = (options.keypoint_count or own) if options.keypoints == "learned" else own + learned
+    if options.mesh_warmup and (options.keypoints, count) != ("learned", own):
+        raise ConfigError(
+            f"--mesh-warmup needs --keypoints learned and --keypoint-count {own}, found {options.keypoints} and {count}"
+        )
+    base = replace(base, keypoints=options.keypoints, keypoint_count=count, learned_count=learned)
+    return apply_overrides(base, options.set, "--set"), layout
 
 
-def stage_at(stages: list[Stage], progress: float) -> Stage:
-    """Return the stage at a progress in [0, 1]."""
-    passed = 0.0
-    for stage in stages:
-        passed += stage.share
-        if progress < passed:
-            return stage
-    return stages[-1]
+def build_objective(
+    options: argparse.Namespace, model: AnimationModel, layout: MeshLayout, ranks: Ranks
+) -> TrainingModel:
+    """Return what computes the losses of a step: compiled, and with batch statistics over all ranks, as asked."""
+    weights = apply_overrides(LossWeights(), options.weight, "--weight")
+    count = model.config.keypoint_count
+    objective = TrainingModel(
+        model,
+        perceptual_network(options.perceptual).to(ranks.device),
+        weights,
+        layout,
+        scales=3,
+        identity=IdentityNetwork().to(ranks.device) if weights.identity else None,
+        discriminator=MultiScaleDiscriminator(DiscriminatorConfig(), count) if weights.adversarial else None,
+    ).to(ranks.device)
+    on_gpu = ranks.device.type == "cuda"
+    if ranks.count > 1 and (on_gpu if options.sync_batchnorm is None else options.sync_batchnorm):
+        synchronise_batch_norm(objective, ranks.device)
+    if on_gpu if options.compile is None else options.compile:
+        objective.compile()
+    return objective
 
 
-def learning_rate(peak: float, progress: float, step: int, warmup_steps: int = 100) -> float:
-    """Return the rate: linear warm-up, then a cosine to 2 % of the peak at progress 1."""
-    cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return peak * cosine * min(1.0, (step + 1) / warmup_steps)
+def build_optimiser(objective: TrainingModel, rate: float) -> torch.optim.Optimizer:
+    """Return AdamW over the objective's parameter groups, each with its own peak rate."""
+    groups = objective.parameter_groups(rate)
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+
+
+def build_pool(options: argparse.Namespace, size: int, ranks: Ranks) -> tuple[Pool, Cache | None]:
+    """Decode what is not yet decoded, on the first rank, and open it: training clips and validation clips."""
+    root = options.cache or options.out / "cache"
+
+    def opened(folder: Path, split: Split) -> Cache:
+        if (folder / "frames.u8").exists():
+            return open_cache(folder)
+        return build_cache(folder, root, size, os.cpu_count() or 1 if ranks.is_first else 1, split)
+
+    if not ranks.is_first:
+        ranks.wait()
+    caches = [opened(folder, "train") for folder in options.data]
+    validation = opened(options.val, "val") if options.val and ranks.is_first else None
+    if ranks.is_first:
+        ranks.wait()
+    return Pool(caches), validation
 
 
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
     """Move the averaged weights towards the model's; buffers are copied."""
     with torch.no_grad():
-        for mean, value in zip(average.parameters(), model.parameters(), strict=True):
-            mean.lerp_(value, 1 - decay)
+        torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
         for kept, buffer in zip(average.buffers(), model.buffers(), strict=True):
             kept.copy_(buffer)
 
 
-def load_what_fits(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Copy the tensors that the model has, in its shapes; what stays as it was initialised is logged."""
-    own = model.state_dict()
-    fitting = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
-    model.load_state_dict(own | fitting)
-    fresh = sorted(set(own) - set(fitting))
-    if fresh:
-        logger.info("not in the warm start, so initialised anew: %s", ", ".join(fresh))
+@dataclass
+class Run:
+    """What a checkpoint holds: networks, optimiser, and how far the run has come."""
 
+    path: Path
+    config: NetworkConfig
+    model: AnimationModel
+    average: nn.Module
+    objective: TrainingModel
+    optimiser: torch.optim.Optimizer
+    summary: dict[str, Any]
+    step: int = 0
+    samples: int = 0
+    elapsed_s: float = 0.0
 
-def write_loss_curve(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Plot the losses over samples."""
-    import matplotlib
+    def resume(self) -> None:
+        """Go on from the checkpoint. Raises ConfigError if it holds another network."""
+        saved = load_checkpoint(self.path)
+        if NetworkConfig.from_dict(saved["config"]) != self.config:
+            raise ConfigError(
+                f"{self.path} holds another network: choose another --out or the options it was started with"
+            )
+        self.model.load_state_dict(saved["model"])
+        self.average.load_state_dict(saved["ema"])
+        self.objective.load_extra_state(saved.get("objective", {}))
+        self._load_optimiser(saved["optimiser"])
+        self.step, self.samples, self.elapsed_s = saved["step"], saved["samples"], saved["elapsed_s"]
+        self.summary["started_from"] = saved["training"].get("started_from", {})
+        logger.info("resuming at step %d, %.1f minutes", self.step, self.elapsed_s / 60)
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    def _load_optimiser(self, state: dict[str, Any]) -> None:
+        """Take the moments, not the rates, which are this command's; anew if a discriminator came or went."""
+        fresh = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
+        if len(state["param_groups"]) != len(fresh):
+            logger.warning("%s was trained with other losses: the optimiser starts anew", self.path)
+            return
+        self.optimiser.load_state_dict(state)
+        for group, values in zip(self.optimiser.param_groups, fresh, strict=True):
+            group.update(values)
 
-    figure, axes = pyplot.subplots(figsize=(8, 5))
-    names = [name for name in rows[-1] if name not in ("step", "samples", "elapsed_s", "rate")]
-    for name in names:
-        points = [(r["samples"], float(r[name])) for r in rows if r.get(name) not in (None, "")]
-        axes.plot([x for x, _ in points], [y for _, y in points], label=name)
-    axes.set(xlabel="samples", ylabel="weighted loss", yscale="log")
-    axes.legend()
-    figure.savefig(path, dpi=100)
-    pyplot.close(figure)
+    def start_from(self, path: Path, fresh: list[str]) -> None:
+        """Start from other weights, without those whose names begin with one of `fresh`."""
+        weights, self.summary["started_from"] = load_start(path)
+        load_what_fits(
+            self.model, {n: value for n, value in weights.items() if not fresh or not n.startswith(tuple(fresh))}
+        )
+        self.average.load_state_dict(self.model.state_dict())
 
+    def save(self) -> None:
+        """Write the checkpoint, or keep the old one. Raises SaveError, or DivergedError if a weight is not finite."""
+        if not is_finite(self.model, self.average):
+            raise DivergedError(f"the weights are not finite at step {self.step}: {self.last_good}")
+        values = {
+            "config": self.config.to_dict(),
+            "model": self.model.state_dict(),
+            "ema": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "samples": self.samples,
+            "elapsed_s": self.elapsed_s,
+            "training": self.summary,
+        }
+        extra = self.objective.extra_state()
+        save_checkpoint(self.path, values | ({"objective": extra} if extra else {}))
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of clips and photos")
-    parser.add_argument("--val", type=Path, help="folder of clips for the contact sheets and val L1")
-    parser.add_argument("--out", type=Path, required=True, help="run folder")
-    parser.add_argument("--cache", type=Path, help="folder of the decoded clips (default: OUT/cache)")
-    parser.add_argument("--preset", choices=PRESETS, default="ours")
-    parser.add_argument("--size", choices=SIZES, default="live")
-    parser.add_argument("--keypoints", choices=("learned", "mesh"), default="mesh")
-    parser.add_argument("--keypoint-count", type=int, help="learned keypoints only (default: as many as the mesh's)")
-    parser.add_argument(
-        "--mesh-warmup", type=int, default=0, help="steps during which learned keypoints follow the mesh"
-    )
-    parser.add_argument(
-        "--stages",
-        default="128x6:0.7,256/128x6:0.3",
-        help="size [/ decoded window] x batch per process : share of the budget",
-    )
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, default=60, help="time budget of the whole run")
-    budget.add_argument("--steps", type=int, help="budget in steps instead, the same on every machine")
-    parser.add_argument("--rate", type=float, default=6e-4, help="peak learning rate")
-    parser.add_argument("--ema", type=float, default=0.999, help="decay of the averaged weights")
-    parser.add_argument(
-        "--heatmap-variance", type=float, help="of the keypoints' Gaussians (default: the paper's 0.01)"
-    )
-    parser.add_argument("--photo-share", type=float, default=0.1, help="share of pairs made from photos")
-    parser.add_argument("--perceptual", choices=PERCEPTUAL_NETWORKS, default="efficientnet-lite0")
-    parser.add_argument("--warm-start", type=Path, help="checkpoint whose weights to start from")
-    parser.add_argument(
-        "--fresh", nargs="*", default=[], metavar="PREFIX", help="tensors not to take from the warm start"
-    )
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--save-minutes", type=float, default=4, help="time between checkpoints and contact sheets")
-    return parser.parse_args(arguments)
+    @property
+    def last_good(self) -> str:
+        """What to go back to, for a message."""
+        return f"the last good checkpoint is {self.path}" if self.path.exists() else "no checkpoint was written yet"
 
 
 def train(options: argparse.Namespace) -> None:
-    """Train as the options say; reads downward: set up, resume, loop, save."""
-    # --- processes and device
-    rank, ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if ranks > 1:
-        dist.init_process_group("nccl" if options.device == "cuda" else "gloo")
-    device = (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if options.device == "cuda" else torch.device("cpu")
-    )
-    torch.manual_seed(options.seed)
+    """Train as the options say. Raises AvatarifyError."""
+    with joined_ranks(options.device) as ranks:
+        _train(options, ranks)
 
+
+def _train(options: argparse.Namespace, ranks: Ranks) -> None:
+    """Read downward: set up, resume, loop, save."""
     # --- data
-    stages = parse_stages(options.stages)
-    layout = load_mesh_layout(network_config(options.preset, options.size).mesh_layout)
-    count = layout.keypoint_count if options.keypoints == "mesh" else options.keypoint_count or layout.keypoint_count
-    if options.mesh_warmup and count != layout.keypoint_count:
-        raise ConfigError(f"--mesh-warmup needs --keypoint-count {layout.keypoint_count}, found {count}")
-    config = network_config(options.preset, options.size, keypoints=options.keypoints, keypoint_count=count)
-    if options.heatmap_variance:
-        config = replace(config, heatmap_variance=options.heatmap_variance)
-    cache_folder = options.cache or options.out / "cache"
-    if rank == 0:
-        options.out.mkdir(parents=True, exist_ok=True)
-        for folder in [*options.data, *([options.val] if options.val else [])]:
-            build_cache(folder, cache_folder, config.image_size, os.cpu_count() or 1)
-    if ranks > 1:
-        dist.barrier()
-    caches = [build_cache(folder, cache_folder, config.image_size, 1) for folder in options.data]
-    validation = None
-    if options.val and rank == 0:
-        validation = Validation(build_cache(options.val, cache_folder, config.image_size, 1), layout, clips=8)
+    began = time.monotonic()
+    stages = parse_stages(options.stages, ranks.count)
+    config, layout = build_config(options)
+    pairs = PairOptions(options.photo_share, options.still_share, options.hard_pairs, options.identity_exponent)
+    options.out.mkdir(parents=True, exist_ok=True)
+    pool, clips = build_pool(options, config.image_size, ranks)
+    validation = Validation(clips, layout, VALIDATED_CLIPS) if clips else None
+    sampler = PairSampler(pool, layout, pairs, options.seed)
 
     # --- model, average and optimiser
-    model = AnimationModel(config).to(device)
+    torch.manual_seed(options.seed)
+    torch.backends.cudnn.benchmark = True
+    model = AnimationModel(config).to(ranks.device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
     average = copy.deepcopy(model).eval()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=1e-4)
-    step, samples, elapsed_s, rows = 0, 0, 0.0, []
-    summary = _summary(options)
-    path = options.out / "checkpoint.pt"
-    if path.exists():
-        saved = load_checkpoint(path)
-        if NetworkConfig.from_dict(saved["config"]) != config:
-            raise ConfigError(f"{path} holds another network: choose another --out or the options it was started with")
-        model.load_state_dict(saved["model"])
-        average.load_state_dict(saved["ema"])
-        optimiser.load_state_dict(saved["optimiser"])
-        step, samples, elapsed_s = saved["step"], saved["samples"], saved["elapsed_s"]
-        summary["data"] = saved["training"]["data"]
-        if (options.out / "metrics.csv").exists():
-            with open(options.out / "metrics.csv", newline="") as file:
-                rows = [{k: float(v) if v else None for k, v in row.items()} for row in csv.DictReader(file)]
-        logger.info("resuming at step %d, %.1f minutes", step, elapsed_s / 60)
+    objective = build_objective(options, model, layout, ranks)
+    optimiser = build_optimiser(objective, options.rate)
+    run = Run(options.out / "checkpoint.pt", config, model, average, objective, optimiser, _summary(options, sampler))
+    if run.path.exists():
+        run.resume()
     elif options.warm_start:
-        weights = load_checkpoint(options.warm_start)["ema"]
-        kept = {name: value for name, value in weights.items() if not name.startswith(tuple(options.fresh))}
-        load_what_fits(model, kept)
-        average.load_state_dict(model.state_dict())
-    sampler: PairSampler | None = None
-    sampled_size = 0
-    windows = np.random.default_rng([options.seed, rank, step])
-    perceptual = perceptual_network(options.perceptual).to(device)
-    trained: nn.Module = TrainingModel(model, perceptual, LossWeights(), layout, scales=3)
-    if ranks > 1:
-        trained = DistributedDataParallel(trained)
-    started_from_s, began, saved_at = elapsed_s, time.monotonic(), time.monotonic()
-    budget_s = options.minutes * 60
-    sums: dict[str, float] = {}
-    summed = 0
-    progress_bar = tqdm(
-        total=100, initial=0, unit="%", bar_format="{desc} {percentage:3.0f}%|{bar}| {postfix}", disable=rank != 0
-    )
+        run.start_from(options.warm_start, options.fresh)
+    trained: nn.Module = objective
+    if ranks.count > 1:
+        trained = DistributedDataParallel(objective, gradient_as_bucket_view=True)
 
     # --- loop
-    while True:
-        elapsed_s = started_from_s + time.monotonic() - began
-        clock = torch.tensor([elapsed_s])
-        if ranks > 1:
-            dist.broadcast(clock, 0)  # all processes change stage and stop at the same step
-        progress = step / options.steps if options.steps else float(clock) / budget_s
-        if progress >= 1:
-            break
-        stage = stage_at(stages, progress)
-        if sampler is None or sampled_size != stage.image_size:
-            sampled_size = stage.image_size
-            seed = options.seed + 1000 * rank + step
-            sampler = PairSampler(caches, layout, stage.image_size, options.photo_share, seed)
-            summary["data"] = sampler.summary
-        for group in optimiser.param_groups:
-            group["lr"] = learning_rate(options.rate, progress, step)
-        batch = sampler.batch(stage.batch)
-        batch = Batch(
-            batch.source.to(device),
-            batch.driving.to(device),
-            Keypoints(*(part.to(device) for part in batch.source_keypoints)),
-            Keypoints(*(part.to(device) for part in batch.driving_keypoints)),
-        )
-        trained.train()
-        with torch.autocast(device.type, torch.bfloat16, enabled=options.precision == "bf16"):
-            losses = trained(batch, stage.window(windows), step < options.mesh_warmup)
-        loss = torch.stack(list(losses.values())).sum()
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        if not torch.isfinite(norm):
-            raise AvatarifyError(f"training diverged at step {step}: the last good checkpoint is {path}")
-        optimiser.step()
-        update_average(average, model, min(options.ema, (1 + step) / (10 + step)))
-        step, samples, summed = step + 1, samples + stage.batch * ranks, summed + 1
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
+    guard = LossGuard()
+    log = Logbook(options.out, run.step) if ranks.is_first else None
+    renderer = Renderer(layout, mesh_mirror(config.mesh_layout), ranks.device)
+    hold = {"yes": True, "no": False, "auto": fits_on_device(pool, ranks.device)}[options.data_on_device]
+    flow_cells = config.motion_size if objective.weights.flow else 0
+    sheet_minutes = options.save_minutes if options.sheet_minutes is None else options.sheet_minutes
+    pending: tuple[int, list[str], Tensor] | None = None  # the last step's losses, not yet read from the device
+    with (
+        StopRequest() as request,
+        BatchLoader(sampler, pool, renderer, ranks, hold, flow_cells) as loader,
+        tqdm(total=100, unit="%", bar_format=BAR, disable=not ranks.is_first) as progress_bar,
+    ):
+        started_from_s, started, saved_at, shown_at = run.elapsed_s, time.monotonic(), time.monotonic(), -math.inf
 
-        # --- report and save
-        if rank == 0:
+        def read_losses() -> None:
+            """Read the last step's losses: one step late, so that the device never waits for the host."""
+            nonlocal pending
+            if pending is None:
+                return
+            step, names, values = pending
+            *losses, norm = values.tolist()
+            pending = None
+            guard.check(step, sum(losses), norm, run.last_good)
+            if log:
+                log.add(step, dict(zip(names, losses, strict=True)))
+                progress_bar.set_postfix_str(
+                    f"{run.elapsed_s / 60:.1f} min, step {step}, {run.samples / 1000:.1f}k samples, "
+                    f"loss {sum(losses):.3f}"
+                )
+
+        def report(show: bool) -> None:
+            """Validate, write the logs and the checkpoint."""
+            assert log is not None
+            read_losses()
+            run.elapsed_s = started_from_s + time.monotonic() - started
+            validated, sheet = validation.run(average) if validation and show else ({}, None)
+            log.write(run.step, run.samples, run.elapsed_s, optimiser.param_groups[0]["lr"], validated)
+            if show:
+                log.draw(run.step, sheet)
+            run.save()
+
+        while True:
+            own_elapsed_s = started_from_s + time.monotonic() - started
+            session_s = time.monotonic() - began
+            run.elapsed_s, session_s, stop = ranks.largest(own_elapsed_s, session_s, request.is_set)
+            progress = run.step / options.steps if options.steps else run.elapsed_s / (options.minutes * 60)
+            is_over = options.session_minutes is not None and session_s > options.session_minutes * 60
+            if progress >= 1 or stop or is_over:
+                break
+            stage = stage_at(stages, progress)
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(group["peak"], progress, run.step)
+            batch = loader.batch(run.step, stage)
+            window = stage.window(sampler.random(run.step))
+            # What is drawn in the step hangs on its number alone, so that no state of chance needs saving.
+            torch.manual_seed(np.random.SeedSequence([options.seed, run.step, ranks.rank]).generate_state(1)[0])
+            trained.train()
+            with torch.autocast(ranks.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
+                losses = trained(batch, window, run.step < options.mesh_warmup)
+            weighted = torch.stack(list(losses.values()))
+            optimiser.zero_grad(set_to_none=True)
+            weighted.sum().backward()
+            norms = [nn.utils.clip_grad_norm_(group["params"], CLIP_NORM) for group in optimiser.param_groups]
+            optimiser.step()
+            update_average(average, model, min(options.ema, (1 + run.step) / (10 + run.step)))
+            run.step, run.samples = run.step + 1, run.samples + stage.batch
+            read_losses()
+            pending = (run.step, list(losses), ranks.mean(torch.stack([*weighted.detach(), torch.stack(norms).sum()])))
+
+            # --- report and save
+            if not log:
+                continue
             progress_bar.n = min(100, round(100 * progress, 1))
-            progress_bar.set_postfix_str(
-                f"{elapsed_s / 60:.1f} min, step {step}, {samples / 1000:.1f}k samples, loss {float(loss.detach()):.3f}"
+            if run.step == 1 or time.monotonic() - saved_at > options.save_minutes * 60:
+                show = time.monotonic() - shown_at > sheet_minutes * 60
+                try:
+                    report(show)
+                except SaveError as error:
+                    logger.warning("%s; training goes on and tries again in %g minutes", error, options.save_minutes)
+                saved_at = time.monotonic()
+                shown_at = saved_at if show else shown_at
+        read_losses()
+        if log:
+            progress_bar.n = min(100, round(100 * progress, 1))
+            report(show=True)
+            log.close()
+            done = "stopped by request, resume with the same command: " if stop else ""
+            logger.info(
+                "%s%d steps, %d samples in %.1f minutes: %s", done, run.step, run.samples, run.elapsed_s / 60, run.path
             )
-        if rank == 0 and (time.monotonic() - saved_at > options.save_minutes * 60 or (summed == 1 and step == 1)):
-            row: dict[str, Any] = {"step": step, "samples": samples, "elapsed_s": round(elapsed_s, 1)}
-            row |= {name: value / summed for name, value in sums.items()}
-            sums, summed = {}, 0
-            if validation:
-                row["val L1"], sheet = validation.run(average)
-                write_picture(options.out / f"sheet-{step:07d}.png", sheet)
-            rows.append(row)
-            _write_metrics(options.out, rows)
-            _save(path, config, model, average, optimiser, step, samples, elapsed_s, summary)
-            saved_at = time.monotonic()
-    if rank == 0:
-        if validation:
-            value, sheet = validation.run(average)
-            write_picture(options.out / f"sheet-{step:07d}.png", sheet)
-            logger.info("val L1 %.4f", value)
-        _save(path, config, model, average, optimiser, step, samples, elapsed_s, summary)
-        logger.info("%d steps, %d samples in %.1f minutes: %s", step, samples, elapsed_s / 60, path)
-    progress_bar.close()
-    if ranks > 1:
-        dist.destroy_process_group()
 
 
-def _summary(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what a model card should say of this run; a warm start's own summary is part of it."""
-    earlier = load_checkpoint(options.warm_start) if options.warm_start else {}
+def _summary(options: argparse.Namespace, sampler: PairSampler) -> dict[str, Any]:
+    """Return what a model card should say of this run; what it started from is added when it starts."""
     return {
-        "data": {},
+        "data": sampler.summary,
         "stages": options.stages,
         "minutes": None if options.steps else options.minutes,
         "perceptual": options.perceptual,
+        "loss_weights": options.weight,
         "peak_rate": options.rate,
         "seed": options.seed,
-        "started_from": {name: earlier[name] for name in ("step", "samples", "training") if name in earlier},
+        "started_from": {},
     }
-
-
-def _write_metrics(out: Path, rows: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with open(out / "metrics.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        writer.writerows(rows)
-    write_loss_curve(out / "loss.png", rows)
-
-
-def _save(
-    path: Path,
-    config: NetworkConfig,
-    model: nn.Module,
-    average: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    step: int,
-    samples: int,
-    elapsed_s: float,
-    summary: dict[str, Any],
-) -> None:
-    save_checkpoint(
-        path,
-        {
-            "config": config.to_dict(),
-            "model": model.state_dict(),
-            "ema": average.state_dict(),
-            "optimiser": optimiser.state_dict(),
-            "step": step,
-            "samples": samples,
-            "elapsed_s": elapsed_s,
-            "training": summary,
-        },
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line."""
-    options = parse_arguments(arguments)
+    options = build_parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         train(options)

@@ -9,7 +9,6 @@ from avatarify_plus.config import NetworkConfig
 from avatarify_plus.network.blocks import Hourglass, antialias, coordinate_grid
 from avatarify_plus.types import Keypoints
 
-
 FARTHEST_LOGIT = 6.0
 """Bound of an anchored keypoint's logits: how far the picture may outweigh the prior."""
 

@@ -1,0 +1,116 @@
+"""One training step: every loss reaches what it should train, and nothing else."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from avatarify_plus.config import network_config
+from avatarify_plus.motion import load_mesh_layout
+from avatarify_plus.network.blocks import coordinate_grid
+from avatarify_plus.network.generator import Window
+from avatarify_plus.network.model import AnimationModel
+from avatarify_plus.types import Keypoints
+from training.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
+from training.flow import Flow
+from training.identity import IdentityNetwork
+from training.objective import LossWeights, TrainingModel
+from training.pairs import Batch
+from training.perceptual import perceptual_network
+
+LAYOUT = load_mesh_layout("face-20")
+WINDOW = Window(top=8, left=16, size=32)
+
+
+@pytest.fixture(scope="module")
+def perceptual() -> nn.Module:
+    return perceptual_network("efficientnet-lite0")
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    torch.manual_seed(0)
+    keypoints = [Keypoints(torch.rand(2, 20, 2) - 0.5, torch.eye(2).expand(2, 20, 2, 2).clone()) for _ in range(2)]
+    mesh = torch.rand(2, 478, 2)
+    images = [torch.rand(2, 3, 256, 256) for _ in range(2)]
+    return Batch(images[0], images[1], keypoints[0], keypoints[1], mesh, torch.zeros(2, dtype=torch.bool))
+
+
+def objective(
+    perceptual: nn.Module, weights: LossWeights, keypoints: str = "both", judged: bool = False, known: bool = False
+) -> TrainingModel:
+    torch.manual_seed(1)
+    count, learned = {"both": (24, 4), "mesh": (20, 0), "learned": (20, 0)}[keypoints]
+    config = network_config("ours-skip", "tiny", keypoints=keypoints, keypoint_count=count, learned_count=learned)
+    discriminator = MultiScaleDiscriminator(DiscriminatorConfig(width=4), count) if judged else None
+    identity = IdentityNetwork().eval() if known else None
+    model = AnimationModel(config)
+    return TrainingModel(model, perceptual, weights, LAYOUT, 1, identity, discriminator).train()
+
+
+def reached(losses: list[Tensor], module: nn.Module) -> int:
+    gradients = torch.autograd.grad(sum(losses), list(module.parameters()), retain_graph=True, allow_unused=True)
+    return sum(gradient is not None for gradient in gradients)
+
+
+def test_generator_and_discriminator_share_a_backward_pass_but_no_gradient(perceptual: nn.Module, batch: Batch) -> None:
+    step = objective(perceptual, LossWeights(adversarial=1.0), judged=True)
+    losses = step(batch, WINDOW, False)
+    assert step.discriminator is not None
+    deceiving = [losses["adversarial"], losses["feature matching"]]
+    assert reached(deceiving, step.discriminator) == 0
+    assert reached(deceiving, step.model) > 0
+    assert reached([losses["discriminator"]], step.model) == 0
+    sum(losses.values()).backward()
+    assert not [name for name, parameter in step.named_parameters() if parameter.grad is None], "DDP wants them all"
+    groups = step.parameter_groups(1e-3)
+    assert [group["peak"] for group in groups] == [1e-3, 2e-4]
+    assert sum(len(group["params"]) for group in groups) == len(list(step.parameters()))
+
+
+def test_the_discriminator_is_kept_with_the_checkpoint(perceptual: nn.Module) -> None:
+    first, second = (objective(perceptual, LossWeights(adversarial=1.0), judged=True) for _ in range(2))
+    assert first.discriminator is not None and second.discriminator is not None
+    for parameter in first.discriminator.parameters():
+        parameter.data.add_(0.5)
+    second.load_extra_state(first.extra_state())
+    for left, right in zip(first.discriminator.parameters(), second.discriminator.parameters(), strict=True):
+        torch.testing.assert_close(left, right)
+    assert objective(perceptual, LossWeights()).extra_state() == {}
+
+
+def test_flow_teaches_the_motion_and_the_detector_but_not_the_painter(perceptual: nn.Module, batch: Batch) -> None:
+    step = objective(perceptual, LossWeights(flow=2.0))
+    grid = coordinate_grid(64, False, batch.source).expand(2, -1, -1, -1)
+    losses = step(batch._replace(flow=Flow(grid + 0.1, torch.ones(2, 64, 64))), WINDOW, False)
+    taught = [losses["flow"], losses["keypoint flow"]]
+    assert all(float(loss.detach()) > 0 for loss in taught)
+    assert reached(taught, step.model.dense_motion.hourglass) > 0
+    assert step.model.detector is not None and reached([losses["keypoint flow"]], step.model.detector) > 0
+    assert reached(taught, step.model.generator) == 0
+    assert "flow" not in step(batch, WINDOW, False)
+
+
+@pytest.mark.parametrize("keypoints", ["learned", "mesh", "both"])
+def test_learned_keypoints_bring_their_equivariance(perceptual: nn.Module, batch: Batch, keypoints: str) -> None:
+    losses = objective(perceptual, LossWeights(), keypoints)(batch, WINDOW, False)
+    assert ("equivariance value" in losses) == (keypoints != "mesh")
+    assert all(bool(torch.isfinite(value)) for value in losses.values())
+
+
+def test_the_identity_loss_reaches_the_painter(perceptual: nn.Module, batch: Batch) -> None:
+    step = objective(perceptual, LossWeights(identity=2.0), "mesh", known=True)
+    losses = step(batch, WINDOW, False)
+    assert float(losses["identity"].detach()) > 0
+    assert reached([losses["identity"]], step.model.generator) > 0
+    halved = objective(perceptual, LossWeights(identity=1.0), "mesh", known=True)(batch, WINDOW, False)
+    torch.testing.assert_close(losses["identity"], 2 * halved["identity"])
+
+
+def test_only_the_window_is_compared(perceptual: nn.Module, batch: Batch) -> None:
+    step = objective(perceptual, LossWeights(), "mesh")
+    driving = batch.driving.clone()
+    driving[..., :24, :] = 0  # above the window
+    with torch.no_grad():
+        before, after = (step(b, WINDOW, False) for b in (batch, batch._replace(driving=driving)))
+    torch.testing.assert_close(before["pixels"], after["pixels"])
+    torch.testing.assert_close(before["perceptual"], after["perceptual"])

@@ -1,0 +1,70 @@
+"""What stops a run early: a loss that explodes, and a request to end."""
+
+from __future__ import annotations
+
+import math
+import signal
+import statistics
+import threading
+from collections import deque
+from types import FrameType, TracebackType
+from typing import Any
+
+from avatarify_plus.errors import AvatarifyError
+
+EXPLOSION_FACTOR = 10.0
+EXPLOSION_STEPS = 5
+MEDIAN_STEPS = 200
+LEAST_STEPS = 20
+
+
+class DivergedError(AvatarifyError):
+    """Training went wrong beyond repair; the message names what to go back to."""
+
+
+class LossGuard:
+    """Watch the loss: not a number once, or over ten times its running median for five steps, ends the run."""
+
+    def __init__(self) -> None:
+        self._past: deque[float] = deque(maxlen=MEDIAN_STEPS)
+        self._high_steps = 0
+
+    def check(self, step: int, loss: float, gradient_norm: float, last_good: str) -> None:
+        """Take in a step's loss and gradient norm. Raises DivergedError, which says `last_good`."""
+        if not math.isfinite(loss) or not math.isfinite(gradient_norm):
+            raise _diverged(step, f"the loss is {loss}, the gradient's norm {gradient_norm}", last_good)
+        median = statistics.median(self._past) if len(self._past) >= LEAST_STEPS else math.inf
+        if loss <= EXPLOSION_FACTOR * median:
+            self._past.append(loss)
+            self._high_steps = 0
+            return
+        self._high_steps += 1
+        if self._high_steps >= EXPLOSION_STEPS:
+            raise _diverged(step, f"the loss is {loss:.3g}, its running median {median:.3g}", last_good)
+
+
+def _diverged(step: int, reason: str, last_good: str) -> DivergedError:
+    return DivergedError(f"training diverged at step {step}: {reason}; {last_good}; try a lower --rate")
+
+
+class StopRequest:
+    """Notice SIGTERM instead of dying of it, while the context is open."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._previous: Any = None
+        self._is_main = threading.current_thread() is threading.main_thread()
+
+    def __enter__(self) -> StopRequest:
+        if self._is_main:
+            self._previous = signal.signal(signal.SIGTERM, self._note)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_main:
+            signal.signal(signal.SIGTERM, self._previous)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.is_set = True
