@@ -145,13 +145,13 @@ _PRESET_FIELDS: dict[str, dict[str, Any]] = {
     "fomm-attention": _FOMM | {"attention": "max-pool"},
     "fomm-cbam-occlusion": {"attention": "cbam"},
     "ours": {},
-    "ours-skip": {"blend": True, "mask_prior": 8.0, "motion_to_painter": True},
+    "ours-skip": {"blend": True, "heatmap_variance": 0.003, "mask_prior": 8.0, "motion_to_painter": True},
 }
 
 _SIZE_FIELDS: dict[str, dict[str, Any]] = {
     "paper": {},
     "live": {
-        "detector": HourglassConfig(16, 128, 4),
+        "detector": HourglassConfig(8, 64, 4),
         "motion": HourglassConfig(32, 256, 4),
         "mask_kernel": 3,
         "occlusion_entry": 16,

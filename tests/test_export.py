@@ -18,7 +18,7 @@ from export import onnx_bundle, parity
 OPERATORS = {
     "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Gather", "GridSample",
     "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Round", "Sigmoid",
-    "Softmax", "Sub", "Transpose", "Unsqueeze",
+    "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze",
 }  # fmt: skip
 BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
 

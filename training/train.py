@@ -57,6 +57,8 @@ CLIP_NORM = 5.0
 VALIDATED_CLIPS = 8
 BAR = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
 LEARNED_BESIDE_MESH = 10
+ANCHOR_RADIUS = 0.15
+"""Of learned keypoints beside the mesh's: they stay at the picture's border, the mesh has the face."""
 
 
 def build_parser(add_help: bool = True) -> argparse.ArgumentParser:
@@ -162,7 +164,8 @@ def build_config(options: argparse.Namespace) -> tuple[NetworkConfig, MeshLayout
         raise ConfigError(
             f"--mesh-warmup needs --keypoints learned and --keypoint-count {own}, found {options.keypoints} and {count}"
         )
-    base = replace(base, keypoints=options.keypoints, keypoint_count=count, learned_count=learned)
+    radius = ANCHOR_RADIUS if learned else base.anchor_radius
+    base = replace(base, keypoints=options.keypoints, keypoint_count=count, learned_count=learned, anchor_radius=radius)
     return apply_overrides(base, options.set, "--set"), layout
 
 
