@@ -30,6 +30,7 @@ logger = logging.getLogger("training")
 
 DEFAULTS = {
     "preset": "ours-skip",
+    "keypoints": "both",
     "stages": "128x256:0.5,256x96:0.5",
     "rate": 1.5e-3,  # that of a batch of 12 times about the root of what this batch is larger
     "minutes": 25,
