@@ -177,10 +177,11 @@ def test_hints_change_nothing_before_training_and_something_after() -> None:
     with torch.no_grad():
         motion = model.dense_motion(source.small, source.heatmap, source.keypoints, driving)
         others = motion._replace(hints=tuple(torch.rand_like(hint) for hint in motion.hints))
-        torch.testing.assert_close(model.generator(source.features, motion), model.generator(source.features, others))
+        silent = [model.generator(source.features, m).picture for m in (motion, others)]
+        torch.testing.assert_close(*silent)
         for head in model.generator.hint_heads:
             torch.nn.init.normal_(head.weight)
-        pictures = [model.generator(source.features, m) for m in (motion, others)]
+        pictures = [model.generator(source.features, m).picture for m in (motion, others)]
     assert float((pictures[0] - pictures[1]).abs().mean()) > 1e-3
 
 

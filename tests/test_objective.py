@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 
 from avatarify_plus.config import network_config
-from avatarify_plus.motion import load_mesh_layout
 from avatarify_plus.network.blocks import coordinate_grid
 from avatarify_plus.network.generator import Window
 from avatarify_plus.network.model import AnimationModel
@@ -17,7 +16,6 @@ from training.objective import LossWeights, TrainingModel
 from training.pairs import Batch
 from training.perceptual import perceptual_network
 
-LAYOUT = load_mesh_layout("face-20")
 WINDOW = Window(top=8, left=16, size=32)
 
 
@@ -44,7 +42,7 @@ def objective(
     discriminator = MultiScaleDiscriminator(DiscriminatorConfig(width=4), count) if judged else None
     identity = IdentityNetwork().eval() if known else None
     model = AnimationModel(config)
-    return TrainingModel(model, perceptual, weights, LAYOUT, 1, identity, discriminator).train()
+    return TrainingModel(model, perceptual, weights, 1, identity, discriminator).train()
 
 
 def reached(losses: list[Tensor], module: nn.Module) -> int:
@@ -104,6 +102,18 @@ def test_the_identity_loss_reaches_the_painter(perceptual: nn.Module, batch: Bat
     assert reached([losses["identity"]], step.model.generator) > 0
     halved = objective(perceptual, LossWeights(identity=1.0), "mesh", known=True)(batch, WINDOW, False)
     torch.testing.assert_close(losses["identity"], 2 * halved["identity"])
+
+
+def test_the_painter_learns_also_where_the_photo_prevails(perceptual: nn.Module, batch: Batch) -> None:
+    step = objective(perceptual, LossWeights(painted=1.0), "mesh")
+    step.model.dense_motion.occlusion.heads[-1].bias.data.fill_(100)  # the photo everywhere
+    losses = step(batch, WINDOW, False)
+    final = step.model.generator.final.weight
+    gradients = [
+        torch.autograd.grad(losses[name], final, retain_graph=True)[0].abs().max() for name in ("pixels", "painted")
+    ]
+    assert gradients[0] == 0 < gradients[1]
+    assert "painted" not in objective(perceptual, LossWeights(painted=0.0), "mesh")(batch, WINDOW, False)
 
 
 def test_only_the_window_is_compared(perceptual: nn.Module, batch: Batch) -> None:

@@ -253,12 +253,20 @@ def test_perceptual_distance_grows_with_distortion(cache: Cache) -> None:
     assert distances[0] < distances[1] < distances[2]
 
 
-def test_errors_near_the_chosen_keypoints_count_more() -> None:
-    keypoints = Keypoints(torch.tensor([[[0.5, 0.5], [-0.5, -0.5]]]), torch.eye(2).expand(1, 2, 2, 2))
-    weight = expression_weight(keypoints, [1], 64, gain=3.0)
-    assert weight[0, 0, 16, 16] > 3.5 and weight[0, 0, 48, 48] == pytest.approx(1)
-    near, far = torch.zeros(2, 1, 3, 64, 64)
-    near[..., 16, 16], far[..., 48, 48] = 1.0, 1.0
+def test_errors_at_the_eyes_and_in_the_mouth_count_more(cache: Cache) -> None:
+    mesh = torch.from_numpy(np.array(cache.landmarks[:1, :, :2]))
+    mesh[:, list(range(468, 478))] = 0.5
+    weight = expression_weight(mesh, 128, gain=3.0)
+    upper, lower, eye = mesh[0, 13], mesh[0, 14], mesh[0, 159]
+    for x, y in (eye, (upper + lower) / 2):
+        assert weight[0, 0, int(y * 128), int(x * 128)] > 3
+    assert weight[0, 0, 2, 2] == pytest.approx(1)
+    opened = mesh.clone()
+    opened[:, [14, 87, 317, 178, 402, 88, 318], 1] += 0.15  # the inside of a wide open mouth
+    x, y = (opened[0, 13] + opened[0, 14]) / 2
+    assert expression_weight(opened, 128, 3.0)[0, 0, int(y * 128), int(x * 128)] > 3
+    near, far = torch.zeros(2, 1, 3, 128, 128)
+    near[..., int(eye[1] * 128), int(eye[0] * 128)], far[..., 2, 2] = 1.0, 1.0
     assert weighted_mean(near, weight) > 3 * weighted_mean(far, weight)
     assert weighted_mean(torch.full((1, 3, 32, 32), 0.2), weight) == pytest.approx(0.2)
 

@@ -11,8 +11,17 @@ from torch.nn import functional as F
 from avatarify_plus.network.blocks import coordinate_grid, heatmaps, invert, multiply
 from avatarify_plus.types import Keypoints
 
-EXPRESSION_VARIANCE = 0.006
-"""Of the Gaussians that weigh mouth and eyes: a standard deviation of 10 px in 256."""
+EXPRESSION_VARIANCE = 0.0022
+"""Of the Gaussians that weigh mouth and eyes: a standard deviation of 6 px in 256."""
+
+EXPRESSION_CELLS = 64
+"""Side of the map of weights, before it is enlarged."""
+
+INNER_LIPS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318))
+"""Mesh points of the upper and the lower lip's inner edge, one above the other."""
+
+LIPS = (0, 17, 61, 291, 37, 267, 84, 314)
+EYELIDS = (33, 133, 159, 145, 158, 153, 160, 144, 362, 263, 386, 374, 385, 380, 387, 373)
 
 
 def perceptual_pyramid(network: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor, scales: int) -> Tensor:
@@ -48,14 +57,16 @@ def _magnitude(feature: Tensor) -> Tensor:
     return feature.abs().mean((1, 2, 3), keepdim=True).clamp(min=1e-3)
 
 
-def expression_weight(keypoints: Keypoints, indices: list[int], size: int, gain: float) -> Tensor:
-    """Return (B, 1, size, size): 1 everywhere, up to 1 + gain around the chosen keypoints (eyes, brows and mouth).
+def expression_weight(mesh: Tensor, size: int, gain: float) -> Tensor:
+    """Return (B, 1, size, size): 1 everywhere, 1 + gain on the eyes, the lips and what is between them.
 
-    People look at mouths and eyes, which cover few pixels.
+    mesh: (B, 478, 2) in [0, 1]. People look at mouths and eyes, which cover few pixels.
     """
-    value = keypoints.value[:, indices]
-    near = heatmaps(value, size, EXPRESSION_VARIANCE, corner_aligned=False)  # (B, k, size, size)
-    return 1 + gain * near.amax(1, keepdim=True)
+    upper, lower = (mesh[:, [pair[side] for pair in INNER_LIPS]] for side in (0, 1))
+    points = torch.cat([mesh[:, [*LIPS, *EYELIDS]], upper, lower, (upper + lower) / 2], dim=1)  # (B, P, 2)
+    near = heatmaps(points * 2 - 1, EXPRESSION_CELLS, EXPRESSION_VARIANCE, corner_aligned=False)
+    near = near.amax(1, keepdim=True)  # (B, 1, 64, 64)
+    return 1 + gain * F.interpolate(near, size=(size, size), mode="bilinear", align_corners=False)
 
 
 class RandomTransform(NamedTuple):

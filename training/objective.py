@@ -8,7 +8,6 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from avatarify_plus.motion import MeshLayout
 from avatarify_plus.network.generator import Window
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
@@ -36,16 +35,18 @@ DISCRIMINATOR_RATE = 2e-4
 class LossWeights:
     """The weight of each loss; 0 leaves it out.
 
-    `flow`: of the deformation's distance from optical flow, and of learned keypoints' that do not follow it. The
-    equivariance losses and the warm-up concern learned keypoints only. `expression_gain`: how much more than
-    elsewhere an error counts at the mouth and the eyes. `adversarial` adds FOMM's discriminator, and with it
-    `feature_matching`, which FOMM weighs by 10.
+    `painted`: of the decoder's picture before it is blended with the warped photo; where the photo prevails, the
+    decoder would learn nothing else and could never prevail. `flow`: of the deformation's distance from optical flow,
+    and of learned keypoints' that do not follow it. The equivariance losses and the warm-up concern learned keypoints
+    only. `expression_gain`: how much more than elsewhere an error counts at the eyes and in the mouth. `adversarial`
+    adds FOMM's discriminator, and with it `feature_matching`, which FOMM weighs by 10.
     """
 
     perceptual: float = 1.0
     pixels: float = 15.0
+    painted: float = 8.0
     flow: float = 10.0
-    expression_gain: float = 4.0
+    expression_gain: float = 10.0
     equivariance_value: float = 1.0
     equivariance_jacobian: float = 1.0
     mesh_keypoints: float = 10.0
@@ -66,7 +67,6 @@ class TrainingModel(nn.Module):
         model: AnimationModel,
         perceptual: nn.Module,
         weights: LossWeights,
-        layout: MeshLayout,
         scales: int,
         identity: IdentityNetwork | None = None,
         discriminator: MultiScaleDiscriminator | None = None,
@@ -74,11 +74,6 @@ class TrainingModel(nn.Module):
         super().__init__()
         self.model = model
         self.discriminator = discriminator
-        self._expressive = [
-            index
-            for index, name in enumerate(layout.names)
-            if name.endswith(("eyelid", "iris", "brow", "lip", "corner"))
-        ]
         self.weights = weights
         self.scales = scales
         # In tuples: neither parameters nor a part of the checkpoint.
@@ -117,13 +112,16 @@ class TrainingModel(nn.Module):
                 _keypoint_distance(source_keypoints, batch.source_keypoints)
                 + _keypoint_distance(driving_keypoints, batch.driving_keypoints)
             )
-        prediction, motion = self.model(batch.source, source_keypoints, driving_keypoints, window)
+        prediction, motion, painted = self.model(batch.source, source_keypoints, driving_keypoints, window)
         if batch.flow is not None:
             losses |= self._flow(batch.flow, motion.deformation, source_keypoints, driving_keypoints)
-        target, weight = batch.driving, self._weight(batch)
+        target = batch.driving
+        weight = expression_weight(batch.driving_mesh, target.shape[-1], self.weights.expression_gain)
         if window is not None:
             target, weight = window.cut(target, 2), window.cut(weight, 2)
         losses["pixels"] = self.weights.pixels * weighted_mean((prediction - target).abs(), weight)
+        if self.weights.painted and self.model.config.blend:
+            losses["painted"] = self.weights.painted * weighted_mean((painted - target).abs(), weight)
         if self.weights.perceptual:
             losses["perceptual"] = self.weights.perceptual * perceptual_pyramid(
                 self._perceptual[0], prediction, target, weight, self.scales
@@ -169,10 +167,6 @@ class TrainingModel(nn.Module):
             "feature matching": weight * self.weights.feature_matching * feature_matching(real, fake),
             "discriminator": discriminator_loss(real, discriminator(prediction.detach(), condition)),
         }
-
-    def _weight(self, batch: Batch) -> Tensor:
-        size = batch.driving.shape[-1]
-        return expression_weight(batch.driving_keypoints, self._expressive, size, self.weights.expression_gain)
 
 
 def _keypoint_distance(found: Keypoints, wanted: Keypoints) -> Tensor:

@@ -179,9 +179,8 @@ def build_objective(
         model,
         perceptual_network(options.perceptual).to(ranks.device),
         weights,
-        layout,
         scales=3,
-        identity=IdentityNetwork().to(ranks.device) if weights.identity else None,
+        identity=_channels_last(IdentityNetwork()) if weights.identity else None,
         discriminator=MultiScaleDiscriminator(DiscriminatorConfig(), count) if weights.adversarial else None,
     ).to(ranks.device)
     on_gpu = ranks.device.type == "cuda"
@@ -190,6 +189,10 @@ def build_objective(
     if on_gpu if options.compile is None else options.compile:
         objective.compile()
     return objective
+
+
+def _channels_last(module: IdentityNetwork) -> IdentityNetwork:
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
 
 
 def build_optimiser(objective: TrainingModel, rate: float) -> torch.optim.Optimizer:

@@ -30,6 +30,13 @@ class Features(NamedTuple):
     picture: Tensor
 
 
+class Painting(NamedTuple):
+    """picture: the prediction (B, 3, S, S) in [0, 1]. painted: the decoder's own, before the finest blend."""
+
+    picture: Tensor
+    painted: Tensor
+
+
 class Window(NamedTuple):
     """A square part of the picture, in cells of the quarter-size feature."""
 
@@ -71,8 +78,8 @@ class Generator(nn.Module):
         half = self.down_blocks[0](self.first(picture))
         return Features(self.down_blocks[1](half), half, picture)
 
-    def forward(self, features: Features, motion: Motion, window: Window | None = None) -> Tensor:
-        """Return the prediction (B, 3, S, S) in [0, 1], or only its `window`: training decodes random crops."""
+    def forward(self, features: Features, motion: Motion, window: Window | None = None) -> Painting:
+        """Return the prediction, or only its `window`: training decodes random crops."""
         size = features.quarter.shape[-1]
         window = window or Window(0, 0, size)
         precision = features.quarter.dtype  # half precision in mixed training: what follows must not widen it
@@ -86,7 +93,8 @@ class Generator(nn.Module):
         ]
         x = warp(features.quarter, deformations[0].permute(0, 2, 3, 1))
         if not self.config.blend:
-            return self._restore(x, occlusions)
+            picture = self._restore(x, occlusions)
+            return Painting(picture, picture)
         hints = [
             head(window.cut(resize(hint, size * 2**level), level))
             for level, (head, hint) in enumerate(zip(self.hint_heads, motion.hints, strict=True))
@@ -114,7 +122,7 @@ class Generator(nn.Module):
         deformations: list[Tensor],
         occlusions: list[Tensor],
         hints: Sequence[Tensor | float],
-    ) -> Tensor:
+    ) -> Painting:
         """Blend what is warped with what is painted while decoding, last with the picture itself."""
         coarse, middle, fine = occlusions
         kept = coarse * warped
@@ -126,7 +134,8 @@ class Generator(nn.Module):
         x = middle * warp(features.half, deformations[1].permute(0, 2, 3, 1)) + (1 - middle) * x
         x = self.up_blocks[1](x) + hints[2]
         painted = torch.sigmoid(self.final(x).float())
-        return fine * warp(features.picture, deformations[2].permute(0, 2, 3, 1)) + (1 - fine) * painted
+        picture = fine * warp(features.picture, deformations[2].permute(0, 2, 3, 1)) + (1 - fine) * painted
+        return Painting(picture, painted)
 
 
 def _silent_head(channels: int, out_channels: int) -> nn.Conv2d:

@@ -26,10 +26,11 @@ class EncodedSource(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """image: (B, 3, S, S) in [0, 1]; motion: how it came about."""
+    """image: (B, 3, S, S) in [0, 1]; motion: how it came about; painted: see `Painting`."""
 
     image: Tensor
     motion: Motion
+    painted: Tensor
 
 
 class AnimationModel(nn.Module):
@@ -67,7 +68,8 @@ class AnimationModel(nn.Module):
     def animate(self, source: EncodedSource, driving: Keypoints, window: Window | None = None) -> Prediction:
         """Show the source in the driving pose; all of the picture or one `window` of it."""
         motion = self.dense_motion(source.small, source.heatmap, source.keypoints, driving)
-        return Prediction(self.generator(source.features, motion, window), motion)
+        picture, painted = self.generator(source.features, motion, window)
+        return Prediction(picture, motion, painted)
 
     def forward(self, image: Tensor, source: Keypoints, driving: Keypoints, window: Window | None = None) -> Prediction:
         """Encode and animate in one call, as training does."""
