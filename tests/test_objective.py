@@ -6,12 +6,13 @@ from torch import Tensor, nn
 
 from avatarify_plus.config import network_config
 from avatarify_plus.network.blocks import coordinate_grid
-from avatarify_plus.network.generator import Window
+from avatarify_plus.network.generator import Painting, Window
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
 from training.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
 from training.flow import Flow
 from training.identity import IdentityNetwork
+from training.losses import occlusion_loss
 from training.objective import LossWeights, TrainingModel
 from training.pairs import Batch
 from training.perceptual import perceptual_network
@@ -114,6 +115,21 @@ def test_the_painter_learns_also_where_the_photo_prevails(perceptual: nn.Module,
     ]
     assert gradients[0] == 0 < gradients[1]
     assert "painted" not in objective(perceptual, LossWeights(painted=0.0), "mesh")(batch, WINDOW, False)
+
+
+def test_an_occlusion_map_that_is_surely_wrong_still_learns() -> None:
+    target = torch.rand(1, 3, 32, 32)
+    logit = torch.full((1, 1, 32, 32), 9.0, requires_grad=True)
+    right, wrong = target, 1 - target
+
+    def gradient(warped: Tensor, painted: Tensor) -> float:
+        kept = torch.sigmoid(logit)
+        painting = Painting(kept * warped + (1 - kept) * painted, painted, warped, kept)
+        loss = occlusion_loss(painting, target, torch.ones(1, 1, 32, 32))
+        return float(torch.autograd.grad(loss, logit)[0].mean())
+
+    assert gradient(wrong, right) > 100 * abs(gradient(right, wrong))
+    assert gradient(wrong, right) > 0, "the map should fall where the photo is wrong"
 
 
 def test_only_the_window_is_compared(perceptual: nn.Module, batch: Batch) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avatarify_plus.network.blocks import coordinate_grid, heatmaps, invert, multiply
+from avatarify_plus.network.generator import Painting
 from avatarify_plus.types import Keypoints
 
 EXPRESSION_VARIANCE = 0.0022
@@ -16,6 +17,9 @@ EXPRESSION_VARIANCE = 0.0022
 
 EXPRESSION_CELLS = 64
 """Side of the map of weights, before it is enlarged."""
+
+DECIDING_DIFFERENCE = 0.02
+"""Difference of errors at which warped or painted is preferred with a probability of 0.73."""
 
 INNER_LIPS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318))
 """Mesh points of the upper and the lower lip's inner edge, one above the other."""
@@ -67,6 +71,23 @@ def expression_weight(mesh: Tensor, size: int, gain: float) -> Tensor:
     near = heatmaps(points * 2 - 1, EXPRESSION_CELLS, EXPRESSION_VARIANCE, corner_aligned=False)
     near = near.amax(1, keepdim=True)  # (B, 1, 64, 64)
     return 1 + gain * F.interpolate(near, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def occlusion_loss(painting: Painting, target: Tensor, weight: Tensor) -> Tensor:
+    """Return the cross-entropy between the finest occlusion map and which of warped and painted is nearer the target.
+
+    A map that is sure of itself gets no gradient through the blend, however wrong it is; from here it does.
+    target: (B, 3, S, S). weight: (B, 1, S, S). Differences are averaged over 5 px, lest noise decide.
+    """
+    with torch.no_grad():
+        warped, painted = (
+            F.avg_pool2d((picture.float() - target).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
+            for picture in (painting.warped, painting.painted)
+        )
+        wanted = torch.sigmoid((painted - warped) / DECIDING_DIFFERENCE)
+    kept = painting.kept.float().clamp(1e-6, 1 - 1e-6)
+    error = -(wanted * kept.log() + (1 - wanted) * (1 - kept).log())
+    return weighted_mean(error, weight)
 
 
 class RandomTransform(NamedTuple):

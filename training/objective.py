@@ -23,6 +23,7 @@ from training.losses import (
     RandomTransform,
     equivariance,
     expression_weight,
+    occlusion_loss,
     perceptual_pyramid,
     weighted_mean,
 )
@@ -36,15 +37,17 @@ class LossWeights:
     """The weight of each loss; 0 leaves it out.
 
     `painted`: of the decoder's picture before it is blended with the warped photo; where the photo prevails, the
-    decoder would learn nothing else and could never prevail. `flow`: of the deformation's distance from optical flow,
-    and of learned keypoints' that do not follow it. The equivariance losses and the warm-up concern learned keypoints
-    only. `expression_gain`: how much more than elsewhere an error counts at the eyes and in the mouth. `adversarial`
-    adds FOMM's discriminator, and with it `feature_matching`, which FOMM weighs by 10.
+    decoder would learn nothing else and could never prevail. `occlusion`: see `occlusion_loss`. `flow`: of the
+    deformation's distance from optical flow, and of learned keypoints' that do not follow it. The equivariance losses
+    and the warm-up concern learned keypoints only. `expression_gain`: how much more than elsewhere an error counts at
+    the eyes and in the mouth. `adversarial` adds FOMM's discriminator, and with it `feature_matching`, which FOMM
+    weighs by 10.
     """
 
     perceptual: float = 1.0
     pixels: float = 15.0
     painted: float = 8.0
+    occlusion: float = 1.0
     flow: float = 10.0
     expression_gain: float = 10.0
     equivariance_value: float = 1.0
@@ -112,7 +115,7 @@ class TrainingModel(nn.Module):
                 _keypoint_distance(source_keypoints, batch.source_keypoints)
                 + _keypoint_distance(driving_keypoints, batch.driving_keypoints)
             )
-        prediction, motion, painted = self.model(batch.source, source_keypoints, driving_keypoints, window)
+        prediction, motion, painting = self.model(batch.source, source_keypoints, driving_keypoints, window)
         if batch.flow is not None:
             losses |= self._flow(batch.flow, motion.deformation, source_keypoints, driving_keypoints)
         target = batch.driving
@@ -120,8 +123,11 @@ class TrainingModel(nn.Module):
         if window is not None:
             target, weight = window.cut(target, 2), window.cut(weight, 2)
         losses["pixels"] = self.weights.pixels * weighted_mean((prediction - target).abs(), weight)
-        if self.weights.painted and self.model.config.blend:
-            losses["painted"] = self.weights.painted * weighted_mean((painted - target).abs(), weight)
+        if self.model.config.blend:
+            if self.weights.painted:
+                losses["painted"] = self.weights.painted * weighted_mean((painting.painted - target).abs(), weight)
+            if self.weights.occlusion:
+                losses["occlusion"] = self.weights.occlusion * occlusion_loss(painting, target, weight)
         if self.weights.perceptual:
             losses["perceptual"] = self.weights.perceptual * perceptual_pyramid(
                 self._perceptual[0], prediction, target, weight, self.scales

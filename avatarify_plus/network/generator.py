@@ -31,10 +31,16 @@ class Features(NamedTuple):
 
 
 class Painting(NamedTuple):
-    """picture: the prediction (B, 3, S, S) in [0, 1]. painted: the decoder's own, before the finest blend."""
+    """The prediction and, with `blend`, what it was blended from: (B, 3, S, S) in [0, 1], kept (B, 1, S, S).
+
+    picture = kept * warped + (1 - kept) * painted: finest occlusion map, warped photo, decoder's own picture.
+    Without `blend` the decoder's picture is all there is and kept is zero.
+    """
 
     picture: Tensor
     painted: Tensor
+    warped: Tensor
+    kept: Tensor
 
 
 class Window(NamedTuple):
@@ -82,19 +88,17 @@ class Generator(nn.Module):
         """Return the prediction, or only its `window`: training decodes random crops."""
         size = features.quarter.shape[-1]
         window = window or Window(0, 0, size)
-        precision = features.quarter.dtype  # half precision in mixed training: what follows must not widen it
         deformations = [
             window.cut(resize_deformation(motion.deformation, size * 2**level).permute(0, 3, 1, 2), level)
             for level in range(3 if self.config.blend else 1)
         ]
         occlusions = [
-            window.cut(resize(occlusion, size * 2**level), level).to(precision)
-            for level, occlusion in enumerate(motion.occlusions)
+            window.cut(resize(occlusion, size * 2**level), level) for level, occlusion in enumerate(motion.occlusions)
         ]
         x = warp(features.quarter, deformations[0].permute(0, 2, 3, 1))
         if not self.config.blend:
             picture = self._restore(x, occlusions)
-            return Painting(picture, picture)
+            return Painting(picture, picture, picture, torch.zeros_like(picture[:, :1]))
         hints = [
             head(window.cut(resize(hint, size * 2**level), level))
             for level, (head, hint) in enumerate(zip(self.hint_heads, motion.hints, strict=True))
@@ -103,6 +107,7 @@ class Generator(nn.Module):
 
     def _restore(self, x: Tensor, occlusions: list[Tensor]) -> Tensor:
         """Multiply by the occlusion maps while decoding (eq. 13)."""
+        occlusions = [occlusion.to(x.dtype) for occlusion in occlusions]
         if self.config.occlusion_first:
             x = occlusions[0] * x
         for block in self.residual_blocks:
@@ -124,7 +129,8 @@ class Generator(nn.Module):
         hints: Sequence[Tensor | float],
     ) -> Painting:
         """Blend what is warped with what is painted while decoding, last with the picture itself."""
-        coarse, middle, fine = occlusions
+        coarse, middle = (occlusion.to(warped.dtype) for occlusion in occlusions[:2])
+        fine = occlusions[2]  # of the picture itself, in full precision
         kept = coarse * warped
         x = kept + hints[0]  # zeros where something is hidden tell the residual blocks where to paint
         for block in self.residual_blocks:
@@ -134,8 +140,8 @@ class Generator(nn.Module):
         x = middle * warp(features.half, deformations[1].permute(0, 2, 3, 1)) + (1 - middle) * x
         x = self.up_blocks[1](x) + hints[2]
         painted = torch.sigmoid(self.final(x).float())
-        picture = fine * warp(features.picture, deformations[2].permute(0, 2, 3, 1)) + (1 - fine) * painted
-        return Painting(picture, painted)
+        shown = warp(features.picture, deformations[2].permute(0, 2, 3, 1))
+        return Painting(fine * shown + (1 - fine) * painted, painted, shown, fine)
 
 
 def _silent_head(channels: int, out_channels: int) -> nn.Conv2d:

@@ -9,7 +9,7 @@ from avatarify_plus.config import NetworkConfig
 from avatarify_plus.network.blocks import antialias, heatmaps, model_float_operations
 from avatarify_plus.network.dense_motion import DenseMotion, Motion
 from avatarify_plus.network.detector import KeypointDetector
-from avatarify_plus.network.generator import Features, Generator, Window
+from avatarify_plus.network.generator import Features, Generator, Painting, Window
 from avatarify_plus.types import Keypoints
 
 
@@ -26,11 +26,11 @@ class EncodedSource(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """image: (B, 3, S, S) in [0, 1]; motion: how it came about; painted: see `Painting`."""
+    """image: (B, 3, S, S) in [0, 1]; motion and painting: how it came about."""
 
     image: Tensor
     motion: Motion
-    painted: Tensor
+    painting: Painting
 
 
 class AnimationModel(nn.Module):
@@ -68,8 +68,8 @@ class AnimationModel(nn.Module):
     def animate(self, source: EncodedSource, driving: Keypoints, window: Window | None = None) -> Prediction:
         """Show the source in the driving pose; all of the picture or one `window` of it."""
         motion = self.dense_motion(source.small, source.heatmap, source.keypoints, driving)
-        picture, painted = self.generator(source.features, motion, window)
-        return Prediction(picture, motion, painted)
+        painting = self.generator(source.features, motion, window)
+        return Prediction(painting.picture, motion, painting)
 
     def forward(self, image: Tensor, source: Keypoints, driving: Keypoints, window: Window | None = None) -> Prediction:
         """Encode and animate in one call, as training does."""
