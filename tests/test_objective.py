@@ -59,6 +59,7 @@ def test_generator_and_discriminator_share_a_backward_pass_but_no_gradient(perce
     assert reached(deceiving, step.discriminator) == 0
     assert reached(deceiving, step.model) > 0
     assert reached([losses["discriminator"]], step.model) == 0
+    assert reached([losses["discriminator"]], step.discriminator) > 0
     sum(losses.values()).backward()
     assert not [name for name, parameter in step.named_parameters() if parameter.grad is None], "DDP wants them all"
     groups = step.parameter_groups(1e-3)

@@ -147,7 +147,7 @@ class Bench:
         if variant.channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
         average = copy.deepcopy(model)
-        objective = train.build_objective(options, model, self._layout, self._ranks)
+        objective = train.build_objective(options, model, self._ranks)
         optimiser = train.build_optimiser(objective, options.rate)
         flow_cells = self._config.motion_size if objective.weights.flow else 0
         with BatchLoader(

@@ -122,24 +122,6 @@ class _ScaleDiscriminator(nn.Module):
         return Judgement(features, self.last(x))
 
 
-class DiscriminatorTraining(nn.Module):
-    """The discriminator with its loss, so that one forward call is one step of its own (and DDP sees all of it)."""
-
-    def __init__(self, discriminator: MultiScaleDiscriminator) -> None:
-        super().__init__()
-        self.discriminator = discriminator
-
-    def forward(self, real: Tensor, fake: Tensor, condition: Tensor) -> Tensor:
-        """Return the loss of real and predicted pictures (B, 3, S, S); no gradient flows to the prediction."""
-        count = len(real)
-        both = self.discriminator(torch.cat([real, fake.detach()]), condition.repeat(2, 1, 1, 1))  # (2B, ...)
-        halves = [
-            [Judgement([f[part] for f in judgement.features], judgement.prediction[part]) for judgement in both]
-            for part in (slice(count), slice(count, None))
-        ]
-        return discriminator_loss(halves[0], halves[1])
-
-
 def generator_loss(fake: list[Judgement]) -> Tensor:
     """Return the generator's least-squares loss (Mao et al. 2017): (1 - D(fake))^2, summed over scales."""
     return torch.stack([((1 - judgement.prediction.float()) ** 2).mean() for judgement in fake]).sum()

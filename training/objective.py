@@ -144,8 +144,7 @@ class TrainingModel(nn.Module):
         return losses
 
     def _equivariance(self, batch: Batch, driving_keypoints: Keypoints) -> dict[str, Tensor]:
-        count = self.model.config.detected_count
-        learned = Keypoints(*(part[:, -count:] for part in driving_keypoints))
+        learned = self._learned(driving_keypoints)
         transform = RandomTransform.draw(len(batch.driving), batch.driving)
         value, jacobian = equivariance(transform, learned, self.model.detect(transform.warp(batch.driving)))
         return {
@@ -155,11 +154,14 @@ class TrainingModel(nn.Module):
 
     def _flow(self, flow: Flow, deformation: Tensor, source: Keypoints, driving: Keypoints) -> dict[str, Tensor]:
         losses = {"flow": self.weights.flow * flow_loss(flow, deformation)}
-        count = self.model.config.detected_count
-        if count:
-            values = (keypoints.value[:, -count:] for keypoints in (source, driving))
+        if self.model.config.detected_count:
+            values = (self._learned(keypoints).value for keypoints in (source, driving))
             losses["keypoint flow"] = self.weights.flow * keypoint_flow_loss(flow, *values)
         return losses
+
+    def _learned(self, keypoints: Keypoints) -> Keypoints:
+        """Return the detector's part of all keypoints: the last ones."""
+        return Keypoints(*(part[:, -self.model.config.detected_count :] for part in keypoints))
 
     def _adversarial(
         self, discriminator: MultiScaleDiscriminator, prediction: Tensor, target: Tensor, condition: Tensor

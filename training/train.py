@@ -169,9 +169,7 @@ def build_config(options: argparse.Namespace) -> tuple[NetworkConfig, MeshLayout
     return apply_overrides(base, options.set, "--set"), layout
 
 
-def build_objective(
-    options: argparse.Namespace, model: AnimationModel, layout: MeshLayout, ranks: Ranks
-) -> TrainingModel:
+def build_objective(options: argparse.Namespace, model: AnimationModel, ranks: Ranks) -> TrainingModel:
     """Return what computes the losses of a step: compiled, and with batch statistics over all ranks, as asked."""
     weights = apply_overrides(LossWeights(), options.weight, "--weight")
     count = model.config.keypoint_count
@@ -322,7 +320,7 @@ def _train(options: argparse.Namespace, ranks: Ranks) -> None:
     model = AnimationModel(config).to(ranks.device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
     average = copy.deepcopy(model).eval()
-    objective = build_objective(options, model, layout, ranks)
+    objective = build_objective(options, model, ranks)
     optimiser = build_optimiser(objective, options.rate)
     run = Run(options.out / "checkpoint.pt", config, model, average, objective, optimiser, _summary(options, sampler))
     if run.path.exists():
