@@ -45,6 +45,8 @@ class NetworkConfig:
     `occlusion_entry` narrows zeta to so many channels before the occlusion module's up blocks; 0, the paper, does not.
     `motion_to_painter` adds the occlusion module's features to the generator's at each scale: without it the painter
     sees the motion only through what was warped, and cannot know whether a hidden place is the inside of a mouth.
+    `keypoints_to_painter` > 0 also shows the painter the driving keypoints' heatmaps, through so many channels: where
+    upper and lower lip are says at once where the mouth is open.
     `blend` replaces eq. 13 by O * warped + (1 - O) * painted at every scale (preset `ours-skip`).
     """
 
@@ -72,6 +74,7 @@ class NetworkConfig:
     occlusion_widths: tuple[int, int] = (64, 32)
     occlusion_first: bool = False
     motion_to_painter: bool = False
+    keypoints_to_painter: int = 0
     blend: bool = False
     generator_width: int = 64
     generator_max_width: int = 512
@@ -96,8 +99,8 @@ class NetworkConfig:
             raise ConfigError(f"occlusion must be 'single' or 'multi-scale', found {self.occlusion!r}")
         if self.blend and self.occlusion != "multi-scale":
             raise ConfigError("blend needs multi-scale occlusion maps")
-        if self.motion_to_painter and not self.blend:
-            raise ConfigError("motion_to_painter needs blend")
+        if (self.motion_to_painter or self.keypoints_to_painter) and not self.blend:
+            raise ConfigError("motion_to_painter and keypoints_to_painter need blend")
         if self.keypoint_count < 1 or self.residual_blocks < 0 or self.generator_width < 1:
             raise ConfigError("keypoint_count and generator_width must be positive, residual_blocks not negative")
 
@@ -145,7 +148,13 @@ _PRESET_FIELDS: dict[str, dict[str, Any]] = {
     "fomm-attention": _FOMM | {"attention": "max-pool"},
     "fomm-cbam-occlusion": {"attention": "cbam"},
     "ours": {},
-    "ours-skip": {"blend": True, "heatmap_variance": 0.003, "mask_prior": 8.0, "motion_to_painter": True},
+    "ours-skip": {
+        "blend": True,
+        "heatmap_variance": 0.003,
+        "mask_prior": 8.0,
+        "motion_to_painter": True,
+        "keypoints_to_painter": 32,
+    },
 }
 
 _SIZE_FIELDS: dict[str, dict[str, Any]] = {

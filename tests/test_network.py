@@ -185,6 +185,21 @@ def test_hints_change_nothing_before_training_and_something_after() -> None:
     assert float((pictures[0] - pictures[1]).abs().mean()) > 1e-3
 
 
+def test_the_painter_learns_to_see_the_driving_keypoints() -> None:
+    config = network_config("ours-skip", "tiny", keypoints="mesh", keypoint_count=4)
+    model = AnimationModel(config).eval()
+    model.dense_motion.occlusion.heads[-1].bias.data.fill_(-5)  # show what is painted
+    source, driving = model.encode_source(torch.rand(1, 3, 256, 256), random_keypoints(1, 4)), random_keypoints(1, 4)
+    with torch.no_grad():
+        motion = model.dense_motion(source.small, source.heatmap, source.keypoints, driving)
+        elsewhere = motion._replace(heatmap=motion.heatmap.roll(8, dims=3))
+        silent = [model.generator(source.features, m).picture for m in (motion, elsewhere)]
+        torch.testing.assert_close(*silent)
+        torch.nn.init.normal_(model.generator.pose_head[-1].weight)
+        pictures = [model.generator(source.features, m).picture for m in (motion, elsewhere)]
+    assert float((pictures[0] - pictures[1]).abs().max()) > 1e-3
+
+
 @pytest.mark.parametrize("keypoints", ["learned", "mesh"])
 def test_live_size_stays_within_twelve_gigaflop(keypoints: str) -> None:
     config = network_config("ours-skip", "live", keypoints=keypoints, keypoint_count=20)
@@ -214,6 +229,7 @@ def test_config_survives_json() -> None:
         {"keypoints": "both", "learned_count": 10},
         {"learned_count": 3},
         {"motion_to_painter": True},
+        {"keypoints_to_painter": 8},
     ],
 )
 def test_bad_configs_are_refused(changes: dict) -> None:

@@ -12,7 +12,7 @@ from avatarify_plus.types import Keypoints
 from training.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
 from training.flow import Flow
 from training.identity import IdentityNetwork
-from training.losses import occlusion_loss
+from training.losses import occlusion_loss, restoration_loss, wrongness
 from training.objective import LossWeights, TrainingModel
 from training.pairs import Batch
 from training.perceptual import perceptual_network
@@ -125,12 +125,27 @@ def test_an_occlusion_map_that_is_surely_wrong_still_learns() -> None:
 
     def gradient(warped: Tensor, painted: Tensor) -> float:
         kept = torch.sigmoid(logit)
-        painting = Painting(kept * warped + (1 - kept) * painted, painted, warped, kept)
+        painting = Painting(kept * warped + (1 - kept) * painted, painted, warped, kept, ())
         loss = occlusion_loss(painting, target, torch.ones(1, 1, 32, 32))
         return float(torch.autograd.grad(loss, logit)[0].mean())
 
     assert gradient(wrong, right) > 100 * abs(gradient(right, wrong))
     assert gradient(wrong, right) > 0, "the map should fall where the photo is wrong"
+
+
+def test_features_of_a_wrong_photo_are_kept_from_the_painter() -> None:
+    target, weight = torch.full((1, 3, 64, 64), 0.5), torch.zeros(1, 1, 64, 64)
+    weight[..., 16:48, :] = 1
+    warped = target.clone()
+    warped[..., :32] = 0.9  # lips where teeth should be
+    logits = [torch.zeros(1, 1, side, side, requires_grad=True) for side in (16, 32)]
+    gates = tuple(torch.sigmoid(logit) for logit in logits)
+    loss = restoration_loss(gates, wrongness(warped, target), weight)
+    for gradient in torch.autograd.grad(loss, logits):
+        side = gradient.shape[-1]
+        middle = gradient[0, 0, side // 2]
+        assert middle[side // 4] > 0 > middle[3 * side // 4], "less of what is wrong, more of what is right"
+        assert not gradient[0, 0, 0].any(), "elsewhere the reconstruction alone decides"
 
 
 def test_only_the_window_is_compared(perceptual: nn.Module, batch: Batch) -> None:

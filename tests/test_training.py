@@ -1,6 +1,7 @@
 """Training learns, resumes, and its parts obey their own definitions."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -16,6 +17,7 @@ from avatarify_plus.types import Keypoints
 from synthetic_cache import mean_face, write_cache
 from training.cache import Cache, build_cache, list_clips, open_cache, read_clip
 from training.checkpoint import load_checkpoint, load_what_fits
+from training.face_points import openings
 from training.loader import BatchLoader
 from training.losses import (
     RandomTransform,
@@ -190,6 +192,24 @@ def test_hard_pairs_differ_more(tmp_path: Path) -> None:
         return float(np.abs(meshes[:, 0] - meshes[:, 1]).mean())
 
     assert spread(1.0) > 1.1 * spread(0.0)
+
+
+def test_hard_pairs_open_mouths_and_close_eyes(tmp_path: Path) -> None:
+    pool = Pool([open_cache(write_cache(tmp_path, {"a_1": 30}))])
+    layout, random = load_mesh_layout("face-20"), np.random.default_rng(0)
+    lower_lip, lower_lids = [14, 87, 317], [144, 145, 153, 373, 374, 380]
+    landmarks = np.array(pool.caches[0].landmarks)
+    landmarks[:, :, :2] = mean_face() * 0.2 + 0.5
+    for points in (lower_lip, lower_lids):
+        landmarks[:, points, 1] += random.uniform(0, 0.05, (30, 1))
+    pool.caches[0] = replace(pool.caches[0], landmarks=landmarks)
+
+    def opened(hard_share: float) -> np.ndarray:
+        rows = PairSampler(pool, layout, PairOptions(hard_share=hard_share), seed=0).choose(0, 600).rows
+        change = [opening[:, 1] - opening[:, 0] for opening in openings(pool.meshes(rows))]
+        return np.array([np.mean(change[0]), -np.mean(change[1])])
+
+    assert (opened(1.0) > 5 * np.abs(opened(0.0))).all()
 
 
 def test_an_open_mouth_is_a_change_of_the_mouth_alone_whatever_the_pose() -> None:

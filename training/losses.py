@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from avatarify_plus.network.blocks import coordinate_grid, heatmaps, invert, multiply
 from avatarify_plus.network.generator import Painting
 from avatarify_plus.types import Keypoints
+from training.face_points import ACROSS_MOUTH, EYE_RIMS, OUTER_LIPS
 
 EXPRESSION_VARIANCE = 0.0022
 """Of the Gaussians that weigh mouth and eyes: a standard deviation of 6 px in 256."""
@@ -18,14 +19,15 @@ EXPRESSION_VARIANCE = 0.0022
 EXPRESSION_CELLS = 64
 """Side of the map of weights, before it is enlarged."""
 
-DECIDING_DIFFERENCE = 0.02
-"""Difference of errors at which warped or painted is preferred with a probability of 0.73."""
+DECIDING_DIFFERENCE = 0.005
+"""Mean difference by which the warped photo may be worse than the painting before the painting is preferred; also how
+much more tips the balance from 0.5 to 0.73. The photo is sharp: a softer choice would show a mixture everywhere."""
 
-INNER_LIPS = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318))
-"""Mesh points of the upper and the lower lip's inner edge, one above the other."""
+WRONG_DIFFERENCE, WRONG_SOFTNESS = 0.08, 0.02
+"""Mean difference from the true frame at which the warped photo is held to be wrong, with what softness."""
 
-LIPS = (0, 17, 61, 291, 37, 267, 84, 314)
-EYELIDS = (33, 133, 159, 145, 158, 153, 160, 144, 362, 263, 386, 374, 385, 380, 387, 373)
+COPY_SHARE = 0.25
+"""What a place where the warped photo is right counts in the painting's own loss, against one where it is wrong."""
 
 
 def perceptual_pyramid(network: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor, scales: int) -> Tensor:
@@ -66,8 +68,8 @@ def expression_weight(mesh: Tensor, size: int, gain: float) -> Tensor:
 
     mesh: (B, 478, 2) in [0, 1]. People look at mouths and eyes, which cover few pixels.
     """
-    upper, lower = (mesh[:, [pair[side] for pair in INNER_LIPS]] for side in (0, 1))
-    points = torch.cat([mesh[:, [*LIPS, *EYELIDS]], upper, lower, (upper + lower) / 2], dim=1)  # (B, P, 2)
+    upper, lower = (mesh[:, [pair[side] for pair in ACROSS_MOUTH]] for side in (0, 1))
+    points = torch.cat([mesh[:, [*OUTER_LIPS, *EYE_RIMS]], upper, lower, (upper + lower) / 2], dim=1)  # (B, P, 2)
     near = heatmaps(points * 2 - 1, EXPRESSION_CELLS, EXPRESSION_VARIANCE, corner_aligned=False)
     near = near.amax(1, keepdim=True)  # (B, 1, 64, 64)
     return 1 + gain * F.interpolate(near, size=(size, size), mode="bilinear", align_corners=False)
@@ -84,10 +86,31 @@ def occlusion_loss(painting: Painting, target: Tensor, weight: Tensor) -> Tensor
             F.avg_pool2d((picture.float() - target).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
             for picture in (painting.warped, painting.painted)
         )
-        wanted = torch.sigmoid((painted - warped) / DECIDING_DIFFERENCE)
+        wanted = torch.sigmoid((painted - warped) / DECIDING_DIFFERENCE + 1)
     kept = painting.kept.float().clamp(1e-6, 1 - 1e-6)
     error = -(wanted * kept.log() + (1 - wanted) * (1 - kept).log())
     return weighted_mean(error, weight)
+
+
+def wrongness(warped: Tensor, target: Tensor) -> Tensor:
+    """Return (B, 1, S, S) in [0, 1]: where the warped photo (B, 3, S, S) is not what the target shows, over 5 px."""
+    with torch.no_grad():
+        error = F.avg_pool2d((warped.float() - target).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
+        return torch.sigmoid((error - WRONG_DIFFERENCE) / WRONG_SOFTNESS)
+
+
+def restoration_loss(gates: tuple[Tensor, ...], wrong: Tensor, weight: Tensor) -> Tensor:
+    """Return the cross-entropy between the coarser occlusion maps and whether the warped photo is right at all.
+
+    Where a mouth opens, the features of what was warped there are lips: a painter that is given them paints lips.
+    gates: maps (B, 1, s, s). wrong: `wrongness`. weight: (B, 1, S, S).
+    """
+    total = wrong.new_zeros(())
+    for occlusion in gates:
+        kept = occlusion.float().clamp(1e-6, 1 - 1e-6)
+        hidden = F.interpolate(wrong, size=kept.shape[-2:], mode="area")
+        total = total + weighted_mean(-((1 - hidden) * kept.log() + hidden * (1 - kept).log()), weight)
+    return total
 
 
 class RandomTransform(NamedTuple):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.mesh import FaceMesh
 from avatarify_plus.types import FloatArray, Image
+from training.face_points import EYELIDS, LIPS, Openings, openings
 from training.packages import package_folder
 
 FACE_PX = 150
@@ -19,23 +20,6 @@ FACE_PX = 150
 
 SAME_PERSON_DISTANCE = 0.6
 """dlib's own threshold on the distance of two descriptors: below it they count as one person's."""
-
-LIPS = (
-    *(61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185),
-    *(78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191),
-)
-"""Mesh points of the lips: outer rim, inner rim."""
-
-EYELIDS = (
-    *(33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
-    *(263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466),
-)
-"""Mesh points of the eyelids' rims: the subject's right eye, left eye."""
-
-INNER_LIPS = (13, 14)
-FACE_HEIGHT = (10, 152)
-EYES = (((160, 144), (159, 145), (158, 153)), (33, 133)), (((385, 380), (386, 374), (387, 373)), (263, 362))
-"""Per eye: the pairs across its opening, and the corners."""
 
 EYE_CORNERS = (33, 263)
 FOREHEAD_TO_NOSE = (10, 2)
@@ -264,26 +248,6 @@ class AnimationScorer:
         if not len(found):
             return np.nan, np.nan, 1.0 if len(distances) else np.nan
         return float(found.mean()), float((found < SAME_PERSON_DISTANCE).mean()), 1 - len(found) / len(distances)
-
-
-class Openings(NamedTuple):
-    """Gap between the lips over the face's height; gap between the lids over the eye's width, mean of both eyes."""
-
-    mouth: float
-    eyes: float
-
-
-def openings(mesh: FloatArray) -> Openings:
-    """Measure how far mouth and eyes of a (478, 3) mesh are open. Method: Soukupova and Cech 2016, for the eyes."""
-    eyes = [
-        np.mean([_distance(mesh, pair) for pair in across]) / max(_distance(mesh, corners), 1e-6)
-        for across, corners in EYES
-    ]
-    return Openings(_distance(mesh, INNER_LIPS) / max(_distance(mesh, FACE_HEIGHT), 1e-6), float(np.mean(eyes)))
-
-
-def _distance(mesh: FloatArray, points: tuple[int, int]) -> float:
-    return float(np.linalg.norm(mesh[points[0], :2] - mesh[points[1], :2]))
 
 
 def angles_deg(mesh: FloatArray) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from avatarify_plus.network.generator import Window
+from avatarify_plus.network.generator import Painting, Window
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
 from training.discriminator import (
@@ -20,12 +20,15 @@ from training.discriminator import (
 from training.flow import Flow, flow_loss, keypoint_flow_loss
 from training.identity import IdentityNetwork, identity_distance
 from training.losses import (
+    COPY_SHARE,
     RandomTransform,
     equivariance,
     expression_weight,
     occlusion_loss,
     perceptual_pyramid,
+    restoration_loss,
     weighted_mean,
+    wrongness,
 )
 from training.pairs import Batch
 
@@ -36,18 +39,18 @@ DISCRIMINATOR_RATE = 2e-4
 class LossWeights:
     """The weight of each loss; 0 leaves it out.
 
-    `painted`: of the decoder's picture before it is blended with the warped photo; where the photo prevails, the
-    decoder would learn nothing else and could never prevail. `occlusion`: see `occlusion_loss`. `flow`: of the
-    deformation's distance from optical flow, and of learned keypoints' that do not follow it. The equivariance losses
-    and the warm-up concern learned keypoints only. `expression_gain`: how much more than elsewhere an error counts at
-    the eyes and in the mouth. `adversarial` adds FOMM's discriminator, and with it `feature_matching`, which FOMM
-    weighs by 10.
+    `painted`: of the decoder's picture before it is blended with the warped photo, above all where that is wrong:
+    through the blend, the decoder would learn nothing where the photo prevails and could never prevail. `occlusion`:
+    see `occlusion_loss` and, for eyes and mouth, `restoration_loss`. `flow`: of the deformation's distance from optical
+    flow, and of learned keypoints' that do not follow it. The equivariance losses and the warm-up concern learned
+    keypoints only. `expression_gain`: how much more than elsewhere an error counts at the eyes and in the mouth.
+    `adversarial` adds FOMM's discriminator, and with it `feature_matching`, which FOMM weighs by 10.
     """
 
     perceptual: float = 1.0
     pixels: float = 15.0
     painted: float = 8.0
-    occlusion: float = 1.0
+    occlusion: float = 3.0
     flow: float = 10.0
     expression_gain: float = 10.0
     equivariance_value: float = 1.0
@@ -124,10 +127,7 @@ class TrainingModel(nn.Module):
             target, weight = window.cut(target, 2), window.cut(weight, 2)
         losses["pixels"] = self.weights.pixels * weighted_mean((prediction - target).abs(), weight)
         if self.model.config.blend:
-            if self.weights.painted:
-                losses["painted"] = self.weights.painted * weighted_mean((painting.painted - target).abs(), weight)
-            if self.weights.occlusion:
-                losses["occlusion"] = self.weights.occlusion * occlusion_loss(painting, target, weight)
+            losses |= self._restoration(painting, target, weight)
         if self.weights.perceptual:
             losses["perceptual"] = self.weights.perceptual * perceptual_pyramid(
                 self._perceptual[0], prediction, target, weight, self.scales
@@ -157,6 +157,19 @@ class TrainingModel(nn.Module):
         if self.model.config.detected_count:
             values = (self._learned(keypoints).value for keypoints in (source, driving))
             losses["keypoint flow"] = self.weights.flow * keypoint_flow_loss(flow, *values)
+        return losses
+
+    def _restoration(self, painting: Painting, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """Return what teaches the painter to paint what the photo lacks, and the maps to let it."""
+        losses: dict[str, Tensor] = {}
+        wrong = wrongness(painting.warped, target)
+        if self.weights.painted:
+            error = (painting.painted - target).abs()
+            losses["painted"] = self.weights.painted * weighted_mean(error, weight * (COPY_SHARE + wrong))
+        if self.weights.occlusion:
+            losses["occlusion"] = self.weights.occlusion * occlusion_loss(painting, target, weight)
+            if self.weights.expression_gain:
+                losses["restoration"] = self.weights.occlusion * restoration_loss(painting.gates, wrong, weight - 1)
         return losses
 
     def _learned(self, keypoints: Keypoints) -> Keypoints:

@@ -15,13 +15,18 @@ from avatarify_plus.errors import ConfigError, DataError
 from avatarify_plus.motion import MeshLayout
 from avatarify_plus.types import FloatArray, Keypoints
 from training.cache import Cache
+from training.face_points import openings
 from training.flow import Flow
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
-CANDIDATES = 4
+CANDIDATES = 8
 """A hard pair's driving frame is the farthest from its source of so many."""
+
+FACE_ASPECT, MOUTH_ASPECT, EYES_ASPECT = range(3)
+ASPECT_SHARES = (0.3, 0.45, 0.25)
+"""Of the hard pairs: what a pair is hard in. The inside of a mouth is what warping cannot show."""
 
 MOUTH, EYES = ("lip", "corner"), ("eyelid", "iris")
 """How the names of a layout's keypoints at the mouth and at the eyes end."""
@@ -37,7 +42,7 @@ class PairOptions:
 
     photo_share: float = 0.1
     still_share: float = 0.05
-    hard_share: float = 0.5
+    hard_share: float = 0.7
     identity_exponent: float = 0.5
 
     def __post_init__(self) -> None:
@@ -143,7 +148,9 @@ class _Groups:
 class PairSampler:
     """Choose pairs: identities with weight pictures ** identity_exponent, then two pictures of one of their clips.
 
-    A `hard_share` of them takes the farthest of four driving frames: in turn by the whole face, the mouth and the eyes.
+    A `hard_share` of them takes the farthest of eight driving frames: by the whole face, the mouth or the eyes. Of two
+    frames chosen for their mouths, the more closed one is the source; for their eyes, the more open one: as photos are,
+    and the harder way round.
     Photos (clips of one picture) give pairs of two random warps of themselves; several photos of one person also give
     pairs of two stills. Both pictures of a pair share crop, mirror and colour jitter. The n-th batch depends on the
     seed and n alone.
@@ -195,12 +202,12 @@ class PairSampler:
         rows = np.empty((size, 2), np.int64)
         if is_photo.any():
             rows[is_photo] = self._photos[(chance[is_photo, :1] * len(self._photos)).astype(np.int64)]
-        is_hard, aspect = random.random(size) < self._options.hard_share, random.integers(0, 3, size)
+        is_hard = random.random(size) < self._options.hard_share
+        aspect = random.choice(len(ASPECT_SHARES), size, p=ASPECT_SHARES)
         for groups, mask in ((self._stills, is_still), (self._videos, is_video)):
             if groups is not None and mask.any():
                 source, others = groups.draw(chance[mask])
-                farthest = self._farthest(source, others, is_hard[mask], aspect[mask])
-                rows[mask] = np.stack([source, others[np.arange(len(others)), farthest]], 1)
+                rows[mask] = self._pairs(source, others, is_hard[mask], aspect[mask])
         affine, spline = self._maps(random, is_photo)
         is_mirrored = random.random(size) < 0.5
         colours = random.uniform(0.85, 1.15, (size, 3)).astype(np.float32)
@@ -223,15 +230,21 @@ class PairSampler:
         photo = is_photo[:, None, None, None]
         return np.where(photo, warp, crop).astype(np.float32), np.where(photo, spline, 0).astype(np.float32)
 
-    def _farthest(self, source: IntArray, others: IntArray, is_hard: BoolArray, aspect: IntArray) -> IntArray:
-        """Return which of others (B, n) differs most from source (B,) in its aspect; the first where not hard."""
-        chosen = np.zeros(len(source), np.int64)
+    def _pairs(self, source: IntArray, others: IntArray, is_hard: BoolArray, aspect: IntArray) -> IntArray:
+        """Return (B, 2): source (B,) with the first of others (B, n) or, where hard, the one that differs most."""
+        pairs = np.stack([source, others[:, 0]], 1)
         hard = np.flatnonzero(is_hard)
-        if len(hard):
-            meshes = self._pool.meshes(np.concatenate([source[hard, None], others[hard]], 1))  # (h, 1 + n, 478, 2)
-            distance = mesh_distances(meshes, aspect[hard], self._layout, self._parts)
-            chosen[hard] = distance.argmax(1)
-        return chosen
+        if not len(hard):
+            return pairs
+        rows = np.concatenate([source[hard, None], others[hard]], 1)  # (h, 1 + n)
+        meshes = self._pool.meshes(rows)  # (h, 1 + n, 478, 2)
+        farthest = 1 + mesh_distances(meshes, aspect[hard], self._layout, self._parts).argmax(1)
+        places = np.arange(len(hard))
+        mouth, eyes = (opening[places, farthest] - opening[:, 0] for opening in openings(meshes))
+        is_reversed = ((aspect[hard] == MOUTH_ASPECT) & (mouth < 0)) | ((aspect[hard] == EYES_ASPECT) & (eyes > 0))
+        found = np.stack([rows[:, 0], rows[places, farthest]], 1)
+        pairs[hard] = np.where(is_reversed[:, None], found[:, ::-1], found)
+        return pairs
 
 
 def mesh_distances(
@@ -239,7 +252,7 @@ def mesh_distances(
 ) -> NDArray[np.floating[Any]]:
     """Return (B, n): how far the meshes (B, 1 + n, 478, 2) are from the first, by each one's aspect (B,).
 
-    0: the whole face, as it lies in the picture, in sizes of the face. 1 and 2: the landmarks of a part, after the
+    The whole face: as it lies in the picture, in sizes of the face. Mouth and eyes: the landmarks of a part, after the
     affine map that takes the face to the mean face: what the part does, whatever the pose.
     """
     face = layout.operator[-1] @ meshes  # (B, 1 + n, 3, 2): centre, d/dx, d/dy of the mean face's affine map

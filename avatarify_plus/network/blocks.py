@@ -77,6 +77,8 @@ class Hourglass(nn.Module):
         self.out_channels = widths[0] + channels
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            x = x.contiguous(memory_format=torch.channels_last)  # all that follows is as its skips are
         levels = [x]
         for block in self.down_blocks:
             levels.append(block(levels[-1]))

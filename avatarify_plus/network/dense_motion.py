@@ -28,12 +28,14 @@ class Motion(NamedTuple):
     occlusions: coarse to fine, (B, 1, m, m) [, (B, 1, 2m, 2m), (B, 1, 4m, 4m)]; 1 keeps the warped source.
     hints: what the maps were read off, (B, C, m, m), (B, C', 2m, 2m), (B, C'', 4m, 4m), for `motion_to_painter`;
     otherwise empty.
+    heatmap: of the driving keypoints, (B, K, m, m).
     """
 
     deformation: Tensor
     mask: Tensor
     occlusions: tuple[Tensor, ...]
     hints: tuple[Tensor, ...]
+    heatmap: Tensor
 
 
 class OcclusionMaps(nn.Module):
@@ -112,7 +114,7 @@ class DenseMotion(nn.Module):
             occlusions, hints = self.occlusion(zeta)
         else:
             occlusions, hints = (torch.sigmoid(self.occlusion(zeta).float()),), ()
-        return Motion(deformation, mask, occlusions, hints if config.motion_to_painter else ())
+        return Motion(deformation, mask, occlusions, hints if config.motion_to_painter else (), heatmap)
 
     def sparse_motion(self, source: Keypoints, driving: Keypoints) -> Tensor:
         """Return (B, K + 1, m, m, 2): identity for the background, then eq. 6 per keypoint, with eq. 5's matrix."""

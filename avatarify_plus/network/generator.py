@@ -34,13 +34,15 @@ class Painting(NamedTuple):
     """The prediction and, with `blend`, what it was blended from: (B, 3, S, S) in [0, 1], kept (B, 1, S, S).
 
     picture = kept * warped + (1 - kept) * painted: finest occlusion map, warped photo, decoder's own picture.
-    Without `blend` the decoder's picture is all there is and kept is zero.
+    gates: the coarser maps that blended features on the way, (B, 1, S / 4, S / 4) and (B, 1, S / 2, S / 2).
+    Without `blend` the decoder's picture is all there is, kept is zero and gates is empty.
     """
 
     picture: Tensor
     painted: Tensor
     warped: Tensor
     kept: Tensor
+    gates: tuple[Tensor, ...]
 
 
 class Window(NamedTuple):
@@ -78,6 +80,12 @@ class Generator(nn.Module):
         if config.motion_to_painter:
             hints = (config.occlusion_entry or config.motion_channels, *config.occlusion_widths)
             self.hint_heads.extend(_silent_head(*pair) for pair in zip(hints, reversed(widths), strict=True))
+        self.pose_head = None
+        if config.keypoints_to_painter:
+            self.pose_head = nn.Sequential(
+                ConvBlock(config.keypoint_count, config.keypoints_to_painter),
+                _silent_head(config.keypoints_to_painter, widths[2]),
+            )
 
     def encode(self, picture: Tensor) -> Features:
         """Encode the source (B, 3, S, S) in [0, 1]."""
@@ -98,12 +106,14 @@ class Generator(nn.Module):
         x = warp(features.quarter, deformations[0].permute(0, 2, 3, 1))
         if not self.config.blend:
             picture = self._restore(x, occlusions)
-            return Painting(picture, picture, picture, torch.zeros_like(picture[:, :1]))
+            return Painting(picture, picture, picture, torch.zeros_like(picture[:, :1]), ())
         hints = [
             head(window.cut(resize(hint, size * 2**level), level))
             for level, (head, hint) in enumerate(zip(self.hint_heads, motion.hints, strict=True))
         ]
-        return self._blend(features, x, deformations, occlusions, hints or [0.0] * 3)
+        pose = 0.0 if self.pose_head is None else self.pose_head(window.cut(resize(motion.heatmap, size), 0))
+        first, *others = hints or [0.0] * 3
+        return self._blend(features, x, deformations, occlusions, [first + pose, *others])
 
     def _restore(self, x: Tensor, occlusions: list[Tensor]) -> Tensor:
         """Multiply by the occlusion maps while decoding (eq. 13)."""
@@ -141,7 +151,7 @@ class Generator(nn.Module):
         x = self.up_blocks[1](x) + hints[2]
         painted = torch.sigmoid(self.final(x).float())
         shown = warp(features.picture, deformations[2].permute(0, 2, 3, 1))
-        return Painting(fine * shown + (1 - fine) * painted, painted, shown, fine)
+        return Painting(fine * shown + (1 - fine) * painted, painted, shown, fine, tuple(occlusions[:2]))
 
 
 def _silent_head(channels: int, out_channels: int) -> nn.Conv2d:
