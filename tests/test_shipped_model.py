@@ -60,7 +60,7 @@ def test_the_manifest_tells_where_the_model_comes_from(bundle: Bundle) -> None:
     assert manifest.licence == "MIT" and manifest.intended_use
     assert manifest.training["steps"] > 0 and manifest.training["data"]["identities"] > 1
     assert manifest.metrics["self-reenactment"]["ours"]["akd_px"] > 0
-    assert manifest.network.keypoints in ("mesh", "learned") and manifest.network.image_size == 256
+    assert manifest.network.keypoints in ("mesh", "learned", "both") and manifest.network.image_size == 256
 
 
 def test_the_head_turns_and_the_mouth_opens_with_the_drivers(films: tuple[list[Image], list[Image]]) -> None:
