@@ -95,7 +95,8 @@ def test_the_loader_gives_the_same_batches_in_any_order(data: Path) -> None:
     with BatchLoader(sampler, pool, renderer, Ranks(0, 1, CPU), hold_frames=True) as loader:
         assert torch.equal(loader.batch(1, small).source, again.source)
     with BatchLoader(sampler, pool, renderer, Ranks(1, 2, CPU), hold_frames=False) as loader:
-        assert torch.equal(loader.batch(1, small).driving, again.driving[1:])
+        share = loader.batch(1, small).driving  # a batch of another length rounds elsewhere: 6e-8 was seen
+    torch.testing.assert_close(share, again.driving[1:], atol=1e-6, rtol=0)
     assert not fits_on_device(pool, CPU)
 
 
