@@ -7,9 +7,9 @@ from avatarify_plus.config import PRESETS, NetworkConfig, network_config
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.network.attention import Attention
 from avatarify_plus.network.blocks import antialias, coordinate_grid, heatmaps, invert, resize_deformation, warp
-from avatarify_plus.network.dense_motion import DenseMotion
+from avatarify_plus.network.dense_motion import DenseMotion, Motion
 from avatarify_plus.network.generator import Window
-from avatarify_plus.network.model import AnimationModel, frame_float_operations
+from avatarify_plus.network.model import AnimationModel, EncodedSource, frame_float_operations
 from avatarify_plus.types import Keypoints
 
 
@@ -169,13 +169,19 @@ def test_anchored_keypoints_start_at_their_anchors() -> None:
     torch.testing.assert_close(value, anchors, atol=0.12, rtol=0)  # drawn inwards where the prior passes the border
 
 
-def test_hints_change_nothing_before_training_and_something_after() -> None:
+def a_painter_at_work() -> tuple[AnimationModel, EncodedSource, Motion]:
+    """Return an untrained model that shows what it paints, a source and a motion."""
     config = network_config("ours-skip", "tiny", keypoints="mesh", keypoint_count=4)
     model = AnimationModel(config).eval()
     model.dense_motion.occlusion.heads[-1].bias.data.fill_(-5)  # show what is painted
     source, driving = model.encode_source(torch.rand(1, 3, 256, 256), random_keypoints(1, 4)), random_keypoints(1, 4)
     with torch.no_grad():
-        motion = model.dense_motion(source.small, source.heatmap, source.keypoints, driving)
+        return model, source, model.dense_motion(source.small, source.heatmap, source.keypoints, driving)
+
+
+def test_hints_change_nothing_before_training_and_something_after() -> None:
+    model, source, motion = a_painter_at_work()
+    with torch.no_grad():
         others = motion._replace(hints=tuple(torch.rand_like(hint) for hint in motion.hints))
         silent = [model.generator(source.features, m).picture for m in (motion, others)]
         torch.testing.assert_close(*silent)
@@ -186,12 +192,8 @@ def test_hints_change_nothing_before_training_and_something_after() -> None:
 
 
 def test_the_painter_learns_to_see_the_driving_keypoints() -> None:
-    config = network_config("ours-skip", "tiny", keypoints="mesh", keypoint_count=4)
-    model = AnimationModel(config).eval()
-    model.dense_motion.occlusion.heads[-1].bias.data.fill_(-5)  # show what is painted
-    source, driving = model.encode_source(torch.rand(1, 3, 256, 256), random_keypoints(1, 4)), random_keypoints(1, 4)
+    model, source, motion = a_painter_at_work()
     with torch.no_grad():
-        motion = model.dense_motion(source.small, source.heatmap, source.keypoints, driving)
         elsewhere = motion._replace(heatmap=motion.heatmap.roll(8, dims=3))
         silent = [model.generator(source.features, m).picture for m in (motion, elsewhere)]
         torch.testing.assert_close(*silent)

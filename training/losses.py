@@ -82,10 +82,7 @@ def occlusion_loss(painting: Painting, target: Tensor, weight: Tensor) -> Tensor
     target: (B, 3, S, S). weight: (B, 1, S, S). Differences are averaged over 5 px, lest noise decide.
     """
     with torch.no_grad():
-        warped, painted = (
-            F.avg_pool2d((picture.float() - target).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
-            for picture in (painting.warped, painting.painted)
-        )
+        warped, painted = (_difference(picture, target) for picture in (painting.warped, painting.painted))
         wanted = torch.sigmoid((painted - warped) / DECIDING_DIFFERENCE + 1)
     kept = painting.kept.float().clamp(1e-6, 1 - 1e-6)
     error = -(wanted * kept.log() + (1 - wanted) * (1 - kept).log())
@@ -95,8 +92,13 @@ def occlusion_loss(painting: Painting, target: Tensor, weight: Tensor) -> Tensor
 def wrongness(warped: Tensor, target: Tensor) -> Tensor:
     """Return (B, 1, S, S) in [0, 1]: where the warped photo (B, 3, S, S) is not what the target shows, over 5 px."""
     with torch.no_grad():
-        error = F.avg_pool2d((warped.float() - target).abs().mean(1, keepdim=True), 5, 1, 2, count_include_pad=False)
-        return torch.sigmoid((error - WRONG_DIFFERENCE) / WRONG_SOFTNESS)
+        return torch.sigmoid((_difference(warped, target) - WRONG_DIFFERENCE) / WRONG_SOFTNESS)
+
+
+def _difference(picture: Tensor, target: Tensor) -> Tensor:
+    """Return (B, 1, S, S): the mean difference of the colours (B, 3, S, S), averaged over 5 px."""
+    error = (picture.float() - target).abs().mean(1, keepdim=True)
+    return F.avg_pool2d(error, 5, 1, 2, count_include_pad=False)
 
 
 def restoration_loss(gates: tuple[Tensor, ...], wrong: Tensor, weight: Tensor) -> Tensor:
