@@ -58,6 +58,10 @@ class Bundle:
         """The safetensors file."""
         return self.folder / WEIGHTS
 
+    def has_graph(self, name: str) -> bool:
+        """Whether the bundle has a graph, such as "animate-int8"."""
+        return graph_file(name) in self.manifest.files
+
     def graph(self, name: str) -> Path:
         """Return the path of a graph, such as "animate". Raises ModelError if this bundle has none of that name."""
         file = graph_file(name)

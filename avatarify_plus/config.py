@@ -197,6 +197,9 @@ def network_config(preset: str, size: str, **changes: Any) -> NetworkConfig:
 
 EngineName = Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"]
 FramingMode = Literal["auto", "none"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
+"""What `animate` computes in; auto: the fastest that the engine and the model offer on this machine."""
+
 MotionMode = Literal["relative", "absolute"]
 
 
@@ -230,6 +233,10 @@ class AppConfig:
         default="live-256", metadata={"metavar": "BUNDLE", "help": "name of a shipped model or folder of a bundle"}
     )
     engine: EngineName = field(default="auto", metadata={"help": "what computes the pictures; auto takes the fastest"})
+    precision: Precision = field(
+        default="auto",
+        metadata={"help": "what the pictures are computed in; auto takes the fastest of engine and model"},
+    )
     framing: FramingMode = field(
         default="auto",
         metadata={"help": "auto cuts photo and driver to a square around the face, none resizes them as they are"},

@@ -69,7 +69,9 @@ def run(config: AppConfig, engine: Engine | None = None) -> Summary:
 
         # the avatar
         if engine is None:
-            engine = stack.enter_context(open_engine(open_bundle(config.model), config.engine))
+            engine = stack.enter_context(
+                open_engine(open_bundle(config.model), config.engine, precision=config.precision)
+            )
         logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
         logger.debug("driver %s: %.2f fps, %s frames", driver.name, float(driver.rate), driver.count or "endless")
         size_px = engine.config.image_size

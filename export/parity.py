@@ -15,8 +15,8 @@ if not __package__:  # run as a file: its imports start at the repository root, 
 import numpy as np
 
 from avatarify_plus.bundle import Bundle, open_bundle
-from avatarify_plus.config import EngineName
-from avatarify_plus.engines import Engine, Precision, open_engine
+from avatarify_plus.config import EngineName, Precision
+from avatarify_plus.engines import Engine, open_engine
 from avatarify_plus.errors import AvatarifyError, EngineError, SourceError
 from avatarify_plus.images import centred_square, crop, load_photo
 from avatarify_plus.mesh import FaceMesh
@@ -25,10 +25,12 @@ from avatarify_plus.types import Image, Keypoints
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CANDIDATES: tuple[tuple[EngineName, Precision], ...] = (
-    ("torch", "f32"),
-    ("onnxruntime", "f32"),
-    ("openvino", "f32"),
-    ("openvino", "default"),
+    ("torch", "fp32"),
+    ("onnxruntime", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+    ("onnxruntime", "int8"),
 )
 TIMED_FRAMES = 5
 

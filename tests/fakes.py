@@ -25,6 +25,7 @@ class FakeEngine:
 
     name = "fake"
     device = "thin air"
+    precision = "fp32"
 
     def __init__(self, keypoints: KeypointOrigin = "mesh", image_size: int = 64) -> None:
         count, learned = {"mesh": (20, 0), "learned": (10, 0), "both": (24, 4)}[keypoints]

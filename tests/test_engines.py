@@ -38,7 +38,7 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 @pytest.fixture(params=NAMES)
 def engine(request: pytest.FixtureRequest, skip_bundle: Bundle) -> Iterator[Engine]:
-    with open_engine(skip_bundle, request.param, threads=1, precision="f32") as opened:
+    with open_engine(skip_bundle, request.param, threads=1, precision="fp32") as opened:
         yield opened
 
 
@@ -65,9 +65,9 @@ def animate(engine: Engine, shown: Scene) -> Image:
 @pytest.mark.parametrize(
     ("name", "precision", "levels"),
     [
-        ("onnxruntime", "f32", FLOAT32_LEVELS),
-        ("openvino", "f32", FLOAT32_LEVELS),
-        ("openvino", "default", DEFAULT_LEVELS),
+        ("onnxruntime", "fp32", FLOAT32_LEVELS),
+        ("openvino", "fp32", FLOAT32_LEVELS),
+        ("openvino", "auto", DEFAULT_LEVELS),
     ],
 )
 def test_engines_agree_with_torch(bundle: Bundle, name: str, precision: str, levels: int) -> None:

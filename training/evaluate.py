@@ -29,7 +29,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from avatarify_plus.bundle import Bundle, open_bundle
-from avatarify_plus.config import EngineName
+from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
 from training.contact_sheet import contact_sheet, write_picture
 from training.findings import Findings
@@ -84,7 +84,8 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     jobs = [Job(index, trial, index in shown) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
     # Threads do not change the numbers, only the time.
-    setup = Setup(bundles, options.engine, max(1, (os.cpu_count() or 1) // processes), options.stride)
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    setup = Setup(bundles, options.engine, threads, options.stride, options.precision)
     findings = Findings(kind, names if kind == "animation" else (*names, BASELINE))
     device = "unknown"
     began = time.monotonic()
@@ -168,6 +169,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         help="animate: take N of the pairs at random, seeded, or those of a file with columns source and driving",
     )
     parser.add_argument("--engine", choices=get_args(EngineName), default="auto")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto")
     parser.add_argument("--stride", type=_positive, default=5, help="score every n-th frame")
     parser.add_argument("--every", type=_positive, default=1, help="take every n-th trial only: a quick look")
     parser.add_argument(

@@ -10,7 +10,7 @@ from types import TracebackType
 import numpy as np
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.config import EngineName, MotionMode
+from avatarify_plus.config import EngineName, MotionMode, Precision
 from avatarify_plus.engines import Engine, Source, open_engine
 from avatarify_plus.errors import DataError, SourceError
 from avatarify_plus.images import View
@@ -31,6 +31,7 @@ class Setup:
     engine: EngineName
     threads: int
     stride: int
+    precision: Precision = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class Witness:
 
     def __init__(self, engine: Engine, is_idle: bool = False) -> None:
         self.name, self.device, self.config = engine.name, engine.device, engine.config
+        self.precision = engine.precision
         self.keypoints: Keypoints | None = None
         self._engine = engine
         self._is_idle = is_idle
@@ -228,7 +230,8 @@ class Runner:
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:  # closes what was opened if the rest fails
             self._engines = [
-                stack.enter_context(open_engine(bundle, setup.engine, setup.threads)) for bundle in setup.bundles
+                stack.enter_context(open_engine(bundle, setup.engine, setup.threads, setup.precision))
+                for bundle in setup.bundles
             ]
             self._describer = FaceDescriber()
             stack.callback(self._describer.close)

@@ -5,20 +5,20 @@ from __future__ import annotations
 from typing import get_args
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.config import EngineName
-from avatarify_plus.engines.engine import Engine, Precision, Source
+from avatarify_plus.config import EngineName, Precision
+from avatarify_plus.engines.engine import Engine, Source
 from avatarify_plus.errors import EngineError
 
-__all__ = ["Engine", "Precision", "Source", "open_engine"]
+__all__ = ["Engine", "Source", "open_engine"]
 
 
 def open_engine(
-    bundle: Bundle, name: EngineName = "auto", threads: int | None = None, precision: Precision = "default"
+    bundle: Bundle, name: EngineName = "auto", threads: int | None = None, precision: Precision = "auto"
 ) -> Engine:
     """Load a model into a runtime; "auto" is OpenVINO, the fastest on CPUs.
 
-    threads: CPU threads, None for the runtime's own choice. precision: heeded by OpenVINO; the others compute in
-    float32 always. Raises EngineError if the runtime is not installed or cannot compute where it was asked to, and
+    threads: CPU threads, None for the runtime's own choice. precision: what `animate` computes in, see `Precision`.
+    Raises EngineError if the runtime is not installed or cannot compute where and in what it was asked to, and
     ModelError if the model does not fit it; never falls back to another.
     """
     if name not in get_args(EngineName):
@@ -34,10 +34,10 @@ def open_engine(
         if runtime == "onnxruntime":
             from avatarify_plus.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-            return OnnxRuntimeEngine(bundle, threads, device or "cpu")
+            return OnnxRuntimeEngine(bundle, threads, device or "cpu", precision)
         from avatarify_plus.engines.torch_engine import TorchEngine
 
-        return TorchEngine(bundle, threads, device or "cpu")
+        return TorchEngine(bundle, threads, device or "cpu", precision)
     except ImportError as error:
         package = "onnxruntime-gpu" if name == "onnxruntime-cuda" else runtime
         raise EngineError(f"engine {name} cannot be loaded ({error}): pip install {package}") from error

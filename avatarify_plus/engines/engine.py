@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.config import NetworkConfig
+from avatarify_plus.config import NetworkConfig, Precision
 from avatarify_plus.errors import EngineError
+from avatarify_plus.network import signatures as names
 from avatarify_plus.types import Image, Keypoints
-
-Precision = Literal["f32", "default"]
-"""f32: everything in float32. default: what the runtime finds fastest on this machine, such as bfloat16."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +29,13 @@ class Source:
 class Engine(Protocol):
     """Three verbs, numpy at the door. Not for several threads at once.
 
-    name: as `open_engine` takes it. device: what really computes, for people. config: the network's.
+    name: as `open_engine` takes it. device: what really computes, for people. precision: what `animate` really
+    computes in. config: the network's.
     """
 
     name: str
     device: str
+    precision: str
     config: NetworkConfig
 
     def detect(self, image: Image) -> Keypoints:
@@ -77,4 +77,15 @@ def require_detector(bundle: Bundle) -> None:
         raise EngineError(
             f"model {bundle.manifest.name} has no keypoint detector: it takes its keypoints from the face mesh "
             f"(motion.keypoints_from_mesh, layout {bundle.config.mesh_layout})"
+        )
+
+
+def require_precision(engine: str, precision: Precision, known: tuple[Precision, ...], bundle: Bundle) -> None:
+    """Raise EngineError unless an engine computes in a precision and the model has the graph for it."""
+    if precision not in known:
+        raise EngineError(f"engine {engine} computes in {', '.join(known)}, not in {precision!r}")
+    if precision == "int8" and not bundle.has_graph(names.quantized(names.ANIMATE)):
+        raise EngineError(
+            f"model {bundle.manifest.name} has no int8 graph: python export/quantize.py makes one, "
+            "or choose another precision"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -10,7 +11,8 @@ import numpy as np
 import onnxruntime
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.engines.engine import Source, require_detector, require_picture
+from avatarify_plus.config import Precision
+from avatarify_plus.engines.engine import Source, require_detector, require_picture, require_precision
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names
 from avatarify_plus.types import Image, Keypoints
@@ -23,12 +25,20 @@ ELEMENT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 class OnnxRuntimeEngine:
     """Computes on `device`, "cpu" or "cuda", and refuses to start if ONNX Runtime chose another. See `Engine`."""
 
-    def __init__(self, bundle: Bundle, threads: int | None, device: str) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None, device: str, precision: Precision) -> None:
         self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
+        require_precision(self.name, precision, ("auto", "fp32", "int8"), bundle)
+        if precision == "auto":
+            has_int8 = bundle.has_graph(names.quantized(names.ANIMATE))
+            precision = "int8" if device == "cpu" and has_int8 else "fp32"
+        self.precision: str = precision
         self.config = bundle.config
         self._bundle = bundle
         self._bound: Source | None = None
-        self._graphs = {name: _Graph(bundle, name, threads, device) for name in names.signatures(self.config)}
+        files = {name: bundle.graph(name) for name in names.signatures(self.config)}
+        if precision == "int8":
+            files[names.ANIMATE] = bundle.graph(names.quantized(names.ANIMATE))
+        self._graphs = {name: _Graph(path, threads, device) for name, path in files.items()}
         count = "automatic" if threads is None else str(threads)
         self.device = f"{self._graphs[names.ANIMATE].provider} ({count} threads)"
         logger.info("ONNX Runtime %s on %s", onnxruntime.__version__, self.device)
@@ -86,8 +96,8 @@ class OnnxRuntimeEngine:
 class _Graph:
     """One loaded graph whose inputs and outputs are allocated once, on the device, and bound by name."""
 
-    def __init__(self, bundle: Bundle, name: str, threads: int | None, device: str) -> None:
-        path, asked = bundle.graph(name), PROVIDERS[device]
+    def __init__(self, path: Path, threads: int | None, device: str) -> None:
+        asked = PROVIDERS[device]
         options = onnxruntime.SessionOptions()
         options.inter_op_num_threads = 1
         if threads is not None:

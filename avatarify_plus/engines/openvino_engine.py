@@ -11,7 +11,8 @@ import openvino
 from openvino import opset13 as operations
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.engines.engine import Precision, Source, require_detector, require_picture
+from avatarify_plus.config import Precision
+from avatarify_plus.engines.engine import Source, require_detector, require_picture, require_precision
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names
 from avatarify_plus.types import Image, Keypoints
@@ -22,8 +23,9 @@ logger = logging.getLogger(__name__)
 class OpenVinoEngine:
     """Computes on the CPU, one picture at a time and as soon as possible. See `Engine`.
 
-    Precision "default" concerns `animate`, and there not the coordinates of the warps. `detect`, where small errors
-    would tremble, and `encode_source`, computed once, are float32 always.
+    The precision concerns `animate`, and there not the coordinates of the warps. `detect`, where small errors would
+    tremble, and `encode_source`, computed once, are float32 always. "auto" is int8 where the model has it, otherwise
+    what OpenVINO prefers on this CPU. What an int8 model keeps in floating point is computed in that too.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, precision: Precision) -> None:
@@ -31,27 +33,34 @@ class OpenVinoEngine:
         self.config = bundle.config
         self._bundle = bundle
         self._bound: Source | None = None
+        require_precision(self.name, precision, ("auto", "fp32", "bf16", "int8"), bundle)
+        if precision == "auto" and bundle.has_graph(names.quantized(names.ANIMATE)):
+            precision = "int8"
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
         self._requests: dict[str, Any] = {}
         for name in names.signatures(self.config):  # animate is the last
-            path = bundle.graph(name)
-            is_exact = precision == "f32" or name != names.ANIMATE
+            is_animate = name == names.ANIMATE
+            path = bundle.graph(names.quantized(name) if is_animate and precision == "int8" else name)
+            is_exact = precision == "fp32" or not is_animate
+            hint = {"INFERENCE_PRECISION_HINT": "f32"} if is_exact else {}
+            if is_animate and precision == "bf16":
+                hint = {"INFERENCE_PRECISION_HINT": "bf16"}
             try:
                 model = core.read_model(path)
                 if not is_exact:
                     keep_coordinates_exact(model)
-                compiled = core.compile_model(
-                    model, "CPU", options | ({"INFERENCE_PRECISION_HINT": "f32"} if is_exact else {})
-                )
+                compiled = core.compile_model(model, "CPU", options | hint)
             except RuntimeError as error:
                 raise EngineError(f"OpenVINO {openvino.__version__} cannot compile {path}: {error}") from error
             self._requests[name] = compiled.create_infer_request()
-        used = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        floating = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        used = {"f32": "fp32", "f16": "fp16"}.get(floating, floating)
+        self.precision = f"int8 and {used}" if precision == "int8" else used
         cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
-        self.device = f"CPU ({cpu}, {used}, {compiled.get_property('INFERENCE_NUM_THREADS')} threads)"
+        self.device = f"CPU ({cpu}, {self.precision}, {compiled.get_property('INFERENCE_NUM_THREADS')} threads)"
         logger.info("OpenVINO %s on %s", openvino.__version__, self.device)
 
     def __enter__(self) -> OpenVinoEngine:

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.engines.engine import Source, require_detector, require_picture
+from avatarify_plus.config import Precision
+from avatarify_plus.engines.engine import Source, require_detector, require_picture, require_precision
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names
 from avatarify_plus.network.graphs import build_graphs
@@ -24,8 +25,10 @@ logger = logging.getLogger(__name__)
 class TorchEngine:
     """Computes on `device`, "cpu" or "cuda". The number of CPU threads holds for the whole process. See `Engine`."""
 
-    def __init__(self, bundle: Bundle, threads: int | None, device: str) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None, device: str, precision: Precision) -> None:
         self.name = "torch" if device == "cpu" else f"torch-{device}"
+        require_precision(self.name, precision, ("auto", "fp32"), bundle)
+        self.precision = "fp32"
         self.config = bundle.config
         self._bundle = bundle
         if device == "cuda" and not torch.cuda.is_available():

@@ -31,6 +31,11 @@ SOURCE_HEATMAP = "source_heatmap"
 """The encoded source, float32: (1, C, S/4, S/4), (1, C', S/2, S/2), (1, 3, S, S), (1, 3, m, m), (1, K, m, m)."""
 
 
+def quantized(graph: str) -> str:
+    """Return the name of a graph's int8 twin, which has the same signature; a bundle may lack it."""
+    return f"{graph}-int8"
+
+
 class Signature(NamedTuple):
     """A graph's inputs and outputs, in order."""
 
