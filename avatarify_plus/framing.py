@@ -142,11 +142,13 @@ class DriverFraming:
     def view(self, frame: Frame) -> View:
         """Return the square of a frame with its mesh; without a face, the square stays where it was."""
         if self._find_mesh is None:
-            return View(crop(frame.image, whole(frame.image), self._size_px), None, has_face=True)
+            return View(crop(frame.image, whole(frame.image), self._size_px, quick=True), None, has_face=True)
         face = _find(frame.image, self._find_mesh)
         box = whole(frame.image) if self._mode == "none" else self._place(face, frame)
         landmarks = None if face is None else _within(box, face)
-        return View(crop(frame.image, box, self._size_px), landmarks, has_face=face is not None)
+        # The driver's square is looked at by the keypoint detector alone, which blurs it anyway.
+        image = crop(frame.image, box, self._size_px, quick=True)
+        return View(image, landmarks, has_face=face is not None)
 
     def _place(self, face: FloatArray | None, frame: Frame) -> Box:
         """Return where the square is now."""

@@ -97,8 +97,8 @@ def _lay_over_background(stored: NDArray[np.generic]) -> Image:
     return image
 
 
-def crop(image: Image, box: Box, size_px: int) -> Image:
-    """Cut a box out of a picture and resize it to (size_px, size_px, 3).
+def crop(image: Image, box: Box, size_px: int, quick: bool = False) -> Image:
+    """Cut a box out of a picture and resize it to (size_px, size_px, 3), see `resize`.
 
     The box is rounded to whole pixels; where it reaches out of the picture, the picture's edge is repeated.
     """
@@ -110,7 +110,7 @@ def crop(image: Image, box: Box, size_px: int) -> Image:
     if any(missing):
         inside = cv2.copyMakeBorder(inside, *missing, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
         inside = inside[: bottom - top, : right - left]  # a box wholly outside is larger by the one edge pixel kept
-    return resize(inside, size_px)
+    return resize(inside, size_px, quick)
 
 
 def _clamp(position: int, length: int, least: int = 0) -> int:
@@ -118,12 +118,21 @@ def _clamp(position: int, length: int, least: int = 0) -> int:
     return min(max(position, least), length - 1 + least)
 
 
-def resize(image: Image, size_px: int) -> Image:
-    """Resize to (size_px, size_px, 3), averaging when the picture shrinks. The aspect ratio is not kept."""
+def resize(image: Image, size_px: int, quick: bool = False) -> Image:
+    """Resize to (size_px, size_px, 3), averaging when the picture shrinks. The aspect ratio is not kept.
+
+    quick: interpolate to the nearest whole multiple of the size, then average; several times faster, a little less
+    smooth.
+    """
     height, width = image.shape[:2]
     if (height, width) == (size_px, size_px):
         return np.ascontiguousarray(image)
     shrinks = height * width > size_px * size_px
+    if shrinks and quick:
+        multiple = max(min(height, width) // size_px, 1) * size_px
+        image = cv2.resize(image, (multiple, multiple), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        if multiple == size_px:
+            return image
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     resized: Image = cv2.resize(image, (size_px, size_px), interpolation=method).astype(np.uint8, copy=False)
     return resized

@@ -16,9 +16,10 @@ from avatarify_plus.network.signatures import signatures
 from export import onnx_bundle, parity
 
 OPERATORS = {
-    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "Div", "Exp", "Gather", "GridSample",
+    "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "DepthToSpace", "Div", "Exp", "Gather",
+    "GridSample",
     "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Round", "Sigmoid",
-    "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze",
+    "Slice", "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze",
 }  # fmt: skip
 BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
 

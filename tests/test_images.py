@@ -138,3 +138,14 @@ def test_mirroring_twice_is_identity(gradient: Image) -> None:
 def test_boxes_of_a_picture(gradient: Image) -> None:
     assert whole(gradient) == Box(0, 0, 120, 80)
     assert centred_square(gradient) == Box(20, 0, 80, 80)
+
+
+@pytest.mark.parametrize("size", [(300, 300), (513, 513), (1080, 1080), (700, 300), (100, 100)])
+def test_resizing_quickly_is_nearly_averaging(size: tuple[int, int]) -> None:
+    height, width = size
+    y, x = np.mgrid[:height, :width] / max(size)
+    waves = np.stack([np.sin(a * x + b * y) for a, b in ((20, 9), (5, 30), (25, 25))], -1)
+    picture = (128 + 100 * waves).astype(np.uint8)
+    averaged, quick = resize(picture, 64).astype(int), resize(picture, 64, quick=True).astype(int)
+    assert quick.shape == averaged.shape == (64, 64, 3)
+    assert np.abs(quick - averaged).mean() < 2

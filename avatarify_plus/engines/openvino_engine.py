@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import openvino
-from openvino import opset13 as operations
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.engine import Source, require_detector, require_picture, require_precision
+from avatarify_plus.engines.openvino_graph import keep_coordinates_exact, rows_of, warp_by_rows
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names
 from avatarify_plus.types import Image, Keypoints
@@ -25,7 +25,8 @@ class OpenVinoEngine:
 
     The precision concerns `animate`, and there not the coordinates of the warps. `detect`, where small errors would
     tremble, and `encode_source`, computed once, are float32 always. "auto" is int8 where the model has it, otherwise
-    what OpenVINO prefers on this CPU. What an int8 model keeps in floating point is computed in that too.
+    what OpenVINO prefers on this CPU. What an int8 model keeps in floating point is float32: around int8
+    convolutions, bfloat16 would be converted to and fro and gains nothing.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, precision: Precision) -> None:
@@ -40,11 +41,12 @@ class OpenVinoEngine:
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
+        self._rows: set[str] = set()
         self._requests: dict[str, Any] = {}
         for name in names.signatures(self.config):  # animate is the last
             is_animate = name == names.ANIMATE
             path = bundle.graph(names.quantized(name) if is_animate and precision == "int8" else name)
-            is_exact = precision == "fp32" or not is_animate
+            is_exact = precision in ("fp32", "int8") or not is_animate
             hint = {"INFERENCE_PRECISION_HINT": "f32"} if is_exact else {}
             if is_animate and precision == "bf16":
                 hint = {"INFERENCE_PRECISION_HINT": "bf16"}
@@ -52,13 +54,15 @@ class OpenVinoEngine:
                 model = core.read_model(path)
                 if not is_exact:
                     keep_coordinates_exact(model)
+                elif is_animate:
+                    self._rows = warp_by_rows(model)
                 compiled = core.compile_model(model, "CPU", options | hint)
             except RuntimeError as error:
                 raise EngineError(f"OpenVINO {openvino.__version__} cannot compile {path}: {error}") from error
             self._requests[name] = compiled.create_infer_request()
         floating = compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         used = {"f32": "fp32", "f16": "fp16"}.get(floating, floating)
-        self.precision = f"int8 and {used}" if precision == "int8" else used
+        self.precision = "int8" if precision == "int8" else used
         cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
         self.device = f"CPU ({cpu}, {self.precision}, {compiled.get_property('INFERENCE_NUM_THREADS')} threads)"
         logger.info("OpenVINO %s on %s", openvino.__version__, self.device)
@@ -93,6 +97,7 @@ class OpenVinoEngine:
         _fill(request, names.SOURCE_VALUE, keypoints.value)
         request.infer()
         tensors = {name: request.get_tensor(name).data for name in names.encoded_source(self.config)}
+        tensors |= {name: rows_of(tensors[name]) for name in self._rows}
         tensors[names.SOURCE_VALUE] = np.asarray(keypoints.value, np.float32)[None]
         tensors[names.SOURCE_JACOBIAN] = np.asarray(keypoints.jacobian, np.float32)[None]
         return Source(keypoints, {name: openvino.Tensor(array.copy()) for name, array in tensors.items()})
@@ -109,30 +114,6 @@ class OpenVinoEngine:
         request.infer()
         image: Image = _copy(request, names.IMAGE)
         return image
-
-
-def keep_coordinates_exact(model: openvino.Model) -> None:
-    """Have a model's warps read float32 coordinates even where the rest is computed in bfloat16.
-
-    bfloat16 coordinates are off by up to half a pixel. OpenVINO's CPU plugin leaves in float32 whatever lies between
-    an output and the last convolution or interpolation before it. So the coordinates become outputs too, and where
-    they are interpolated, a GridSample at the pixels' centres, which gives the same numbers, takes its place.
-    """
-    warps = [node for node in model.get_ordered_ops() if node.get_type_name() == "GridSample"]
-    for warp in warps:
-        reader = warp.input(1)
-        while (resize := reader.get_source_output().get_node()).get_type_name() == "Transpose":
-            reader = resize.input(0)  # (1, 2, S, S) to (1, S, S, 2)
-        if resize.get_type_name() != "Interpolate":
-            continue
-        line = (2 * np.arange(resize.output(0).shape[-1], dtype=np.float32) + 1) / resize.output(0).shape[-1] - 1
-        centres = operations.constant(np.stack(np.meshgrid(line, line), -1)[None])  # (1, S, S, 2), (x, y)
-        bilinear = {"mode": "bilinear", "padding_mode": "border", "align_corners": False}
-        exact = operations.grid_sample(resize.input_value(0), centres, bilinear)
-        reader.replace_source_output(exact.output(0))
-    if warps:
-        model.add_outputs([warp.input_value(1) for warp in warps])
-    model.validate_nodes_and_infer_types()
 
 
 def _fill(request: Any, name: str, array: Any) -> None:

@@ -106,10 +106,15 @@ def antialias(image: Tensor, size: int) -> Tensor:
     return F.conv2d(image, kernel, stride=ratio, padding=radius, groups=image.shape[1])
 
 
-def coordinate_grid(size: int, corner_aligned: bool, like: Tensor) -> Tensor:
-    """Return (size, size, 2) coordinates (x, y): pixel centres in [-1, 1], or, if asked, -1 to 1 inclusive."""
+def coordinate_line(size: int, corner_aligned: bool, like: Tensor) -> Tensor:
+    """Return (size,) coordinates: pixel centres in [-1, 1], or, if asked, -1 to 1 inclusive."""
     line = torch.arange(size, dtype=like.dtype, device=like.device)
-    line = 2 * line / (size - 1) - 1 if corner_aligned else (2 * line + 1) / size - 1
+    return 2 * line / (size - 1) - 1 if corner_aligned else (2 * line + 1) / size - 1
+
+
+def coordinate_grid(size: int, corner_aligned: bool, like: Tensor) -> Tensor:
+    """Return (size, size, 2) coordinates (x, y), those of `coordinate_line`."""
+    line = coordinate_line(size, corner_aligned, like)
     y, x = line[:, None].expand(size, size), line[None, :].expand(size, size)
     return torch.stack([x, y], dim=-1)
 
@@ -152,10 +157,13 @@ def multiply(left: Tensor, right: Tensor) -> Tensor:
 
 
 def heatmaps(value: Tensor, size: int, variance: float, corner_aligned: bool) -> Tensor:
-    """Return the Gaussian heatmaps (B, K, size, size) of keypoints value (B, K, 2): eq. 3."""
-    grid = coordinate_grid(size, corner_aligned, value)
-    distance = ((grid[None, None] - value[:, :, None, None, :]) ** 2).sum(-1)  # (B, K, size, size)
-    return torch.exp(-0.5 * distance / variance)
+    """Return the Gaussian heatmaps (B, K, size, size) of keypoints value (B, K, 2): eq. 3.
+
+    A Gaussian of the plane is the product of two of the line, which spares every runtime the exponentials.
+    """
+    distance = coordinate_line(size, corner_aligned, value) - value[..., None]  # (B, K, 2, size)
+    bell = torch.exp(-0.5 * distance**2 / variance)
+    return bell[:, :, 1, :, None] * bell[:, :, 0, None, :]
 
 
 def model_float_operations(module: nn.Module, *inputs: object) -> int:

@@ -11,7 +11,7 @@ from avatarify_plus.network.blocks import (
     ConvBlock,
     Hourglass,
     UpBlock,
-    coordinate_grid,
+    coordinate_line,
     heatmaps,
     invert,
     multiply,
@@ -117,15 +117,21 @@ class DenseMotion(nn.Module):
         return Motion(deformation, mask, occlusions, hints if config.motion_to_painter else (), heatmap)
 
     def sparse_motion(self, source: Keypoints, driving: Keypoints) -> Tensor:
-        """Return (B, K + 1, m, m, 2): identity for the background, then eq. 6 per keypoint, with eq. 5's matrix."""
-        grid = coordinate_grid(self.config.motion_size, self.config.corner_aligned_grid, driving.value)
-        affine = multiply(source.jacobian, invert(driving.jacobian))[:, :, None, None]  # eq. 5, (B, K, 1, 1, 2, 2)
-        offset = grid[None, None] - driving.value[:, :, None, None]  # (B, K, m, m, 2)
-        x = affine[..., 0, 0] * offset[..., 0] + affine[..., 0, 1] * offset[..., 1]
-        y = affine[..., 1, 0] * offset[..., 0] + affine[..., 1, 1] * offset[..., 1]
-        moved = source.value[:, :, None, None] + torch.stack([x, y], -1)  # eq. 6, (B, K, m, m, 2)
-        still = grid[None, None].expand(moved.shape[0], 1, -1, -1, -1)
-        return torch.cat([still, moved], dim=1)  # (B, K + 1, m, m, 2)
+        """Return (B, K + 1, m, m, 2): identity for the background, then eq. 6 per keypoint, with eq. 5's matrix.
+
+        An affine map is a function of x plus one of y: two short lines per keypoint and one addition a pixel.
+        """
+        line = coordinate_line(self.config.motion_size, self.config.corner_aligned_grid, driving.value)  # (m,)
+        affine = multiply(source.jacobian, invert(driving.jacobian))  # eq. 5, (B, K, 2, 2)
+        offset = line - driving.value[..., None]  # (B, K, 2, m)
+        along_x = source.value[:, :, None] + offset[:, :, 0, :, None] * affine[:, :, None, :, 0]  # (B, K, m, 2)
+        along_y = offset[:, :, 1, :, None] * affine[:, :, None, :, 1]
+        zero = torch.zeros_like(line)
+        still_x, still_y = (
+            torch.stack(pair, -1).expand(len(affine), 1, -1, -1) for pair in ((line, zero), (zero, line))
+        )  # (B, 1, m, 2)
+        along_x, along_y = torch.cat([still_x, along_x], dim=1), torch.cat([still_y, along_y], dim=1)
+        return along_x[:, :, None] + along_y[:, :, :, None]  # eq. 6, (B, K + 1, m, m, 2)
 
     def hourglass_input(self, small: Tensor, difference: Tensor, sparse: Tensor) -> Tensor:
         """Return (B, 4 (K + 1), m, m): per keypoint, background first, the heatmap difference and the warped source.

@@ -1,7 +1,7 @@
 """The generator: encode the source once, warp its features by the motion, restore what was hidden (section 2.4)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,7 @@ class Generator(nn.Module):
         self.residual_blocks = nn.ModuleList(ResidualBlock(widths[2]) for _ in range(config.residual_blocks))
         self.up_blocks = nn.ModuleList([UpBlock(widths[2], widths[1]), UpBlock(widths[1], widths[0])])
         self.final = nn.Conv2d(widths[0], 3, config.final_kernel, padding=config.final_kernel // 2)
+        self.tail: nn.Module | None = None  # a faster way from the last up block to the picture, see `simplify`
         self.hint_heads = nn.ModuleList()
         if config.motion_to_painter:
             hints = (config.occlusion_entry or config.motion_channels, *config.occlusion_widths)
@@ -107,13 +108,9 @@ class Generator(nn.Module):
         if not self.config.blend:
             picture = self._restore(x, occlusions)
             return Painting(picture, picture, picture, torch.zeros_like(picture[:, :1]), ())
-        hints = [
-            head(window.cut(resize(hint, size * 2**level), level))
-            for level, (head, hint) in enumerate(zip(self.hint_heads, motion.hints, strict=True))
-        ]
+        hints = [window.cut(resize(hint, size * 2**level), level) for level, hint in enumerate(motion.hints)]
         pose = 0.0 if self.pose_head is None else self.pose_head(window.cut(resize(motion.heatmap, size), 0))
-        first, *others = hints or [0.0] * 3
-        return self._blend(features, x, deformations, occlusions, [first + pose, *others])
+        return self._blend(features, x, deformations, occlusions, hints, pose)
 
     def _restore(self, x: Tensor, occlusions: list[Tensor]) -> Tensor:
         """Multiply by the occlusion maps while decoding (eq. 13)."""
@@ -136,22 +133,32 @@ class Generator(nn.Module):
         warped: Tensor,
         deformations: list[Tensor],
         occlusions: list[Tensor],
-        hints: Sequence[Tensor | float],
+        hints: Sequence[Tensor],
+        pose: Tensor | float,
     ) -> Painting:
         """Blend what is warped with what is painted while decoding, last with the picture itself."""
+        coarse_hint, middle_hint = (
+            (head(hint) for head, hint in zip(self.hint_heads[:2], hints[:2], strict=True)) if hints else (0.0, 0.0)
+        )
         coarse, middle = (occlusion.to(warped.dtype) for occlusion in occlusions[:2])
         fine = occlusions[2]  # of the picture itself, in full precision
         kept = coarse * warped
-        x = kept + hints[0]  # zeros where something is hidden tell the residual blocks where to paint
+        x = kept + coarse_hint + pose  # zeros where something is hidden tell the residual blocks where to paint
         for block in self.residual_blocks:
             x = block(x)
         x = kept + (1 - coarse) * x
-        x = self.up_blocks[0](x) + hints[1]
+        x = self.up_blocks[0](x) + middle_hint
         x = middle * warp(features.half, deformations[1].permute(0, 2, 3, 1)) + (1 - middle) * x
-        x = self.up_blocks[1](x) + hints[2]
-        painted = torch.sigmoid(self.final(x).float())
+        painted = torch.sigmoid(self._finish(x, hints[2] if hints else None).float())
         shown = warp(features.picture, deformations[2].permute(0, 2, 3, 1))
         return Painting(fine * shown + (1 - fine) * painted, painted, shown, fine, tuple(occlusions[:2]))
+
+    def _finish(self, x: Tensor, hint: Tensor | None) -> Tensor:
+        """Return the painting's logits (B, 3, S, S) for the decoder's feature (B, C, S / 2, S / 2)."""
+        if self.tail is not None:
+            return cast(Tensor, self.tail(x, hint))
+        x = self.up_blocks[1](x)
+        return cast(Tensor, self.final(x if hint is None else x + self.hint_heads[2](hint)))
 
 
 def _silent_head(channels: int, out_channels: int) -> nn.Conv2d:

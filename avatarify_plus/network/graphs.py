@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from avatarify_plus.network import signatures as names
 from avatarify_plus.network.generator import Features
 from avatarify_plus.network.model import AnimationModel, EncodedSource
+from avatarify_plus.network.simplify import simplify
 from avatarify_plus.types import Keypoints
 
 
@@ -63,7 +64,8 @@ class AnimateGraph(nn.Module):
 
 
 def build_graphs(model: AnimationModel) -> dict[str, nn.Module]:
-    """Return the graphs of a model by name, in evaluation mode; they share its weights."""
+    """Return the graphs of a model by name, in evaluation mode, simplified: they have weights of their own."""
+    model = simplify(model)
     classes = {names.DETECT: DetectGraph, names.ENCODE_SOURCE: EncodeSourceGraph, names.ANIMATE: AnimateGraph}
     return {name: classes[name](model).eval() for name in names.signatures(model.config)}
 

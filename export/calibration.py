@@ -1,0 +1,130 @@
+"""What the app feeds a model's graphs, gathered from clips: examples to calibrate and to judge a quantized graph by."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from avatarify_plus.bundle import Bundle
+from avatarify_plus.camera import open_driver
+from avatarify_plus.config import MotionMode
+from avatarify_plus.engines import Source
+from avatarify_plus.errors import CameraError, DataError, SourceError
+from avatarify_plus.framing import DriverFraming, mesh_finder
+from avatarify_plus.images import View
+from avatarify_plus.network import signatures as names
+from avatarify_plus.puppeteer import Puppeteer
+from avatarify_plus.types import Image, Keypoints
+
+Example = dict[str, Any]
+"""Inputs of a graph by name, with their batch of one."""
+
+RATE_FPS = 25.0
+"""Taken for folders of pictures, which have no rate; no example depends on it."""
+
+
+class Observer:
+    """An engine that paints nothing and keeps what `animate` and `detect` were asked for. See `Engine`."""
+
+    name, device, precision = "observer", "CPU", "fp32"
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.config = bundle.config
+        self.examples: dict[str, list[Example]] = {names.DETECT: [], names.ANIMATE: []}
+        self._outputs = {name: signature.outputs for name, signature in names.signatures(self.config).items()}
+        self._sessions = {
+            name: onnxruntime.InferenceSession(bundle.graph(name), providers=["CPUExecutionProvider"])
+            for name in self._outputs
+            if name != names.ANIMATE
+        }
+        self._picture: Image = np.zeros((0, 0, 3), np.uint8)
+
+    def detect(self, image: Image) -> Keypoints:
+        """See `Engine.detect`."""
+        example = {names.IMAGE: image[None]}
+        self.examples[names.DETECT].append(example)
+        found = self._run(names.DETECT, example)
+        return Keypoints(found[names.VALUE][0], found[names.JACOBIAN][0])
+
+    def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
+        """See `Engine.encode_source`."""
+        self._picture = image
+        source = {names.SOURCE_VALUE: keypoints.value[None], names.SOURCE_JACOBIAN: keypoints.jacobian[None]}
+        encoded = self._run(
+            names.ENCODE_SOURCE, {names.IMAGE: image[None], names.SOURCE_VALUE: source[names.SOURCE_VALUE]}
+        )
+        return Source(keypoints, encoded | source)
+
+    def animate(self, source: Source, keypoints: Keypoints) -> Image:
+        """See `Engine.animate`; returns the source's picture."""
+        driving = {names.DRIVING_VALUE: keypoints.value[None], names.DRIVING_JACOBIAN: keypoints.jacobian[None]}
+        self.examples[names.ANIMATE].append(source.tensors | driving)
+        return self._picture
+
+    def close(self) -> None:
+        """Release the graphs."""
+        self._sessions.clear()
+
+    def __enter__(self) -> Observer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, graph: str, inputs: Example) -> Example:
+        outputs = self._outputs[graph]
+        return dict(zip(outputs, self._sessions[graph].run(outputs, inputs), strict=True))
+
+
+def gather_examples(bundle: Bundle, clips: Sequence[Path], frames: int) -> dict[str, list[Example]]:
+    """Return examples of `detect` and `animate`, in the clips' order.
+
+    Each clip's first picture is animated by `frames` pictures of the clip itself (absolute motion) and of the next
+    clip (relative motion, another face as a rule), spread evenly. Clips are squares around a face, as in training; one
+    without a face is left out. Raises DataError if none is left.
+    """
+    size_px = bundle.config.image_size
+    with Observer(bundle) as observer:
+        drives: list[list[tuple[View, float]]] = []
+        for clip in clips:
+            views = list(_views(clip, frames, size_px, bundle.config.reads_mesh))
+            if len(views) > 1 and views[0][0].has_face:
+                drives.append(views)
+        if not drives:
+            raise DataError("none of the clips begins with a face: give videos of faces, framed as for training")
+        for own, others in zip(drives, drives[1:] + drives[:1], strict=True):
+            _animate(observer, own, own[1:], "absolute")
+            _animate(observer, own, others, "relative")
+    return observer.examples
+
+
+def _animate(
+    observer: Observer, source: list[tuple[View, float]], driver: list[tuple[View, float]], motion: MotionMode
+) -> None:
+    puppeteer = Puppeteer(observer, motion)
+    puppeteer.set_source(source[0][0])
+    for view, time_s in driver:
+        puppeteer.animate(view, time_s)
+
+
+def _views(clip: Path, frames: int, size_px: int, reads_mesh: bool) -> Iterator[tuple[View, float]]:
+    """Yield a clip's first view and `frames` more with a face, and their times."""
+    try:
+        with open_driver(str(clip), RATE_FPS, plays_live=False) as driver, mesh_finder(reads_mesh, True) as find_mesh:
+            framing = DriverFraming(find_mesh, size_px, "none", follows=False)
+            shots = list(driver.frames(threading.Event()))
+            chosen = np.linspace(0, len(shots) - 1, min(frames + 1, len(shots))).round().astype(int)
+            for index in chosen:
+                view = framing.view(shots[index])
+                if view.has_face:
+                    yield view, shots[index].captured_at
+    except (CameraError, SourceError) as error:
+        raise DataError(f"cannot use the clip {clip}: {error}") from error

@@ -1,0 +1,297 @@
+"""Add int8 twins of a bundle's graphs: quantize, dequantize (QDQ) around the convolutions that bear it.
+
+One file serves OpenVINO, ONNX Runtime and TensorRT: symmetric int8, a scale per channel for weights and per tensor for
+what flows, biases in float. Convolutions whose quantization would show are left in float: each is measured alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import random
+import sys
+import tempfile
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+if not __package__:  # run as a file: its imports start at the repository root, not in export/
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import onnx
+import openvino
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, QDQQuantizer, QuantType, create_calibrator
+from tqdm import tqdm
+
+from avatarify_plus.bundle import Bundle, graph_file, open_bundle, write_manifest
+from avatarify_plus.errors import AvatarifyError, DataError, ModelError
+from avatarify_plus.network import signatures as names
+from avatarify_plus.types import FloatArray
+from export.calibration import Example, gather_examples
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
+RANKING_STRIDE = 5
+"""Convolutions are ranked by every fifth trial."""
+JUDGED_SHARE = 4
+"""Every fourth clip is not calibrated on: the loss is measured there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A convolution that may be quantized. operations: its floating-point operations a frame, 2 per multiply-add."""
+
+    name: str
+    operations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What quantizing did. harm: loss of each convolution quantized alone. loss: of the file as it is."""
+
+    kept: tuple[str, ...]
+    harm: dict[str, float]
+    loss: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="quantize.py", description=__doc__.splitlines()[0])
+    parser.add_argument("bundle", help="folder of a bundle, or name of a shipped model; the graph is added to it")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="videos of faces, or folders of them")
+    parser.add_argument("--count", type=int, default=48, help="how many of them to take, seeded (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=3, help="pictures of each, twice (default: %(default)s)")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=0.25,
+        help="mean difference of the picture to float that is borne, in levels of 255 (default: %(default)s)",
+    )
+    options = parser.parse_args(argv)
+    if options.count < 2 or options.frames < 1 or options.tolerance <= 0:
+        parser.error("--count must be at least 2, --frames at least 1 and --tolerance positive")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("root").setLevel(logging.ERROR)  # ONNX Runtime advises its own preprocessing
+    try:
+        bundle = open_bundle(options.bundle)
+        clips = find_clips(options.clips, options.count)
+        calibrated = [clip for index, clip in enumerate(clips) if index % JUDGED_SHARE]
+        judged = clips[::JUDGED_SHARE]
+        examples = gather_examples(bundle, calibrated, options.frames)[names.ANIMATE]
+        trials = gather_examples(bundle, judged, options.frames)[names.ANIMATE]
+        print(f"{bundle.manifest.name}: {len(examples)} examples to calibrate on, {len(trials)} to judge by")
+        finding = quantize_bundle(bundle, examples, trials, options.tolerance)
+    except AvatarifyError as error:
+        print(f"quantize.py: {error}", file=sys.stderr)
+        return 1
+    print_finding(finding)
+    return 0
+
+
+def find_clips(paths: Sequence[Path], count: int) -> list[Path]:
+    """Return up to `count` videos of files and folders, shuffled by a seed. Raises DataError if there are too few."""
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
+        found += inside if path.is_dir() else [path]
+    random.Random(0).shuffle(found)
+    if len(found) < 2:
+        raise DataError(f"quantizing needs at least two clips, {len(found)} found in {', '.join(map(str, paths))}")
+    return found[:count]
+
+
+def quantize_bundle(
+    bundle: Bundle, examples: Sequence[Example], trials: Sequence[Example], tolerance: float
+) -> Finding:
+    """Write the int8 twin of `animate` into a bundle's folder and list it in the manifest.
+
+    examples: calibrated on. trials: the loss is measured on these. Raises ModelError if the tolerance cannot be met or
+    the folder cannot be written; then the bundle is as before.
+    """
+    graph = names.quantized(names.ANIMATE)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".quantize-", dir=bundle.folder.parent) as scratch:
+            float_file, int8_file = Path(scratch) / "float.onnx", Path(scratch) / graph_file(graph)
+            model = split_concatenations(onnx.load(bundle.graph(names.ANIMATE)))
+            onnx.save(model, float_file)
+            ranges = calibrate(float_file, examples, Path(scratch))
+            finding = choose(model, ranges, trials, int8_file, tolerance)
+            int8_file.replace(bundle.folder / int8_file.name)
+        quality = {
+            "calibration_examples": len(examples),
+            "difference_levels": round(finding.loss, 3),
+            "convolutions_in_float": list(finding.kept),
+        }
+        write_manifest(bundle.folder, replace(bundle.manifest, metrics=bundle.manifest.metrics | {"int8": quality}))
+    except OSError as error:
+        raise ModelError(f"cannot write to {bundle.folder}: {error}") from error
+    return finding
+
+
+def split_concatenations(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model whose convolutions of concatenated channels are sums of convolutions of the parts.
+
+    The same numbers, but every part keeps a scale of its own: features of range ten would otherwise coarsen a picture
+    of range one, and OpenVINO applies such a joint scale to all else that reads the parts.
+    """
+    model = onnx.shape_inference.infer_shapes(model)
+    graph = model.graph
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    shapes |= {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.input}
+    makers = {output: node for node in graph.node for output in node.output}
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    nodes: list[onnx.NodeProto] = []
+    for node in graph.node:
+        maker = makers.get(node.input[0]) if is_convolution(node) else None
+        if maker is None or maker.op_type != "Concat" or helper.get_node_attr_value(maker, "axis") != 1:
+            nodes.append(node)
+            continue
+        weight = numpy_helper.to_array(weights[node.input[1]])
+        ends = np.cumsum([shapes[part][1] for part in maker.input])
+        total = ""
+        for index, (part, share) in enumerate(zip(maker.input, np.split(weight, ends[:-1], axis=1), strict=True)):
+            name = f"{node.input[1]}_{index}"
+            graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(share), name))
+            bias = node.input[2:] if index == 0 else []
+            partial = f"{node.output[0]}_{index}"
+            piece = helper.make_node("Conv", [part, name, *bias], [partial], f"{node.name}_{index}")
+            piece.attribute.extend(node.attribute)
+            nodes.append(piece)
+            if total:
+                sum_name = node.output[0] if index == len(ends) - 1 else f"{partial}_sum"
+                nodes.append(helper.make_node("Add", [total, partial], [sum_name], f"{node.name}_add_{index}"))
+                partial = sum_name
+            total = partial
+    _replace_nodes(graph, nodes)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def is_convolution(node: onnx.NodeProto) -> bool:
+    """Whether a node is a convolution with one group."""
+    groups = [attribute.i for attribute in node.attribute if attribute.name == "group"]
+    return node.op_type == "Conv" and groups in ([], [1])
+
+
+def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
+    """Put nodes into a graph and drop what nobody reads any more."""
+    read = {name for node in nodes for name in node.input} | {value.name for value in graph.output}
+    needed = [node for node in nodes if read.intersection(node.output)]
+    del graph.node[:]
+    graph.node.extend(needed)
+    read = {name for node in needed for name in node.input}
+    tensors = [tensor for tensor in graph.initializer if tensor.name in read]
+    del graph.initializer[:]
+    graph.initializer.extend(tensors)
+    del graph.value_info[:]
+
+
+def layers(model: onnx.ModelProto) -> list[Layer]:
+    """Return a model's convolutions with their cost."""
+    graph = onnx.shape_inference.infer_shapes(model).graph
+    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    weights = {tensor.name: tensor.dims for tensor in graph.initializer}
+    return [
+        Layer(node.name, 2 * int(np.prod(shapes[node.output[0]]) * np.prod(weights[node.input[1]][1:])))
+        for node in graph.node
+        if is_convolution(node)
+    ]
+
+
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
+    """Hands examples to ONNX Runtime's calibration."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = iter(examples)
+
+    def get_next(self) -> Example | None:
+        """Return the next example, or None after the last."""
+        return next(self._examples, None)
+
+
+def calibrate(float_file: Path, examples: Sequence[Example], scratch: Path) -> Any:
+    """Return the range of every tensor around the convolutions: least and greatest value over the examples."""
+    calibrator = create_calibrator(float_file, ["Conv"], augmented_model_path=str(scratch / "augmented.onnx"))
+    calibrator.collect_data(_Reader(examples))
+    return calibrator.compute_data()
+
+
+def quantize_graph(model: onnx.ModelProto, ranges: Any, kept: Collection[str]) -> onnx.ModelProto:
+    """Return a model with all convolutions quantized but those of the names in `kept`.
+
+    Inputs and weights are quantized, outputs are not: what follows a convolution quantizes what it needs itself.
+    """
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    quantizer = QDQQuantizer(
+        copy,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=QuantType.QInt8,
+        tensors_range=ranges,
+        nodes_to_quantize=[],
+        nodes_to_exclude=[*kept, *(node.name for node in model.graph.node if not is_convolution(node))],
+        op_types_to_quantize=["Conv"],
+        extra_options={
+            "ActivationSymmetric": True,  # TensorRT knows no zero point
+            "WeightSymmetric": True,
+            "QuantizeBias": False,
+            "OpTypesToExcludeOutputQuantization": ["Conv"],
+        },
+    )
+    quantizer.quantize_model()
+    quantized: onnx.ModelProto = quantizer.model.model
+    return quantized
+
+
+def choose(
+    model: onnx.ModelProto, ranges: Any, trials: Sequence[Example], int8_file: Path, tolerance: float
+) -> Finding:
+    """Write the quantized model that keeps as little as possible in float within a tolerance.
+
+    Convolutions are kept in the order of harm per floating-point operation, the best bargains first, until the loss
+    over the trials is within the tolerance. Raises ModelError if that leaves none to quantize.
+    """
+    expected = run(model.SerializeToString(), trials)
+    every = layers(model)
+
+    def loss(kept: Collection[str], stride: int = 1) -> tuple[float, bytes]:
+        quantized = quantize_graph(model, ranges, kept).SerializeToString()
+        found = run(quantized, trials[::stride])
+        return float(np.mean([np.abs(a - b).mean() for a, b in zip(found, expected[::stride], strict=True)])), quantized
+
+    harm: dict[str, float] = {}
+    for layer in tqdm(every, unit="layer", desc="each alone"):
+        harm[layer.name], _ = loss([other.name for other in every if other != layer], RANKING_STRIDE)
+    order = sorted(every, key=lambda layer: -harm[layer.name] / layer.operations)
+    for count in range(len(order)):
+        kept = tuple(layer.name for layer in order[:count])
+        total, quantized = loss(kept)
+        if total <= tolerance:
+            int8_file.write_bytes(quantized)
+            return Finding(kept, harm, total)
+    raise ModelError(f"no convolution can be quantized within {tolerance:g} levels: one alone costs {total:.2g}")
+
+
+def run(model: bytes, examples: Sequence[Example]) -> list[FloatArray]:
+    """Return a model's pictures, in float, as OpenVINO computes them: the runtime that int8 is for on a CPU."""
+    core = openvino.Core()
+    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    compiled = core.compile_model(core.read_model(model, b""), "CPU", options)
+    request = compiled.create_infer_request()
+    return [np.asarray(request.infer(example)[names.IMAGE], np.float32) for example in examples]
+
+
+def print_finding(finding: Finding) -> None:
+    """Print what quantizing did, the convolutions that hurt most first."""
+    print("mean difference to float in levels of 255, each convolution quantized alone:")
+    for name, harm in sorted(finding.harm.items(), key=lambda item: -item[1])[:12]:
+        print(f"  {name:32} {harm:6.3f}{'  kept in float' if name in finding.kept else ''}")
+    print(f"{len(finding.harm) - len(finding.kept)} of {len(finding.harm)} convolutions in int8: {finding.loss:.3f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
