@@ -72,7 +72,7 @@ def build_graphs(model: AnimationModel) -> dict[str, nn.Module]:
 
 def to_model_image(image: Tensor) -> Tensor:
     """Turn (B, H, W, 3) uint8 into (B, 3, H, W) float in [0, 1]."""
-    return image.permute(0, 3, 1, 2).float() / 255  # (B, 3, H, W)
+    return image.float().permute(0, 3, 1, 2) / 255  # (B, 3, H, W); TensorRT allows nothing but a cast on uint8
 
 
 def to_app_image(image: Tensor) -> Tensor:
