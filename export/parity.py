@@ -1,4 +1,4 @@
-"""Compare what each CPU engine makes of a model with PyTorch, on one source and one driving picture."""
+"""Compare what each engine makes of a model with PyTorch, on one source and one driving picture."""
 
 from __future__ import annotations
 
@@ -26,12 +26,24 @@ from avatarify_plus.types import Image, Keypoints
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 CANDIDATES: tuple[tuple[EngineName, Precision], ...] = (
     ("torch", "fp32"),
+    ("torch", "bf16"),
     ("onnxruntime", "fp32"),
+    ("onnxruntime", "int8"),
     ("openvino", "fp32"),
     ("openvino", "bf16"),
     ("openvino", "int8"),
-    ("onnxruntime", "int8"),
+    ("torch-cuda", "fp32"),
+    ("torch-cuda", "bf16"),
+    ("torch-cuda", "fp16"),
+    ("onnxruntime-cuda", "fp32"),
+    ("onnxruntime-directml", "fp32"),
+    ("onnxruntime-coreml", "fp32"),
+    ("tensorrt", "fp32"),
+    ("tensorrt", "fp16"),
+    ("tensorrt", "int8"),
 )
+"""The first is what the others are compared with."""
+
 TIMED_FRAMES = 5
 
 
@@ -110,9 +122,9 @@ def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
 
     Raises EngineError if PyTorch is not there to compare with.
     """
-    print(f"{bundle.manifest.name}: differences to torch; image in levels of 255, keypoints in picture halves")
+    print(f"{bundle.manifest.name}: differences to torch in fp32; image in levels of 255, keypoints in picture halves")
     print(
-        f"{'engine':20} {'image max':>9} {'mean':>8} {'value max':>10} {'jacobian max':>12} {'animate ms':>10}  device"
+        f"{'engine':25} {'image max':>9} {'mean':>8} {'value max':>10} {'jacobian max':>12} {'animate ms':>10}  device"
     )
     expected: Result | None = None
     for name, precision in CANDIDATES:
@@ -125,12 +137,12 @@ def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
         except EngineError as error:
             if expected is None:
                 raise
-            print(f"{label:20} not available: {error}")
+            print(f"{label:25} not available: {error}")
             continue
         expected = expected or result
         difference = np.abs(result.image.astype(np.int16) - expected.image)
         print(
-            f"{label:20} {difference.max():9d} {difference.mean():8.4f} "
+            f"{label:25} {difference.max():9d} {difference.mean():8.4f} "
             f"{_largest(result.detected, expected.detected, 'value'):>10} "
             f"{_largest(result.detected, expected.detected, 'jacobian'):>12} {result.frame_ms:10.1f}  {device}"
         )
