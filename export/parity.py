@@ -131,8 +131,8 @@ def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
         label = f"{name} {precision}"
         try:
             with open_engine(bundle, name, threads, precision) as engine:
-                if expected is None and engine.config.detected_count:
-                    pair = _completed(pair, engine)
+                if expected is None:
+                    pair = complete(pair, engine)
                 result, device = run_pair(engine, pair), engine.device
         except EngineError as error:
             if expected is None:
@@ -148,8 +148,10 @@ def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
         )
 
 
-def _completed(pair: Pair, engine: Engine) -> Pair:
-    """Add the keypoints that the engine detects to those of the mesh."""
+def complete(pair: Pair, engine: Engine) -> Pair:
+    """Return a pair with the keypoints that the engine detects, if any, added to those of the mesh."""
+    if not engine.config.detected_count:
+        return pair
     found = [engine.detect(image) for image in (pair.source, pair.driving)]
     source, driving = (
         detected if mesh is None else join_keypoints(mesh, detected)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino
@@ -20,6 +20,15 @@ from avatarify_plus.types import Image, Keypoints
 logger = logging.getLogger(__name__)
 
 
+class OperatorTime(NamedTuple):
+    """How long an operator took. kind: its type. kernel: what computed it, its precision last."""
+
+    name: str
+    kind: str
+    kernel: str
+    milliseconds: float
+
+
 class OpenVinoEngine:
     """Computes on the CPU, one picture at a time and as soon as possible. See `Engine`.
 
@@ -29,7 +38,8 @@ class OpenVinoEngine:
     are float32; with int8, `detect` is in what OpenVINO prefers: on live-256, bfloat16 moves keypoints by 0.03 px.
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None, precision: Precision) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None, precision: Precision, profiles: bool = False) -> None:
+        """Load the graphs; `profiles` True for `operator_times`."""
         self.name = "openvino"
         self.config = bundle.config
         self._bundle = bundle
@@ -37,7 +47,7 @@ class OpenVinoEngine:
         require_precision(self.name, precision, ("auto", "fp32", "bf16", "int8"), bundle)
         if precision == "auto" and bundle.has_graph(names.quantized(names.ANIMATE)):
             precision = "int8"
-        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1}
+        options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profiles}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
         core = openvino.Core()
@@ -117,6 +127,13 @@ class OpenVinoEngine:
         request.infer()
         image: Image = _copy(request, names.IMAGE)
         return image
+
+    def operator_times(self, graph: str) -> list[OperatorTime]:
+        """Return what each operator of a graph's last run took, in the order of computation. Needs `profiles`."""
+        return [
+            OperatorTime(entry.node_name, entry.node_type, entry.exec_type, entry.real_time.total_seconds() * 1000)
+            for entry in self._requests[graph].get_profiling_info()
+        ]
 
 
 def _fill(request: Any, name: str, array: Any) -> None:
