@@ -50,6 +50,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", help="name in the manifest (default: the bundle's, or OUT's)")
     parser.add_argument("--licence", help="licence of the weights (default: the bundle's, or MIT)")
     parser.add_argument("--metrics", type=Path, metavar="FILE.json", help="measurements to put into the manifest")
+    parser.add_argument("--as-trained", action="store_true", help="do not simplify the graphs: slower, to compare with")
     parser.add_argument("--force", action="store_true", help="replace OUT if it is a bundle")
     options = parser.parse_args(argv)
     configure_logging()
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
             licence=options.licence or manifest.licence,
             metrics=read_metrics(options.metrics) if options.metrics else manifest.metrics,
         )
-        errors = export_bundle(model, options.out, manifest, force=options.force)
+        errors = export_bundle(model, options.out, manifest, options.force, simplified=not options.as_trained)
     except AvatarifyError as error:
         print(f"onnx_bundle.py: {error}", file=sys.stderr)
         return 1
@@ -146,10 +147,12 @@ def git_revision() -> str:
     return found.stdout.strip()
 
 
-def export_bundle(model: AnimationModel, out: Path, manifest: Manifest, force: bool = False) -> dict[str, float]:
+def export_bundle(
+    model: AnimationModel, out: Path, manifest: Manifest, force: bool = False, simplified: bool = True
+) -> dict[str, float]:
     """Write a model as a bundle: safetensors, graphs that were compared with torch, manifest.
 
-    The manifest's network, opset and files are filled in. Returns the largest difference of each output.
+    The manifest's network, opset and files are filled in. simplified: see `build_graphs`. Returns the largest difference of each output.
     Raises ModelError if a mesh model does not fit its mesh layout, if `out` exists (with `force`: and is no bundle) or
     cannot be written, or if a graph's output differs from torch by more than FLOAT_TOLERANCE or IMAGE_TOLERANCE; then
     nothing is left behind.
@@ -165,7 +168,7 @@ def export_bundle(model: AnimationModel, out: Path, manifest: Manifest, force: b
             folder = Path(scratch) / "new"
             folder.mkdir()
             write_weights(model, folder / WEIGHTS)
-            graphs = build_graphs(model)
+            graphs = build_graphs(model, simplified)
             cases = [check_inputs(graphs, model.config, picture) for picture in (noise_picture, smooth_picture)]
             for name, graph in graphs.items():
                 path = folder / graph_file(name)

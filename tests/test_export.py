@@ -192,3 +192,11 @@ def test_a_damaged_bundle_is_not_exported(skip_bundle: Bundle, tmp_path: Path) -
     (tmp_path / "copy" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(ModelError, match="damaged"):
         onnx_bundle.load(str(tmp_path / "copy"))
+
+
+def test_a_network_can_be_exported_as_trained(skip_bundle: Bundle, tmp_path: Path) -> None:
+    assert onnx_bundle.main([str(skip_bundle.folder), str(tmp_path / "plain"), "--as-trained"]) == 0
+    plain = onnx.load(tmp_path / "plain" / "animate.onnx").graph
+    simple = onnx.load(skip_bundle.graph("animate")).graph
+    assert "DepthToSpace" in {node.op_type for node in simple.node}
+    assert "DepthToSpace" not in {node.op_type for node in plain.node}

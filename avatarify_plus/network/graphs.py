@@ -63,9 +63,12 @@ class AnimateGraph(nn.Module):
         return (to_app_image(self.model.animate(source, driving).image),)
 
 
-def build_graphs(model: AnimationModel) -> dict[str, nn.Module]:
-    """Return the graphs of a model by name, in evaluation mode, simplified: they have weights of their own."""
-    model = simplify(model)
+def build_graphs(model: AnimationModel, simplified: bool = True) -> dict[str, nn.Module]:
+    """Return the graphs of a model by name, in evaluation mode.
+
+    simplified: see `simplify`, with weights of their own; False: the network as it is trained, to compare with.
+    """
+    model = simplify(model) if simplified else model
     classes = {names.DETECT: DetectGraph, names.ENCODE_SOURCE: EncodeSourceGraph, names.ANIMATE: AnimateGraph}
     return {name: classes[name](model).eval() for name in names.signatures(model.config)}
 
