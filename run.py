@@ -10,6 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from avatarify_plus import live
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import AvatarifyError, ConfigError
 from avatarify_plus.live import Summary, run
@@ -90,11 +91,12 @@ class LineFormatter(logging.Formatter):
 
 
 def configure_logging(verbose: bool) -> None:
-    """Send warnings to stderr, and with `verbose` whatever this package tells."""
+    """Send to stderr which engine computes, and warnings; with `verbose` whatever this package tells."""
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("avatarify_plus").setLevel(logging.DEBUG if verbose else logging.NOTSET)
+    logging.getLogger(live.__name__).setLevel(logging.NOTSET if verbose else logging.INFO)
 
 
 def main(arguments: list[str] | None = None) -> int:

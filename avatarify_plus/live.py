@@ -6,7 +6,6 @@ import contextlib
 import logging
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,16 +17,14 @@ from tqdm import tqdm
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.camera import Driver, open_driver
 from avatarify_plus.config import AppConfig
-from avatarify_plus.engines import Engine, open_engine
+from avatarify_plus.engines import Engine, choose_engine, open_engine
 from avatarify_plus.errors import ConfigError, SinkError
-from avatarify_plus.framing import DriverFraming, frame_photo, mesh_finder
-from avatarify_plus.images import load_photo, mirror
+from avatarify_plus.images import load_photo
 from avatarify_plus.preview import Preview
-from avatarify_plus.puppeteer import Puppeteer
+from avatarify_plus.show import open_show
 from avatarify_plus.sinks import Outputs, Sink
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.sinks.virtual_camera import VirtualCamera
-from avatarify_plus.timing import Timing
 
 logger = logging.getLogger(__name__)
 
@@ -53,54 +50,42 @@ class Summary:
     output: Path | None
 
 
-def run(config: AppConfig, engine: Engine | None = None) -> Summary:
+def run(config: AppConfig, engine: Engine | None = None, driver: Driver | None = None) -> Summary:
     """Animate the avatar until the driver ends, the preview is closed, or SIGINT or SIGTERM asks to stop.
 
-    engine: an open one, which stays open; None opens what the config names. Everything else is closed on every way out,
-    and a recording is finished. Raises the AvatarifyError that says what failed.
+    engine, driver: open ones, which stay open; None opens what the config names. Everything else is closed on every way
+    out, and a recording is finished. Raises the AvatarifyError that says what failed.
     """
     with ExitStack() as stack:
         stop = stack.enter_context(_stop_on_signal())
 
         # what was asked for wrongly is told before anything slow starts
         photo = load_photo(config.avatar)
-        driver = stack.enter_context(open_driver(config.camera, config.sequence_fps, config.live))
+        if driver is None:
+            driver = stack.enter_context(open_driver(config.camera, config.sequence_fps, config.live))
         _require_destination(config, driver)
 
         # the avatar
         if engine is None:
-            engine = stack.enter_context(
-                open_engine(open_bundle(config.model), config.engine, precision=config.precision)
-            )
+            engine = stack.enter_context(_open_engine(config))
         logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
         logger.debug("driver %s: %.2f fps, %s frames", driver.name, float(driver.rate), driver.count or "endless")
-        size_px = engine.config.image_size
-        puppeteer = Puppeteer(engine, config.motion, config.movement_scale, config.smoothing)
-        needs_mesh = puppeteer.needs_mesh or config.framing == "auto"
-        with mesh_finder(needs_mesh, tracking=False) as find_mesh:
-            puppeteer.set_source(frame_photo(photo, find_mesh, size_px, config.framing))
-
-        # the driver, and where the pictures go
-        find_mesh = stack.enter_context(mesh_finder(needs_mesh, tracking=True))
-        framing = DriverFraming(find_mesh, size_px, config.framing, follows=driver.is_live)
         outputs = stack.enter_context(Outputs())
-        _open_sinks(outputs, config, driver, size_px, stop)
+        show = stack.enter_context(open_show(config, engine, photo, outputs, driver.is_live))
+
+        # where the pictures go
+        _open_sinks(outputs, config, driver, engine.config.image_size, stop)
 
         # one turn a frame
-        timing, faceless_count = Timing(), 0
+        timing = show.timing
+        timing.start()
         for frame in tqdm(driver.frames(stop), total=driver.count, unit="frame", disable=driver.is_live):
-            begun_s = frame.captured_at if driver.is_live else time.perf_counter()
-            seen = frame._replace(image=mirror(frame.image)) if config.mirror else frame
-            view = framing.view(seen)
-            picture = puppeteer.animate(view, frame.captured_at)
-            outputs.send(picture, frame.captured_at)
-            timing.tick(begun_s, time.perf_counter())
-            faceless_count += not view.has_face
+            show.turn(frame)
 
     return Summary(
         frame_count=timing.frame_count,
         skipped_count=driver.skipped_count,
-        faceless_count=faceless_count,
+        faceless_count=show.faceless_count,
         elapsed_s=timing.elapsed_s,
         fps=timing.fps,
         latency_p50_ms=timing.latency_ms(50),
@@ -109,6 +94,18 @@ def run(config: AppConfig, engine: Engine | None = None) -> Summary:
         device=engine.device,
         output=config.output if timing.frame_count else None,
     )
+
+
+def _open_engine(config: AppConfig) -> Engine:
+    """Open the engine that the config names, and tell which it is; "auto" also tells why it is not another."""
+    bundle = open_bundle(config.model)
+    if config.engine == "auto":
+        engine, reason = choose_engine(bundle, precision=config.precision)
+    else:
+        engine = open_engine(bundle, config.engine, precision=config.precision)
+        reason = f"{engine.name} on {engine.device}"
+    logger.info("engine %s", reason)
+    return engine
 
 
 def _require_destination(config: AppConfig, driver: Driver) -> None:

@@ -117,6 +117,19 @@ class FakeSink:
             raise SinkError(f"{self.name} cannot close")
 
 
+class FakeClock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def pass_ms(self, milliseconds: float) -> None:
+        self.now_s += milliseconds / 1000
+
+
 def plain_picture(level: int, height: int = 48, width: int = 64) -> Image:
     return np.full((height, width, 3), level, np.uint8)
 

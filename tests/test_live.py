@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from avatarify_plus import live
-from avatarify_plus.camera import LiveCamera
+from avatarify_plus.camera import Film, LiveCamera
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import AvatarifyError, CameraError, ConfigError, SinkError, SourceError, VirtualCameraError
 from avatarify_plus.live import run
@@ -133,6 +133,13 @@ def test_the_driver_is_never_overwritten(config: AppConfig) -> None:
     with pytest.raises(ConfigError, match="is the file of --camera: choose another name"):
         run(replace(config, output=Path(config.camera)), FakeEngine())
     assert Path(config.camera).read_bytes() == before
+
+
+def test_a_driver_that_is_handed_over_stays_open(config: AppConfig) -> None:
+    reader = FakeReader(example_driver(3), is_live=False)
+    summary = run(replace(config, camera="nowhere.mp4"), FakeEngine(), Film(reader))
+    assert summary.frame_count == 3
+    assert reader.close_count == 0
 
 
 # --- live ---

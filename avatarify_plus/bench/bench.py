@@ -1,0 +1,262 @@
+"""Measure the app on this machine: frames a second, where a frame's time goes, latency, start-up and memory.
+
+    python -m avatarify_plus.bench                                    # every engine that works here
+    python -m avatarify_plus.bench --compare openvino onnxruntime:fp32 torch@paper
+
+The loop is the app's own. A clip drives the photo over and over: first as fast as it goes, for frames a second and the
+stages of a turn; then live at --rate, for the latency from capture to sink. A process of its own tells how long the app
+takes to its first picture and how much memory it needs. --compare lets engines take turns of half a second in one
+process, so that whatever else the machine does slows all of them alike.
+
+An engine is written NAME[:PRECISION][@BUNDLE], such as openvino:int8 or torch@models/mine; @paper and @live are the
+paper's network in these sizes with untrained weights (torch only).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import get_args
+
+from avatarify_plus.bench.contender import FORM, Contender, parse_contender
+from avatarify_plus.bench.looped_clip import LoopedClip
+from avatarify_plus.bench.machine import this_machine
+from avatarify_plus.bench.report import Absence, Latency, Percentiles, Report, Result, Speed, ratios, table
+from avatarify_plus.bench.startup import Start, measure_start
+from avatarify_plus.camera import Film, LiveCamera
+from avatarify_plus.config import AppConfig, EngineName
+from avatarify_plus.engines import Engine
+from avatarify_plus.errors import AvatarifyError, ConfigError, EngineError, SinkError
+from avatarify_plus.images import load_photo
+from avatarify_plus.show import Show, open_show
+from avatarify_plus.sinks import Outputs, Sink
+from avatarify_plus.sinks.recorder import Recorder
+from avatarify_plus.types import Frame, Image
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+BLOCK_S = 0.5
+"""How long a racer works before the next one's turn: short against what else a machine does, long against a frame."""
+
+
+class Nowhere:
+    """Drop pictures. See `Sink`."""
+
+    name = "nowhere"
+
+    def send(self, image: Image, time_s: float) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+class Racer:
+    """A show that runs as fast as it can."""
+
+    def __init__(self, show: Show, frames: Iterator[Frame]) -> None:
+        """Take endless frames."""
+        self.timing = show.timing
+        self._show = show
+        self._frames = frames
+
+    def warm_up(self, count: int) -> None:
+        """Make pictures that do not count."""
+        for _ in range(count):
+            self._show.turn(next(self._frames))
+        self.timing.clear()
+
+    def advance(self, least_s: float) -> None:
+        """Make pictures for this long, and at least one."""
+        self.timing.start()
+        end_s = self.timing.busy_s + least_s
+        while self.timing.busy_s < end_s:
+            self._show.turn(next(self._frames))
+
+
+def race(racers: Sequence[Racer], seconds: float, warm_up_count: int) -> None:
+    """Let racers take turns until each has worked for this long."""
+    for racer in racers:
+        racer.warm_up(warm_up_count)
+    while min(racer.timing.busy_s for racer in racers) < seconds:
+        for racer in racers:
+            racer.advance(min(BLOCK_S, seconds))
+
+
+class Bench:
+    """Measure contenders as the options say."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Read the photo and look at the clip. Raises SourceError or CameraError."""
+        self._options = options
+        self._config = AppConfig(avatar=options.avatar, camera=str(options.clip))
+        self._photo = load_photo(options.avatar)
+        self._clip().close()
+
+    def survey(self, contenders: Sequence[Contender]) -> Report:
+        """Measure one contender after the other; list those that do not work here. Raises AvatarifyError."""
+        report = self._report()
+        for contender in contenders:
+            print(f"measuring {contender.text} ...", file=sys.stderr)
+            try:
+                report.results.append(self._measure(contender))
+            except EngineError as error:
+                report.absences.append(Absence(contender.text, str(error)))
+        if not report.results:
+            reasons = "; ".join(f"{absence.contender}: {absence.reason}" for absence in report.absences)
+            raise EngineError(f"no engine works here: {reasons}")
+        return report
+
+    def compare(self, contenders: Sequence[Contender]) -> Report:
+        """Measure contenders side by side, as fast as it goes. Raises AvatarifyError."""
+        options, report = self._options, self._report()
+        with ExitStack() as stack:
+            engines = [stack.enter_context(contender.open(options.threads)) for contender in contenders]
+            racers = [
+                stack.enter_context(self._racer(contender, engine))
+                for contender, engine in zip(contenders, engines, strict=True)
+            ]
+            print(f"measuring {', '.join(contender.text for contender in contenders)} ...", file=sys.stderr)
+            race(racers, options.seconds, options.warm_up)
+            for contender, engine, racer in zip(contenders, engines, racers, strict=True):
+                report.results.append(self._result(contender, engine, racer, None, None))
+        report.ratios.extend(ratios(report.results))
+        return report
+
+    def _report(self) -> Report:
+        """Begin a report."""
+        return Report(this_machine(), str(self._options.clip), str(self._options.avatar), [], [], [])
+
+    def _measure(self, contender: Contender) -> Result:
+        """Measure everything, start-up first, while this process rests."""
+        options = self._options
+        start = None if contender.is_untrained else measure_start(contender, options.avatar, options.clip)
+        with contender.open(options.threads) as engine:
+            with self._racer(contender, engine) as racer:
+                race([racer], options.seconds, options.warm_up)
+            return self._result(contender, engine, racer, self._follow(engine), start)
+
+    def _result(
+        self, contender: Contender, engine: Engine, racer: Racer, latency: Latency | None, start: Start | None
+    ) -> Result:
+        speed = Speed.of(racer.timing, self._options.warm_up)
+        return Result(
+            contender.text, contender.model, engine.name, engine.precision, engine.device, speed, latency, start
+        )
+
+    @contextlib.contextmanager
+    def _racer(self, contender: Contender, engine: Engine) -> Iterator[Racer]:
+        """Set up the app's loop, every frame in order."""
+        with Outputs() as outputs, Film(self._clip()) as film:
+            outputs.add(self._sink(contender, engine.config.image_size))
+            with open_show(self._config, engine, self._photo, outputs, is_live=False) as show:
+                yield Racer(show, film.frames(threading.Event()))
+
+    def _follow(self, engine: Engine) -> Latency:
+        """Play the clip as a webcam would, newest frame wins, and drop the pictures."""
+        options, stop, skipped_count = self._options, threading.Event(), 0
+        with Outputs() as outputs, LiveCamera(self._clip()) as camera:
+            outputs.add(Nowhere())
+            with open_show(self._config, engine, self._photo, outputs, is_live=True) as show:
+                for index, frame in enumerate(camera.frames(stop)):
+                    if index == options.warm_up:
+                        show.timing.clear()
+                        skipped_count = camera.skipped_count
+                    show.turn(frame)
+                    if index >= options.warm_up and show.timing.elapsed_s >= options.seconds:
+                        stop.set()
+        latency_ms = Percentiles.of(show.timing.latency_ms)
+        return Latency(show.timing.frame_count, camera.skipped_count - skipped_count, float(options.rate), latency_ms)
+
+    def _clip(self) -> LoopedClip:
+        return LoopedClip(str(self._options.clip), self._options.rate)
+
+    def _sink(self, contender: Contender, size_px: int) -> Sink:
+        """Return where pictures go. Raises SinkError."""
+        folder: Path | None = self._options.output
+        if folder is None:
+            return Nowhere()
+        name = re.sub(r"[^\w.-]+", "-", contender.text)
+        return Recorder(folder / f"{name}.mp4", size_px, self._options.rate, is_constant=True)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = argparse.ArgumentParser(
+        prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--engines", nargs="+", metavar="ENGINE", help=f"{FORM} (default: every one that works here)")
+    which.add_argument("--compare", nargs="+", metavar="ENGINE", help="two or more, side by side, and their ratios")
+    parser.add_argument("--model", metavar="BUNDLE", help="of engines without an @ (default: the app's)")
+    parser.add_argument(
+        "--avatar", type=Path, metavar="PHOTO", default=EXAMPLES / "avatar_2.jpg", help="photo (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--clip", type=Path, default=EXAMPLES / "driver.mp4", help="driver, a file or folder (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=10.0, help="of work, and of live play, for each engine (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--warm-up", type=int, metavar="FRAMES", default=10, help="frames that do not count (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--rate", type=Fraction, metavar="FPS", default=Fraction(30), help="of live play (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--threads", type=int, help="CPU threads of an engine, start-up excepted (default: as many as it likes)"
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="record there, instead of dropping pictures")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
+    return parser
+
+
+def contenders_of(options: argparse.Namespace) -> list[Contender]:
+    """Return what the options ask for. Raises ConfigError for what makes no sense."""
+    for name, least in (("seconds", 0.1), ("warm_up", 0), ("rate", 1)):
+        if not getattr(options, name) >= least:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, found {getattr(options, name)}")
+    if options.compare and len(options.compare) < 2:
+        raise ConfigError("--compare wants two or more engines")
+    every = [name for name in get_args(EngineName) if name != "auto"]
+    model = options.model or AppConfig(avatar=options.avatar).model
+    return [parse_contender(text, model) for text in options.compare or options.engines or every]
+
+
+def write_json(report: Report, path: Path) -> None:
+    """Write everything to a file. Raises SinkError."""
+    try:
+        path.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror or error}; choose another file for --json") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code: 0, 1 for a failure told in one line, 2 for wrong usage."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    try:
+        contenders = contenders_of(options)
+    except ConfigError as error:
+        parser.error(str(error))
+    try:
+        bench = Bench(options)
+        report = bench.compare(contenders) if options.compare else bench.survey(contenders)
+        print(table(report))
+        if options.json:
+            write_json(report, options.json)
+    except AvatarifyError as error:
+        print(f"bench: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
