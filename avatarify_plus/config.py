@@ -195,7 +195,17 @@ def network_config(preset: str, size: str, **changes: Any) -> NetworkConfig:
     return replace(config, **changes)
 
 
-EngineName = Literal["auto", "openvino", "onnxruntime", "onnxruntime-cuda", "torch", "torch-cuda"]
+EngineName = Literal[
+    "auto",
+    "openvino",
+    "onnxruntime",
+    "onnxruntime-cuda",
+    "onnxruntime-directml",
+    "onnxruntime-coreml",
+    "torch",
+    "torch-cuda",
+    "tensorrt",
+]
 FramingMode = Literal["auto", "none"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 """What `animate` computes in; auto: the fastest that the engine and the model offer on this machine."""

@@ -152,10 +152,10 @@ def export_bundle(
 ) -> dict[str, float]:
     """Write a model as a bundle: safetensors, graphs that were compared with torch, manifest.
 
-    The manifest's network, opset and files are filled in. simplified: see `build_graphs`. Returns the largest difference of each output.
-    Raises ModelError if a mesh model does not fit its mesh layout, if `out` exists (with `force`: and is no bundle) or
-    cannot be written, or if a graph's output differs from torch by more than FLOAT_TOLERANCE or IMAGE_TOLERANCE; then
-    nothing is left behind.
+    The manifest's network, opset and files are filled in. simplified: see `build_graphs`. Returns the largest
+    difference of each output. Raises ModelError if a mesh model does not fit its mesh layout, if `out` exists (with
+    `force`: and is no bundle) or cannot be written, or if a graph's output differs from torch by more than
+    FLOAT_TOLERANCE or IMAGE_TOLERANCE; then nothing is left behind.
     """
     if out.exists() and not (force and (out / MANIFEST).is_file()):
         advice = "it is no bundle, choose another folder" if force else "choose another folder or --force"

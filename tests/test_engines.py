@@ -1,18 +1,27 @@
 """Every engine computes what PyTorch computes, and none computes elsewhere than it was asked to."""
 
+import logging
+import re
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
+import run as program
+from avatarify_plus import engines, live
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.engines import Engine, open_engine
+from avatarify_plus.config import AppConfig
+from avatarify_plus.engines import Engine, choose_engine, nvidia, open_engine
+from avatarify_plus.engines.nvidia import Gpu
 from avatarify_plus.errors import EngineError
 from avatarify_plus.types import Image, Keypoints
+from fakes import EXAMPLES, FakeEngine, example_driver, write_film
 
 BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
 NAMES = ("torch", "onnxruntime", "openvino")
@@ -68,6 +77,7 @@ def animate(engine: Engine, shown: Scene) -> Image:
         ("onnxruntime", "fp32", FLOAT32_LEVELS),
         ("openvino", "fp32", FLOAT32_LEVELS),
         ("openvino", "auto", DEFAULT_LEVELS),
+        ("torch", "bf16", DEFAULT_LEVELS),
     ],
 )
 def test_engines_agree_with_torch(bundle: Bundle, name: str, precision: str, levels: int) -> None:
@@ -128,27 +138,33 @@ def test_engines_say_who_they_are(engine: Engine, skip_bundle: Bundle) -> None:
     assert engine.config == skip_bundle.config
 
 
-def test_auto_is_openvino(skip_bundle: Bundle) -> None:
-    with open_engine(skip_bundle, threads=1) as engine:
-        assert engine.name == "openvino"
-
-
 @pytest.mark.parametrize(
     ("name", "module", "package"),
     [
-        ("auto", "openvino", "openvino"),
+        ("openvino", "openvino", "openvino"),
         ("onnxruntime", "onnxruntime", "onnxruntime"),
         ("onnxruntime-cuda", "onnxruntime", "onnxruntime-gpu"),
+        ("onnxruntime-directml", "onnxruntime", "onnxruntime-directml"),
+        ("onnxruntime-coreml", "onnxruntime", "onnxruntime"),
         ("torch", "torch", "torch"),
+        ("torch-cuda", "torch", "torch"),
+        ("torch", "safetensors", "safetensors"),
     ],
 )
 def test_a_missing_library_is_named(
     skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, module: str, package: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, module, None)
-    monkeypatch.delitem(sys.modules, f"avatarify_plus.engines.{module}_engine", raising=False)
+    hide(monkeypatch, module)
     with pytest.raises(EngineError, match=f"engine {name} cannot be loaded .*: pip install {package}$"):
         open_engine(skip_bundle, name)
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    """Let the engines find a library no more."""
+    monkeypatch.setitem(sys.modules, library, None)
+    engine = "torch" if library == "safetensors" else library
+    for module in (f"avatarify_plus.engines.{engine}_engine", "avatarify_plus.network.weights"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
 
 
 def test_there_is_no_fallback_from_the_gpu(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,8 +176,9 @@ def test_there_is_no_fallback_from_the_gpu(skip_bundle: Bundle, monkeypatch: pyt
         open_engine(skip_bundle, "onnxruntime-cuda")
 
     class SlySession:
-        def __init__(self, *_: object, providers: list[str]) -> None:
+        def __init__(self, *_: object, providers: list[str], enable_fallback: int, **options: object) -> None:
             assert providers == ["CUDAExecutionProvider"]
+            assert not enable_fallback
 
         def get_providers(self) -> list[str]:
             return ["CPUExecutionProvider"]
@@ -177,3 +194,137 @@ def test_wrong_options_are_refused(skip_bundle: Bundle) -> None:
         open_engine(skip_bundle, "abacus")  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="at least 1 thread, found 0"):
         open_engine(skip_bundle, threads=0)
+
+
+# --- auto ---
+
+
+@pytest.fixture
+def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without an NVIDIA driver."""
+
+    def fail(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", fail)
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, works: dict[str, bool]) -> list[str]:
+    """Let engines by these names open or fail without opening any; return those that were tried."""
+    tried: list[str] = []
+
+    def open_fake(
+        bundle: Bundle, name: str = "auto", threads: int | None = None, precision: str = "auto"
+    ) -> FakeEngine:
+        tried.append(name)
+        if not works[name]:
+            raise EngineError(f"{name} is out of order")
+        return FakeEngine()
+
+    monkeypatch.setattr(engines, "open_engine", open_fake)
+    return tried
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_is_openvino_and_says_why(skip_bundle: Bundle) -> None:
+    with choose_engine(skip_bundle, threads=1).engine as engine:
+        assert engine.name == "openvino"
+    with open_engine(skip_bundle, threads=1) as engine:
+        assert engine.name == "openvino"
+    choice = choose_engine(skip_bundle, threads=1)
+    choice.engine.close()
+    chosen, _, others = choice.reason.partition("; passed over: ")
+    assert chosen == f"openvino on {choice.engine.device}"
+    assert "onnxruntime-cuda (no NVIDIA driver), torch-cuda (no NVIDIA driver)" in others
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_goes_on_where_a_library_is_missing(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    hide(monkeypatch, "openvino")
+    with choose_engine(skip_bundle, threads=1).engine as engine:
+        assert engine.name == "onnxruntime"
+    choice = choose_engine(skip_bundle, threads=1)
+    choice.engine.close()
+    assert choice.reason.endswith(", openvino (not installed)")
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_auto_takes_an_engine_that_computes_in_the_precision(skip_bundle: Bundle) -> None:
+    choice = choose_engine(skip_bundle, threads=1, precision="bf16")
+    choice.engine.close()
+    assert choice.engine.precision == "bf16"
+    with pytest.raises(EngineError, match=r"no engine works here: .*openvino \(.*not in 'fp16'\), onnxruntime \("):
+        open_engine(skip_bundle, threads=1, precision="fp16")
+
+
+def test_auto_prefers_a_gpu_and_keeps_the_reasons(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "first_gpu", lambda: Gpu("NVIDIA Test", 9))
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: object())
+    works = dict.fromkeys(engines.AUTO_ORDER, False)
+    tried = opened(monkeypatch, works | {"torch-cuda": True})
+    choice = choose_engine(skip_bundle)
+    assert tried[-2:] == ["onnxruntime-cuda", "torch-cuda"] and "openvino" not in tried
+    assert choice.reason.startswith("torch-cuda on thin air; passed over: ")
+    assert choice.reason.endswith("onnxruntime-cuda (onnxruntime-cuda is out of order)")
+    opened(monkeypatch, works)
+    with pytest.raises(EngineError, match=r"no engine works here: .*, torch \(torch is out of order\)$"):
+        choose_engine(skip_bundle)
+
+
+def test_a_run_tells_its_engine_and_why(
+    skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    opened(monkeypatch, dict.fromkeys(engines.AUTO_ORDER, False) | {"torch": True})
+    monkeypatch.setattr(live, "open_engine", engines.open_engine)
+    config = AppConfig(
+        avatar=EXAMPLES / "avatar_2.jpg",
+        camera=str(write_film(tmp_path / "driver.mp4", example_driver(2))),
+        output=tmp_path / "avatar.mp4",
+        model=str(skip_bundle.folder),
+    )
+    caplog.set_level(logging.INFO, "avatarify_plus.live")
+    for name, told in (("auto", "engine torch on thin air; passed over: .*"), ("torch", "engine fake on thin air")):
+        caplog.clear()
+        assert live.run(replace(config, engine=name)).frame_count == 2  # type: ignore[arg-type]
+        assert re.fullmatch(told, caplog.messages[0])
+
+
+def test_users_are_told_the_engine_but_not_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+    loggers = [logging.getLogger(name) for name in ("avatarify_plus", "avatarify_plus.live")]
+    for logger in loggers:
+        monkeypatch.setattr(logger, "level", logger.level)
+    program.configure_logging(verbose=False)
+    assert loggers[1].isEnabledFor(logging.INFO) and not loggers[1].isEnabledFor(logging.DEBUG)
+    assert not logging.getLogger("avatarify_plus.engines.openvino_engine").isEnabledFor(logging.INFO)
+    program.configure_logging(verbose=True)
+    assert loggers[1].isEnabledFor(logging.DEBUG)
+
+
+@pytest.mark.usefixtures("no_gpu")
+def test_without_a_driver_no_gpu_library_is_loaded(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = opened(monkeypatch, dict.fromkeys(engines.AUTO_ORDER, True))
+    assert choose_engine(skip_bundle).engine.name == "fake"
+    assert tried == ["openvino"]
+
+
+def test_the_driver_is_asked_for_its_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Driver:
+        """Two calls of CUDA's driver API write what they find through their pointers."""
+
+        def __init__(self, status: int) -> None:
+            self.cuInit = self.cuDeviceGet = lambda *_: status
+
+        def cuDeviceGetName(self, name: Any, length: int, device: object) -> int:  # noqa: N802
+            name.value = b"NVIDIA Test"
+            return 0
+
+        def cuDeviceGetAttribute(self, value: Any, attribute: int, device: object) -> int:  # noqa: N802
+            value._obj.value = 7
+            return 0
+
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: Driver(0))
+    assert nvidia.first_gpu() == Gpu("NVIDIA Test", 7)
+    assert not nvidia.first_gpu().has_tf32 and Gpu("newer", 8).has_tf32
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: Driver(100))
+    with pytest.raises(EngineError, match="finds no GPU, CUDA error 100"):
+        nvidia.first_gpu()

@@ -2,31 +2,80 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import importlib.util
+from typing import NamedTuple, get_args
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.engines.engine import Engine, Source
+from avatarify_plus.engines.nvidia import first_gpu
 from avatarify_plus.errors import EngineError
 
-__all__ = ["Engine", "Source", "open_engine"]
+__all__ = ["Choice", "Engine", "Source", "choose_engine", "open_engine", "require_parts"]
+
+AUTO_ORDER: tuple[EngineName, ...] = ("tensorrt", "onnxruntime-cuda", "torch-cuda", "openvino", "onnxruntime", "torch")
+"""Fastest first. DirectML and CoreML are not among them, since nobody has measured them: they want to be named."""
+
+ON_NVIDIA = frozenset({"tensorrt", "onnxruntime-cuda", "torch-cuda"})
+MODULES = {
+    "tensorrt": ("tensorrt", "tensorrt_rtx"),
+    "onnxruntime": ("onnxruntime",),
+    "openvino": ("openvino",),
+    "torch": ("torch",),
+}
+"""Of which one must be importable, by the first part of an engine's name."""
+
+PACKAGES = {"onnxruntime-cuda": "onnxruntime-gpu", "onnxruntime-directml": "onnxruntime-directml"}
+"""Where the package that brings an engine is called otherwise than the module."""
+
+
+class Choice(NamedTuple):
+    """An opened engine, and in words which it is, on what, and why none of the faster ones."""
+
+    engine: Engine
+    reason: str
+
+
+def choose_engine(bundle: Bundle, threads: int | None = None, precision: Precision = "auto") -> Choice:
+    """Open the first of AUTO_ORDER that works here and computes in the precision; see `open_engine`.
+
+    What a machine without an NVIDIA GPU cannot have is passed over without importing it. Raises EngineError with every
+    engine's reason if none works.
+    """
+    passed_over: list[str] = []
+    for name in AUTO_ORDER:
+        try:
+            require_parts(name)
+            engine = open_engine(bundle, name, threads, precision)
+        except EngineError as error:
+            passed_over.append(f"{name} ({error})")
+            continue
+        reason = f"{name} on {engine.device}"
+        return Choice(engine, "; passed over: ".join([reason, ", ".join(passed_over)]) if passed_over else reason)
+    raise EngineError(f"no engine works here: {', '.join(passed_over)}")
 
 
 def open_engine(
     bundle: Bundle, name: EngineName = "auto", threads: int | None = None, precision: Precision = "auto"
 ) -> Engine:
-    """Load a model into a runtime; "auto" is OpenVINO, the fastest on CPUs.
+    """Load a model into a runtime; "auto" is what `choose_engine` chooses.
 
     threads: CPU threads, None for the runtime's own choice. precision: what `animate` computes in, see `Precision`.
     Raises EngineError if the runtime is not installed or cannot compute where and in what it was asked to, and
-    ModelError if the model does not fit it; never falls back to another.
+    ModelError if the model does not fit it; an engine that is named never falls back to another.
     """
     if name not in get_args(EngineName):
         raise EngineError(f"unknown engine {name!r}: choose one of {', '.join(get_args(EngineName))}")
     if threads is not None and threads < 1:
         raise EngineError(f"engine {name} needs at least 1 thread, found {threads}")
-    runtime, _, device = ("openvino" if name == "auto" else name).partition("-")
+    if name == "auto":
+        return choose_engine(bundle, threads, precision).engine
+    runtime, _, device = name.partition("-")
     try:
+        if runtime == "tensorrt":
+            from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
+
+            return TensorRtEngine(bundle, precision)
         if runtime == "openvino":
             from avatarify_plus.engines.openvino_engine import OpenVinoEngine
 
@@ -39,5 +88,14 @@ def open_engine(
 
         return TorchEngine(bundle, threads, device or "cpu", precision)
     except ImportError as error:
-        package = "onnxruntime-gpu" if name == "onnxruntime-cuda" else runtime
+        missing = (error.name or runtime).partition(".")[0]
+        package = PACKAGES.get(name, missing) if missing in MODULES[runtime] else missing
         raise EngineError(f"engine {name} cannot be loaded ({error}): pip install {package}") from error
+
+
+def require_parts(name: EngineName) -> None:
+    """Raise EngineError if an engine's library or GPU is missing, as far as that is known within a millisecond."""
+    if not any(importlib.util.find_spec(module) for module in MODULES[name.partition("-")[0]]):
+        raise EngineError("not installed")
+    if name in ON_NVIDIA:
+        first_gpu()

@@ -1,9 +1,8 @@
-"""ONNX Runtime: on the CPU, or on an NVIDIA GPU with the package onnxruntime-gpu."""
+"""ONNX Runtime: on the CPU, or on a GPU through CUDA, DirectML or CoreML."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -13,34 +12,58 @@ import onnxruntime
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.engine import Source, require_detector, require_picture, require_precision
+from avatarify_plus.engines.nvidia import first_gpu
+from avatarify_plus.engines.onnxruntime_provider import PROVIDERS, load_cuda, open_session, require_available
+from avatarify_plus.engines.rehearsal import rehearse
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names
 from avatarify_plus.types import Image, Keypoints
 
 logger = logging.getLogger(__name__)
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 ELEMENT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
 class OnnxRuntimeEngine:
-    """Computes on `device`, "cpu" or "cuda", and refuses to start if ONNX Runtime chose another. See `Engine`."""
+    """Computes on `device`, one of PROVIDERS, and refuses to start if ONNX Runtime would elsewhere. See `Engine`.
+
+    The precision "auto" is int8 on the CPU if the model has it, TF32 on NVIDIA GPUs that have it, otherwise float32. A
+    source waits in main memory and is copied to the device when it is first shown: inputs and outputs there stay where
+    they are for good, as a CUDA graph needs.
+    """
 
     def __init__(self, bundle: Bundle, threads: int | None, device: str, precision: Precision) -> None:
-        self.name = "onnxruntime" if device == "cpu" else f"onnxruntime-{device}"
-        require_precision(self.name, precision, ("auto", "fp32", "int8"), bundle)
-        if precision == "auto":
-            has_int8 = bundle.has_graph(names.quantized(names.ANIMATE))
-            precision = "int8" if device == "cpu" and has_int8 else "fp32"
-        self.precision: str = precision
+        provider = PROVIDERS[device]
+        self.name = provider.engine
+        known: tuple[Precision, ...] = ("auto", "fp32") if provider.is_gpu else ("auto", "fp32", "int8")
+        require_precision(self.name, precision, known, bundle)
+        require_available(provider)
+        if precision == "auto" and not provider.is_gpu and bundle.has_graph(names.quantized(names.ANIMATE)):
+            precision = "int8"
         self.config = bundle.config
         self._bundle = bundle
         self._bound: Source | None = None
-        files = {name: bundle.graph(name) for name in names.signatures(self.config)}
-        if precision == "int8":
-            files[names.ANIMATE] = bundle.graph(names.quantized(names.ANIMATE))
-        self._graphs = {name: _Graph(path, threads, device) for name, path in files.items()}
-        count = "automatic" if threads is None else str(threads)
-        self.device = f"{self._graphs[names.ANIMATE].provider} ({count} threads)"
+        complaint = load_cuda() if device == "cuda" else ""
+        self._graphs: dict[str, _Graph] = {}
+        for name in names.signatures(self.config):
+            is_animate = name == names.ANIMATE
+            path = bundle.graph(names.quantized(name) if is_animate and precision == "int8" else name)
+            choices = _choices(device, name != names.ENCODE_SOURCE, is_animate and precision == "auto")
+            session = open_session(provider, path, threads, choices, complaint)
+            try:
+                self._graphs[name] = _Graph(session, provider.memory)
+            except RuntimeError as error:
+                reason = str(error).splitlines()[0]
+                raise EngineError(f"engine {self.name} has no memory for {path.name}: {reason}") from error
+        self.precision = "fp32" if precision == "auto" else str(precision)
+        where = f"{'automatic' if threads is None else threads} threads"
+        if device == "cuda":
+            gpu = first_gpu()
+            where = gpu.name
+            if precision == "auto" and gpu.has_tf32:
+                self.precision = "tf32"
+        self.device = f"{provider.name} ({where}, {self.precision})"
+        if provider.is_gpu:
+            rehearse(self)
         logger.info("ONNX Runtime %s on %s", onnxruntime.__version__, self.device)
 
     def __enter__(self) -> OnnxRuntimeEngine:
@@ -63,7 +86,7 @@ class OnnxRuntimeEngine:
         graph = self._graphs[names.DETECT]
         graph.fill(names.IMAGE, image)
         graph.run()
-        return Keypoints(graph.copy(names.VALUE), graph.copy(names.JACOBIAN))
+        return Keypoints(graph.read(names.VALUE), graph.read(names.JACOBIAN))
 
     def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
         """See `Engine.encode_source`."""
@@ -71,88 +94,60 @@ class OnnxRuntimeEngine:
         graph = self._graphs[names.ENCODE_SOURCE]
         graph.fill(names.IMAGE, image)
         graph.fill(names.SOURCE_VALUE, keypoints.value)
-        graph.renew_outputs()  # those of the avatar before may still be in use
         graph.run()
-        encoded = {name: graph.tensors[name] for name in names.encoded_source(self.config)}
-        animate = self._graphs[names.ANIMATE]
-        value = animate.tensor_of(np.asarray(keypoints.value, np.float32)[None])
-        jacobian = animate.tensor_of(np.asarray(keypoints.jacobian, np.float32)[None])
-        return Source(keypoints, encoded | {names.SOURCE_VALUE: value, names.SOURCE_JACOBIAN: jacobian})
+        encoded = {name: graph.read(name) for name in names.encoded_source(self.config)}
+        own = {names.SOURCE_VALUE: keypoints.value.copy(), names.SOURCE_JACOBIAN: keypoints.jacobian.copy()}
+        return Source(keypoints, encoded | own)
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
         """See `Engine.animate`."""
         graph = self._graphs[names.ANIMATE]
         if source is not self._bound:
-            for name, tensor in source.tensors.items():
-                graph.bind(name, tensor)
+            for name, array in source.tensors.items():
+                graph.fill(name, array)
             self._bound = source
         graph.fill(names.DRIVING_VALUE, keypoints.value)
         graph.fill(names.DRIVING_JACOBIAN, keypoints.jacobian)
         graph.run()
-        image: Image = graph.copy(names.IMAGE)
+        image: Image = graph.read(names.IMAGE)
         return image
 
 
 class _Graph:
-    """One loaded graph whose inputs and outputs are allocated once, on the device, and bound by name."""
+    """One loaded graph whose inputs and outputs are allocated once, in one memory, and bound by name."""
 
-    def __init__(self, path: Path, threads: int | None, device: str) -> None:
-        asked = PROVIDERS[device]
-        options = onnxruntime.SessionOptions()
-        options.inter_op_num_threads = 1
-        if threads is not None:
-            options.intra_op_num_threads = threads
-        available = onnxruntime.get_available_providers()
-        if asked not in available:
-            raise EngineError(
-                f"engine onnxruntime-{device} needs {asked}, this installation has {', '.join(available)}: "
-                "pip uninstall onnxruntime, then pip install onnxruntime-gpu"
-            )
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=[asked])
-        except Exception as error:  # ONNX Runtime's own exceptions have no public base class
-            raise EngineError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {error}") from error
-        self.provider = self._session.get_providers()[0]
-        if self.provider != asked:
-            raise EngineError(
-                f"ONNX Runtime was asked for {asked} and chose {self.provider}: check the GPU driver and CUDA, or "
-                "choose the engine onnxruntime for the CPU"
-            )
-        self._device = device
-        self._binding = self._session.io_binding()
-        self._outputs = {node.name: node for node in self._session.get_outputs()}
-        self._inputs = {node.name: ELEMENT_TYPES[node.type] for node in self._session.get_inputs()}
-        self.tensors: dict[str, Any] = {}
-        for node in self._session.get_inputs():
-            self.bind(node.name, self._allocate(node))
-        self.renew_outputs()
-
-    def _allocate(self, node: Any) -> Any:
-        return self.tensor_of(np.zeros(node.shape, ELEMENT_TYPES[node.type]))
-
-    def tensor_of(self, array: Any) -> Any:
-        """Copy an array to the device."""
-        return onnxruntime.OrtValue.ortvalue_from_numpy(array.copy(), self._device)
-
-    def bind(self, name: str, tensor: Any) -> None:
-        """Use a tensor as an input from now on."""
-        self._binding.bind_ortvalue_input(name, tensor)
-        self.tensors[name] = tensor
-
-    def renew_outputs(self) -> None:
-        """Write into fresh output tensors from now on."""
-        for name, node in self._outputs.items():
-            self.tensors[name] = self._allocate(node)
-            self._binding.bind_ortvalue_output(name, self.tensors[name])
+    def __init__(self, session: Any, memory: str) -> None:
+        self._session = session
+        self._is_on_cpu = memory == "cpu"
+        self._binding = session.io_binding()
+        self._tensors: dict[str, Any] = {}
+        self._kinds: dict[str, Any] = {}
+        inputs, outputs = session.get_inputs(), session.get_outputs()
+        for node in (*inputs, *outputs):
+            self._kinds[node.name] = ELEMENT_TYPES[node.type]
+            zeros = np.zeros(node.shape, self._kinds[node.name])
+            self._tensors[node.name] = onnxruntime.OrtValue.ortvalue_from_numpy(zeros, memory)
+        for node in inputs:
+            self._binding.bind_ortvalue_input(node.name, self._tensors[node.name])
+        for node in outputs:
+            self._binding.bind_ortvalue_output(node.name, self._tensors[node.name])
 
     def fill(self, name: str, array: Any) -> None:
-        """Write an array without its batch into an input tensor."""
-        self.tensors[name].update_inplace(np.ascontiguousarray(array[None], self._inputs[name]))
+        """Write an array without its batch into an input."""
+        self._tensors[name].update_inplace(np.ascontiguousarray(array[None], self._kinds[name]))
 
     def run(self) -> None:
         """Compute the outputs."""
         self._session.run_with_iobinding(self._binding)
 
-    def copy(self, name: str) -> Any:
-        """Return a copy of an output without its batch."""
-        return np.array(self.tensors[name].numpy()[0])
+    def read(self, name: str) -> Any:
+        """Return an output without its batch, as an array of the caller's own."""
+        array = self._tensors[name].numpy()[0]
+        return array.copy() if self._is_on_cpu else array  # on the CPU it is the output itself
+
+
+def _choices(device: str, is_frame: bool, may_round: bool) -> dict[str, str]:
+    """Return a provider's options for one graph. is_frame: it runs for every frame. may_round: TF32 is welcome."""
+    if device == "cuda":
+        return {"enable_cuda_graph": "1" if is_frame else "0", "use_tf32": "1" if may_round else "0"}
+    return {"ModelFormat": "MLProgram"} if device == "coreml" else {}

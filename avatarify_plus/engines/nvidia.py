@@ -1,0 +1,46 @@
+"""The NVIDIA GPU, asked through its driver alone: no runtime is imported to learn that there is none."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from typing import NamedTuple
+
+from avatarify_plus.errors import EngineError
+
+DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+CAPABILITY_MAJOR = 75
+"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR of the CUDA driver API."""
+
+FIRST_WITH_TF32 = 8
+"""Ampere."""
+
+
+class Gpu(NamedTuple):
+    """The GPU that CUDA counts first, with the major number of its compute capability."""
+
+    name: str
+    capability: int
+
+    @property
+    def has_tf32(self) -> bool:
+        """Whether its tensor cores take float32 numbers, rounded to TF32."""
+        return self.capability >= FIRST_WITH_TF32
+
+
+def first_gpu() -> Gpu:
+    """Return the GPU that CUDA would compute on. Raises EngineError if there is no driver or no GPU."""
+    try:
+        driver = ctypes.CDLL(DRIVER)
+    except OSError as error:
+        raise EngineError("no NVIDIA driver") from error
+    device, capability, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
+    for status in (
+        driver.cuInit(0),
+        driver.cuDeviceGet(ctypes.byref(device), 0),
+        driver.cuDeviceGetName(name, len(name), device),
+        driver.cuDeviceGetAttribute(ctypes.byref(capability), CAPABILITY_MAJOR, device),
+    ):
+        if status:
+            raise EngineError(f"the NVIDIA driver finds no GPU, CUDA error {status}")
+    return Gpu(name.value.decode(errors="replace"), capability.value)

@@ -1,0 +1,197 @@
+"""A network's graphs on one device and in one precision: eager, compiled, or recorded as CUDA graphs."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from avatarify_plus.network import signatures as names
+from avatarify_plus.network.graphs import build_graphs
+from avatarify_plus.network.model import AnimationModel
+from avatarify_plus.types import Image, Keypoints
+
+FloatingPrecision = Literal["fp32", "bf16", "fp16"]
+TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+WARM_UPS = 3
+"""Runs before a recording: cuDNN and the compiler choose their kernels in the first."""
+
+
+class TorchNetwork:
+    """The three verbs of `Engine` on tensors that stay where they are; each frame's verb waits for the device once.
+
+    The precision is that of `animate`'s convolutions and what lies between them; the coordinates of its warps, its
+    sigmoids and its softmax stay float32, as do `detect` and `encode_source`. float32 is that, not TF32. `compile_mode`
+    is one of torch.compile's. With `records`, for CUDA only, what a frame needs is recorded when it first runs, and
+    replayed.
+    """
+
+    def __init__(
+        self,
+        model: AnimationModel,
+        device: torch.device,
+        precision: FloatingPrecision = "fp32",
+        compile_mode: str | None = None,
+        records: bool = False,
+    ) -> None:
+        self.config = model.config
+        self._device = device
+        self._type = TYPES[precision]
+        self._signatures = names.signatures(self.config)
+        self._graphs = build_graphs(model)
+        for graph in self._graphs.values():
+            graph.to(device)
+            if device.type == "cuda" or self._type != torch.float32:
+                graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
+        if self._type != torch.float32:
+            _narrow(self._graphs[names.ANIMATE].model, self._type)
+        if compile_mode:
+            for name in {names.DETECT, names.ANIMATE} & set(self._graphs):
+                self._graphs[name].compile(mode=compile_mode, dynamic=False)
+        size, count, found = self.config.image_size, self.config.keypoint_count, self.config.detected_count
+        self._seen = _Twins((1, size, size, 3), torch.uint8, device)
+        self._found = _Twins((6 * found,), torch.float32, device)
+        self._driving = _Twins((6 * count,), torch.float32, device)
+        self._picture = _Twins((1, size, size, 3), torch.uint8, device)
+        self._inputs = {
+            names.DRIVING_VALUE: self._driving.device[: 2 * count].view(1, count, 2),
+            names.DRIVING_JACOBIAN: self._driving.device[2 * count :].view(1, count, 2, 2),
+        }
+        self._shown: Mapping[str, Tensor] | None = None
+        self._detect = _Routine(self._compute_keypoints, records)
+        self._animate = _Routine(self._compute_picture, records)
+
+    def detect(self, image: Image) -> Keypoints:
+        """Find the learned keypoints, see `Engine.detect`."""
+        with self._arithmetic():
+            self._seen.write(image)
+            flat = self._found.read(self._detect())
+        count = self.config.detected_count
+        return Keypoints(flat[: 2 * count].reshape(count, 2), flat[2 * count :].reshape(count, 2, 2))
+
+    def encode_source(self, image: Image, keypoints: Keypoints) -> dict[str, Tensor]:
+        """Return what `animate` needs of a source, by name, on the device."""
+        value, jacobian = (torch.tensor(np.asarray(part, np.float32)).to(self._device)[None] for part in keypoints)
+        with self._arithmetic():
+            encoded = self._graphs[names.ENCODE_SOURCE](torch.tensor(image).to(self._device)[None], value)
+        tensors = dict(zip(names.encoded_source(self.config), encoded, strict=True))
+        for name in {names.FEATURE_QUARTER, names.FEATURE_HALF} & set(tensors):
+            tensors[name] = tensors[name].to(self._type)
+        return tensors | {names.SOURCE_VALUE: value, names.SOURCE_JACOBIAN: jacobian}
+
+    def animate(self, source: Mapping[str, Tensor], keypoints: Keypoints) -> Image:
+        """Show an encoded source in the pose of the keypoints, see `Engine.animate`."""
+        with self._arithmetic():
+            if source is not self._shown:
+                for name, tensor in source.items():
+                    self._inputs.setdefault(name, torch.empty_like(tensor)).copy_(tensor)
+                self._shown = source
+            self._driving.write(keypoints.value, keypoints.jacobian)
+            picture: Image = self._picture.read(self._animate())[0]
+        return picture
+
+    def close(self) -> None:
+        """Release the graphs, their recordings and what they read."""
+        self._graphs.clear()
+        self._inputs.clear()
+        self._shown = None
+        self._detect.forget()
+        self._animate.forget()
+
+    def _compute_keypoints(self) -> Tensor:
+        found = self._graphs[names.DETECT](self._seen.device)
+        return torch.cat([part.flatten() for part in found])  # (2 L + 4 L,)
+
+    def _compute_picture(self) -> Tensor:
+        inputs = (self._inputs[name] for name in self._signatures[names.ANIMATE].inputs)
+        with self._rounding():
+            (picture,) = self._graphs[names.ANIMATE](*inputs)
+        return cast(Tensor, picture.contiguous())
+
+    def _rounding(self) -> contextlib.AbstractContextManager[object]:
+        """Let convolutions take their inputs in the weights' type."""
+        if self._type == torch.float32:
+            return contextlib.nullcontext()
+        # No cache: the weights are narrow already, and a recording must not refer to copies that pass away.
+        return torch.autocast(self._device.type, self._type, cache_enabled=False)
+
+    @contextlib.contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        """Leave gradients out, let cuDNN try its kernels, shapes never change, and keep it from rounding to TF32."""
+        with torch.inference_mode():
+            if self._device.type == "cpu":
+                yield
+                return
+            with torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
+                yield
+
+
+class _Twins:
+    """A tensor on the device and its twin in main memory, pinned there; on the CPU they are one."""
+
+    def __init__(self, shape: tuple[int, ...], kind: torch.dtype, device: torch.device) -> None:
+        self._is_cpu = device.type == "cpu"
+        self._host = torch.zeros(shape, dtype=kind, pin_memory=not self._is_cpu)
+        self.device = self._host.to(device)
+
+    def write(self, *arrays: Any) -> None:
+        """Fill both with the arrays' values, one after the other; the device has them before what it computes next."""
+        np.concatenate([np.ravel(array) for array in arrays], out=self._host.numpy().reshape(-1))
+        if not self._is_cpu:
+            self.device.copy_(self._host, non_blocking=True)
+
+    def read(self, tensor: Tensor) -> Any:
+        """Wait for a tensor of this shape from the device and return it, an array of the caller's own."""
+        if self._is_cpu:
+            return tensor.numpy()
+        self._host.copy_(tensor, non_blocking=True)
+        torch.cuda.current_stream().synchronize()
+        return self._host.numpy().copy()
+
+
+class _Routine:
+    """A computation on fixed tensors that is recorded, if so asked, when it first runs, and then replayed."""
+
+    def __init__(self, compute: Callable[[], Tensor], records: bool) -> None:
+        self._compute = compute
+        self._run: Callable[[], Tensor] | None = None if records else compute
+
+    def __call__(self) -> Tensor:
+        if self._run is None:
+            self._run = _record(self._compute)
+        return self._run()
+
+    def forget(self) -> None:
+        """Release the recording."""
+        self._run = self._compute
+
+
+def _narrow(model: Any, kind: torch.dtype) -> None:
+    """Store the convolutions that `animate` runs in a narrow type; those that encode the source stay as they are."""
+    encoder = {*model.generator.first.modules(), *model.generator.down_blocks.modules()}
+    for layer in (*model.dense_motion.modules(), *model.generator.modules()):
+        if isinstance(layer, nn.Conv2d) and layer not in encoder:
+            layer.to(kind)
+
+
+def _record(compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """Record what the GPU does for a computation; return what makes it do that again, into the same output."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(WARM_UPS):
+            compute()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = compute()
+
+    def replay() -> Tensor:
+        graph.replay()
+        return output
+
+    return replay

@@ -1,0 +1,189 @@
+"""The ways to compute a frame that `gpu_benchmark` measures, and the networks that they compute."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import torch
+
+from avatarify_plus.bundle import Bundle, Manifest, open_bundle
+from avatarify_plus.config import EngineName, NetworkConfig, Precision, network_config
+from avatarify_plus.engines import Engine, open_engine, require_parts
+from avatarify_plus.engines.torch_network import FloatingPrecision, TorchNetwork
+from avatarify_plus.errors import EngineError
+from avatarify_plus.network import signatures as names
+from avatarify_plus.network.graphs import build_graphs
+from avatarify_plus.network.model import AnimationModel
+from avatarify_plus.types import Image, Keypoints
+from export.gpu_floor import Work, count_work
+
+TORCH_WAYS = ("eager", "compiled", "graph", "compiled-graph")
+"""torch as it is; torch.compile; recorded as a CUDA graph; both."""
+
+WAYS = (*TORCH_WAYS, "onnxruntime", "tensorrt")
+COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "reduce-overhead")
+WARM_UPS = 3
+
+
+class Scene(NamedTuple):
+    """Pictures (S, S, 3) uint8 and keypoints."""
+
+    source: Image
+    driving: Image
+    source_keypoints: Keypoints
+    driving_keypoints: Keypoints
+
+
+class Subject:
+    """The network of a size: `live` is a bundle, the others are preset `ours` with random weights.
+
+    weights: where they come from, for people. scratch: the folder that it was exported to, if it was.
+    """
+
+    def __init__(self, size: str, name: str) -> None:
+        """Raise ModelError if the bundle, by this name, cannot be read."""
+        torch.manual_seed(0)
+        self.size = size
+        self.scratch: Path | None = None
+        self._bundle = open_bundle(name) if size == "live" else None
+        self.config = self._bundle.config if self._bundle else network_config("ours", size)
+        self.scene = make_scene(self.config)
+        if self._bundle and importlib.util.find_spec("safetensors"):
+            from avatarify_plus.network.weights import read_model
+
+            self.model = read_model(self._bundle.weights, self.config)
+            self.weights = f"weights of {name}"
+        else:
+            self.model = AnimationModel(self.config).eval()
+            self.weights = f"random weights{', safetensors is not installed' if self._bundle else ''}"
+
+    def bundle(self, stack: ExitStack) -> Bundle:
+        """Return the network as a bundle, which is exported at need and lives as long as the stack.
+
+        Raises EngineError if the export's packages are missing.
+        """
+        if self._bundle is None:
+            try:
+                from export.onnx_bundle import configure_logging, export_bundle
+            except ImportError as error:
+                raise EngineError(f"no ONNX graphs of size {self.size}, the export lacks {error.name}") from error
+            configure_logging()
+            self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            export_bundle(self.model, self.scratch / self.size, Manifest(f"ours-{self.size}", self.config))
+            self._bundle = open_bundle(self.scratch / self.size)
+        return self._bundle
+
+    def work(self) -> dict[str, Work]:
+        """Count what animating and detecting must do."""
+        encoded = TorchNetwork(self.model, torch.device("cpu")).encode_source(
+            self.scene.source, self.scene.source_keypoints
+        )
+        value, jacobian = (torch.from_numpy(part)[None] for part in self.scene.driving_keypoints)
+        tensors = encoded | {names.DRIVING_VALUE: value, names.DRIVING_JACOBIAN: jacobian}
+        tensors[names.IMAGE] = torch.from_numpy(self.scene.driving)[None]
+        signatures = names.signatures(self.config)
+        return {
+            name: count_work(graph, *(tensors[each] for each in signatures[name].inputs))
+            for name, graph in build_graphs(self.model).items()
+            if name != names.ENCODE_SOURCE
+        }
+
+
+def make_scene(config: NetworkConfig) -> Scene:
+    """Return two pictures of noise with keypoints that differ by a little motion; seeded."""
+    random = np.random.default_rng(0)
+    size, count = config.image_size, config.keypoint_count
+    source, driving = random.integers(0, 256, (2, size, size, 3), np.uint8)
+    value = random.uniform(-0.6, 0.6, (count, 2))
+    jacobian = (0.5 * np.eye(2) + random.normal(0, 0.05, (count, 2, 2))).astype(np.float32)
+    moved = value + random.normal(0, 0.03, value.shape)
+    first, second = (Keypoints(each.astype(np.float32), jacobian) for each in (value, moved))
+    return Scene(source, driving, first, second)
+
+
+class Racer(NamedTuple):
+    """One way to compute, ready to run. device: in its own words. parts: "animate" and, if it can, "detect"."""
+
+    way: str
+    precision: str
+    device: str
+    parts: dict[str, Callable[[], object]]
+
+
+def open_racer(
+    stack: ExitStack, subject: Subject, way: str, precision: str, device: torch.device, compile_mode: str
+) -> Racer:
+    """Open one way, closed with the stack, and warm it up. Raises EngineError if it cannot run.
+
+    Detecting is float32 in all precisions, so that only the float32 one does it.
+    """
+    scene = subject.scene
+    try:
+        if way in TORCH_WAYS:
+            runner: Any = open_torch(subject, way, precision, device, compile_mode)
+            stack.callback(runner.close)
+            where = device.type
+        else:
+            open_engine_of = open_tensorrt if way == "tensorrt" else open_onnxruntime
+            runner = stack.enter_context(open_engine_of(stack, subject, precision, device))
+            where, precision = runner.device, runner.precision
+        source = runner.encode_source(scene.source, scene.source_keypoints)
+        parts: dict[str, Callable[[], object]] = {
+            names.ANIMATE: lambda: runner.animate(source, scene.driving_keypoints)
+        }
+        if subject.config.detected_count and precision == "fp32":
+            parts[names.DETECT] = lambda: runner.detect(scene.driving)
+        for part in parts.values():
+            for _ in range(WARM_UPS):
+                part()
+    except EngineError:
+        raise
+    except Exception as error:  # compilers and runtimes raise whatever they like
+        reason = (str(error).strip() or "no more is known").splitlines()[0]
+        raise EngineError(f"{type(error).__name__}: {reason}") from error
+    return Racer(way, precision, where, parts)
+
+
+def open_torch(subject: Subject, way: str, precision: str, device: torch.device, compile_mode: str) -> TorchNetwork:
+    """Make a network of torch's. Raises EngineError for a CUDA graph on the CPU."""
+    records = way.endswith("graph")
+    if records and device.type == "cpu":
+        raise EngineError("a CUDA graph needs --device cuda")
+    mode = compile_mode if way.startswith("compiled") else None
+    return TorchNetwork(subject.model, device, cast(FloatingPrecision, precision), mode, records)
+
+
+def open_onnxruntime(stack: ExitStack, subject: Subject, precision: str, device: torch.device) -> Engine:
+    """Open ONNX Runtime on the device; TF32 is what its "auto" is. Raises EngineError if it cannot."""
+    name: EngineName = "onnxruntime-cuda" if device.type == "cuda" else "onnxruntime"
+    require_parts(name)
+    asked = cast(Precision, "auto" if precision == "tf32" else precision)
+    return open_engine(subject.bundle(stack), name, precision=asked)
+
+
+def open_tensorrt(stack: ExitStack, subject: Subject, precision: str, device: torch.device) -> Engine:
+    """Open TensorRT, its engines built at need; those of an exported network are not kept.
+
+    Raises EngineError if something is missing, or the engines cannot be built.
+    """
+    if device.type == "cpu" or precision == "bf16":
+        raise EngineError("TensorRT computes on a GPU, here in fp32 and fp16")
+    require_parts("tensorrt")
+    from avatarify_plus.engines.engine_cache import bundle_argument
+    from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
+    from export import trt
+
+    bundle = subject.bundle(stack)
+    folder = subject.scratch and subject.scratch / "engines"
+    arguments = [bundle_argument(bundle), "--precision", precision, *(["--cache", str(folder)] if folder else [])]
+    with redirect_stdout(sys.stderr):
+        if trt.main(arguments):
+            raise EngineError("its engines cannot be built, see above")
+    return TensorRtEngine(bundle, cast(Precision, precision), folder)

@@ -1,0 +1,151 @@
+"""The GPU benchmark measures what it says, side by side, and tells what it could not; here on the CPU."""
+
+import importlib.util
+import json
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from avatarify_plus.bundle import Bundle
+from export import gpu_benchmark, gpu_racers
+from export.gpu_benchmark import Measurement, race, table
+from export.gpu_floor import Rates, Work, count_work, measure_rates
+from export.gpu_racers import Racer, Subject, open_racer
+
+CPU = torch.device("cpu")
+QUICK = ["--device", "cpu", "--sizes", "live", "--seconds", "0.01"]
+
+
+def test_ways_are_measured_side_by_side(
+    mixed_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report, model = tmp_path / "report.json", str(mixed_bundle.folder)
+    ways = ["--ways", "eager", "graph", "onnxruntime", "tensorrt", "--precisions", "fp32", "bf16"]
+    assert gpu_benchmark.main([*QUICK, *ways, "--model", model, "--json", str(report)]) == 0
+    shown, found = capsys.readouterr().out, json.loads(report.read_text())
+    measured = {(each["part"], each["way"], each["precision"]): each for each in found["measurements"]}
+    assert set(measured) == {
+        ("animate", "eager", "fp32"),
+        ("animate", "eager", "bf16"),
+        ("animate", "onnxruntime", "fp32"),
+        ("detect", "eager", "fp32"),
+        ("detect", "onnxruntime", "fp32"),
+    }
+    for (part, way, _), each in measured.items():
+        assert each["runs"] >= gpu_benchmark.ROUNDS
+        assert 0 < each["median_ms"] <= each["p95_ms"] and each["floor_ms"] > 0
+        base = measured[part, "eager", "fp32"]
+        assert each["to_base"] == pytest.approx(each["median_ms"] / base["median_ms"])
+        assert way in shown
+    assert measured["detect", "eager", "fp32"]["floor_ms"] < measured["animate", "eager", "fp32"]["floor_ms"]
+    reasons = {(each["way"], each["precision"]): each["reason"] for each in found["absent"]}
+    assert reasons["graph", "fp32"] == reasons["graph", "bf16"] == "a CUDA graph needs --device cuda"
+    assert "not in 'bf16'" in reasons["onnxruntime", "bf16"] and "on a GPU" in reasons["tensorrt", "fp32"]
+    assert f"not measured: graph fp32: {reasons['graph', 'fp32']}" in shown
+    assert found["rates"]["operations"]["fp32"] > 1e8 and found["rates"]["copied"] > 1e8
+    assert f"live: ours-skip, weights of {model}; " in shown
+
+
+def test_random_weights_will_do(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_benchmark.main(["--device", "cpu", "--sizes", "tiny", "--seconds", "0.01", "--ways", "eager"]) == 0
+    shown = capsys.readouterr().out
+    assert "tiny: ours, random weights; " in shown and "bf16" in shown and "fp16" not in shown
+
+
+def test_without_safetensors_the_weights_are_random(mixed_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = Subject("live", str(mixed_bundle.folder))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    subject = Subject("live", str(mixed_bundle.folder))
+    assert subject.weights == "random weights, safetensors is not installed"
+    assert subject.config == trained.config == mixed_bundle.config
+    weights, others = (each.model.dense_motion.mask_head.weight for each in (subject, trained))
+    assert weights.shape == others.shape and not torch.equal(weights, others)
+
+
+def test_what_fails_is_told_and_the_others_go_on(
+    mixed_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory\nTried to allocate")
+
+    monkeypatch.setattr(gpu_racers, "open_torch", fail)
+    report = tmp_path / "report.json"
+    options = ["--ways", "eager", "onnxruntime", "--precisions", "fp32", "--model", str(mixed_bundle.folder)]
+    assert gpu_benchmark.main([*QUICK, *options, "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    assert [each["reason"] for each in found["absent"]] == ["RuntimeError: CUDA out of memory"]
+    assert {each["way"] for each in found["measurements"]} == {"onnxruntime"}
+    assert all(each["to_base"] is None for each in found["measurements"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--seconds", "0"], "--seconds must be positive, found 0.0"), ([], "finds no NVIDIA GPU: .* or --device cpu")],
+)
+def test_what_cannot_be_measured_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert gpu_benchmark.main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("gpu_benchmark.py: ")
+    assert re.search(message, line)
+
+
+def test_the_source_is_encoded_once_and_the_engine_closed(mixed_bundle: Bundle) -> None:
+    subject = Subject("live", str(mixed_bundle.folder))
+    with ExitStack() as stack:
+        racer = open_racer(stack, subject, "eager", "fp32", CPU, "default")
+        assert set(racer.parts) == {"animate", "detect"}
+        picture: Any = racer.parts["animate"]()
+        assert picture.shape == (256, 256, 3) and picture.std() > 1
+    with pytest.raises(KeyError):
+        racer.parts["animate"]()
+
+
+def test_racers_take_turns() -> None:
+    turns: list[str] = []
+
+    def part(name: str) -> Racer:
+        return Racer(name, "fp32", "cpu", {"animate": lambda: turns.append(name)})
+
+    times = race([part("a"), part("b")], 1e-9)
+    assert turns == ["a", "b"] * gpu_benchmark.ROUNDS
+    assert {key: len(durations) for key, durations in times.items()} == {
+        ("animate", 0): gpu_benchmark.ROUNDS,
+        ("animate", 1): gpu_benchmark.ROUNDS,
+    }
+
+
+def test_work_is_counted_by_hand() -> None:
+    graph = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 4, 1, bias=False))
+    work = count_work(graph, torch.zeros(1, 3, 10, 10))
+    assert work.operations == 2 * 100 * (8 * 27 + 4 * 8)
+    assert work.numbers == (300 + 800 + 8 * 27 + 8) + (800 + 400 + 32)
+
+
+def test_the_floor_is_the_larger_of_arithmetic_and_traffic() -> None:
+    rates = Rates({"fp32": 1e12, "bf16": 4e12}, 1e11)
+    assert rates.floor_ms(Work(10**9, 1000), "fp32") == pytest.approx(1.0)
+    assert rates.floor_ms(Work(10**9, 1000), "bf16") == pytest.approx(0.25)
+    assert rates.floor_ms(Work(1000, 10**8), "fp32") == pytest.approx(4.0)
+    assert rates.floor_ms(Work(1000, 10**8), "bf16") == pytest.approx(2.0)
+
+
+def test_rates_are_those_of_this_machine() -> None:
+    before = torch.get_float32_matmul_precision()
+    rates = measure_rates(CPU, ["bf16"])
+    assert set(rates.operations) == {"fp32", "bf16"}
+    assert min(*rates.operations.values(), rates.copied) > 1e8
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_the_table_tells_ratios() -> None:
+    measurement = Measurement("live", "animate", "graph", "fp16", "cuda", 80, 0.5, 0.75, 0.05, 0.1)
+    line = table([measurement])[1].split()
+    assert line == ["animate", "graph", "fp16", "0.500", "0.750", "0.10", "0.0500", "10.0", "80", "cuda"]
