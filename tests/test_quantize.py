@@ -74,6 +74,11 @@ def test_every_runtime_computes_it(quantized: Bundle, name: str) -> None:
     assert 0 < difference.mean() < 3 * TOLERANCE_LEVELS
 
 
+def test_auto_takes_it_where_it_is_fast(quantized: Bundle) -> None:
+    with open_engine(quantized, "openvino", 1) as openvino, open_engine(quantized, "onnxruntime", 1) as onnxruntime:
+        assert (openvino.precision, onnxruntime.precision) == ("int8", "fp32")
+
+
 def test_it_is_what_tensorrt_takes(quantized: Bundle) -> None:
     graph = onnx.load(quantized.graph(INT8)).graph
     tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}

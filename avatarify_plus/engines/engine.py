@@ -17,7 +17,7 @@ from avatarify_plus.types import Image, Keypoints
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """An encoded avatar: opaque, kept on the engine's device, of use only to the engine that made it.
+    """An encoded avatar: opaque, of use only to the engine that made it.
 
     keypoints: the source's, numpy. tensors: the runtime's own, by name.
     """

@@ -26,8 +26,8 @@ ELEMENT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 class OnnxRuntimeEngine:
     """Computes on `device`, one of PROVIDERS, and refuses to start if ONNX Runtime would elsewhere. See `Engine`.
 
-    The precision "auto" is int8 on the CPU if the model has it, TF32 on NVIDIA GPUs that have it, otherwise float32. A
-    source waits in main memory and is copied to the device when it is first shown: inputs and outputs there stay where
+    The precision "auto" is TF32 on NVIDIA GPUs that have it, otherwise float32: ONNX Runtime has no fast CPU kernels for
+    the symmetric int8 that all runtimes understand. A source waits in main memory and is copied to the device when it is first shown: inputs and outputs there stay where
     they are for good, as a CUDA graph needs.
     """
 
@@ -37,8 +37,6 @@ class OnnxRuntimeEngine:
         known: tuple[Precision, ...] = ("auto", "fp32") if provider.is_gpu else ("auto", "fp32", "int8")
         require_precision(self.name, precision, known, bundle)
         require_available(provider)
-        if precision == "auto" and not provider.is_gpu and bundle.has_graph(names.quantized(names.ANIMATE)):
-            precision = "int8"
         self.config = bundle.config
         self._bundle = bundle
         self._bound: Source | None = None

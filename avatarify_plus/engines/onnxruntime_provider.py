@@ -118,6 +118,8 @@ def _session_options(provider: Provider, threads: int | None, may_share: bool) -
     """Return the options of a session; `may_share` lets the CPU compute what the provider does not."""
     options = onnxruntime.SessionOptions()
     options.inter_op_num_threads = 1
+    # A graph's idle threads would otherwise spin for a while and keep the next graph's, and MediaPipe's, off the cores.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     if provider.memory == "dml":  # it can do neither
