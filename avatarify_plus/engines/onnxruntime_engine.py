@@ -26,9 +26,9 @@ ELEMENT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 class OnnxRuntimeEngine:
     """Computes on `device`, one of PROVIDERS, and refuses to start if ONNX Runtime would elsewhere. See `Engine`.
 
-    The precision "auto" is TF32 on NVIDIA GPUs that have it, otherwise float32: ONNX Runtime has no fast CPU kernels for
-    the symmetric int8 that all runtimes understand. A source waits in main memory and is copied to the device when it is first shown: inputs and outputs there stay where
-    they are for good, as a CUDA graph needs.
+    The precision "auto" is TF32 on NVIDIA GPUs that have it, otherwise float32: ONNX Runtime has no fast CPU kernels
+    for the symmetric int8 that all runtimes understand. A source waits in main memory and is copied to the device when
+    it is first shown: inputs and outputs there stay where they are for good, as a CUDA graph needs.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, device: str, precision: Precision) -> None:
