@@ -243,7 +243,9 @@ def quantize_graph(model: onnx.ModelProto, ranges: Any, kept: Collection[str]) -
         },
     )
     quantizer.quantize_model()
+    quantizer.model.topological_sort()
     quantized: onnx.ModelProto = quantizer.model.model
+    onnx.checker.check_model(quantized, full_check=True)
     return quantized
 
 

@@ -1,0 +1,146 @@
+"""One built engine, loaded, with its tensors in place."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from avatarify_plus.engines.cuda import Cuda, Memory
+from avatarify_plus.engines.engine_cache import Entry, build_command, replace_file
+from avatarify_plus.engines.tensorrt_library import RTX, Library
+from avatarify_plus.errors import EngineError
+
+logger = logging.getLogger(__name__)
+
+
+class Door(NamedTuple):
+    """What passes between main memory and the GPU.
+
+    inputs, outputs: copied at every run. sent: copied when asked for. is_repeated: the graph runs at every frame.
+    """
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    sent: tuple[str, ...] = ()
+    is_repeated: bool = True
+
+
+class TensorRtGraph:
+    """An engine whose tensors have places on the GPU, and pinned ones in main memory if they pass the door.
+
+    memory: by tensor name. A repeated graph is captured after its first run, copies included, and launched as one CUDA
+    graph from then on. Nothing is allocated while it runs.
+    """
+
+    def __init__(self, library: Library, cuda: Cuda, entry: Entry, door: Door) -> None:
+        """Load an engine. Raises EngineError if the library refuses it."""
+        self._library = library
+        self._cuda = cuda
+        self._entry = entry
+        self._door = door
+        self._captured: Any = None
+        self._is_capturable = door.is_repeated
+        self._runtime = library.create("Runtime")
+        self._engine = self._runtime.deserialize_cuda_engine(entry.read())
+        if self._engine is None:
+            raise self._failure("load")
+        self._kernels: Any = None
+        self._context = self._make_context()
+        if self._context is None:
+            raise self._failure("start")
+        self.memory: dict[str, Memory] = {}
+        self._pinned: dict[str, np.ndarray[Any, Any]] = {}
+        for name, own_name in entry.tensors.items():
+            shape = tuple(self._engine.get_tensor_shape(own_name))
+            kind = np.dtype(library.api.nptype(self._engine.get_tensor_dtype(own_name)))
+            self.place(name, cuda.memory(int(np.prod(shape)) * kind.itemsize))
+            if name in (*door.inputs, *door.outputs, *door.sent):
+                self._pinned[name] = cuda.pinned(shape, kind)
+
+    def _make_context(self) -> Any:
+        """Return an execution context; TensorRT for RTX compiles its kernels now, unless an earlier run kept them."""
+        if self._library.name != RTX:
+            return self._engine.create_execution_context()
+        config = self._engine.create_runtime_config()
+        self._kernels = config.create_runtime_cache()
+        with contextlib.suppress(OSError):
+            self._kernels.deserialize(self._kernels_path.read_bytes())  # it refuses what does not fit
+        config.set_runtime_cache(self._kernels)
+        return self._engine.create_execution_context(config)
+
+    @property
+    def _kernels_path(self) -> Path:
+        return self._entry.path.with_suffix(".kernels")
+
+    def keep_kernels(self) -> None:
+        """Write down what TensorRT for RTX has compiled: the next start need not compile it again."""
+        if self._kernels is None:
+            return
+        compiled = bytes(self._kernels.serialize())
+        with contextlib.suppress(EngineError, OSError):  # a start that is slow once more is no failure
+            if not self._kernels_path.is_file() or self._kernels_path.read_bytes() != compiled:
+                replace_file(self._kernels_path, compiled)
+
+    def close(self) -> None:
+        """Release all of it, what was made of something before that."""
+        if self._captured is not None:
+            self._cuda.forget(self._captured)
+        self._captured = self._context = self._kernels = self._engine = self._runtime = None
+        self.memory.clear()
+        self._pinned.clear()
+
+    def place(self, name: str, memory: Memory) -> None:
+        """Let a tensor live at another place; not for repeated graphs, which are captured with their places."""
+        if not self._context.set_tensor_address(self._entry.tensors[name], memory.address):
+            raise self._failure(f"place {name} of")
+        self.memory[name] = memory
+
+    def write(self, name: str, array: Any) -> None:
+        """Put an array without its batch where the next run, or `send`, takes it from."""
+        self._pinned[name][0] = array
+
+    def send(self, name: str, array: Any) -> None:
+        """Write an array and ask for it to be copied to the GPU."""
+        self.write(name, array)
+        self._cuda.upload(self.memory[name], self._pinned[name])
+
+    def run(self) -> None:
+        """Copy the inputs, compute, copy the outputs, and wait, once, until they are there."""
+        if self._captured is None:
+            self._enqueue()
+        else:
+            self._cuda.launch(self._captured)
+        self._cuda.synchronize()
+        if self._captured is None and self._is_capturable:
+            self._captured = self._capture()
+
+    def read(self, name: str) -> Any:
+        """Return a copy of an output of the last run, without its batch."""
+        return self._pinned[name][0].copy()
+
+    def _enqueue(self) -> None:
+        for name in self._door.inputs:
+            self._cuda.upload(self.memory[name], self._pinned[name])
+        if not self._context.execute_async_v3(self._cuda.stream):
+            raise self._failure("run")
+        for name in self._door.outputs:
+            self._cuda.download(self._pinned[name], self.memory[name])
+
+    def _capture(self) -> Any:
+        """Return a CUDA graph of a run; None, and never again, if the library cannot be captured."""
+        try:
+            return self._cuda.capture(self._enqueue)
+        except EngineError as error:
+            logger.info("%s runs without a CUDA graph: %s", self._entry.path.name, error)
+            self._is_capturable = False
+            return None
+
+    def _failure(self, what: str) -> EngineError:
+        return EngineError(
+            f"{self._library} cannot {what} {self._entry.path}: {self._library.log.take_error()}; "
+            f"run {build_command(self._entry.bundle)} --force"
+        )

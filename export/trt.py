@@ -1,0 +1,164 @@
+"""Build TensorRT engines of a model: for the GPU here or, with TensorRT for RTX, for any and without one."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # run as a file: its imports start at the repository root, not in export/
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from avatarify_plus.bundle import open_bundle
+from avatarify_plus.engines.cuda import NEEDS, Cuda
+from avatarify_plus.engines.engine import require_precision
+from avatarify_plus.engines.engine_cache import PORTABLE, EngineCache, Identity, graph_precisions
+from avatarify_plus.engines.tensorrt_library import EITHER, RTX, TENSORRT, load_library
+from avatarify_plus.errors import AvatarifyError, EngineError, ModelError
+from export.trt_builder import Builder, Gpu
+
+BACKENDS = {"tensorrt": TENSORRT, "tensorrt-rtx": RTX, "torch-tensorrt": "torch_tensorrt"}
+"""The module of each backend, in the order in which "auto" looks for them."""
+
+NEED_ONNX = "pip install 'onnx>=1.17,<1.20' 'protobuf<5'"
+NEED_TORCH = "pip install -r requirements-train.txt"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(prog="trt.py", description=__doc__)
+    parser.add_argument(
+        "bundle",
+        nargs="?",
+        default="live-256",
+        help="shipped model, folder of a bundle or, for torch-tensorrt, a training checkpoint (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--backend", choices=("auto", *BACKENDS), default="auto", help="auto is the first of them that is installed"
+    )
+    parser.add_argument(
+        "--precision",
+        nargs="+",
+        choices=("fp32", "fp16", "int8"),
+        help="what frames are computed in, one or several (default: fp16, and int8 if the bundle has it)",
+    )
+    parser.add_argument(
+        "--compute-capability",
+        type=parse_capability,
+        metavar="X.Y",
+        help=f"GPUs to build for with tensorrt-rtx, such as 8.6, or {PORTABLE} for Ampere and later "
+        f"(default: that of the GPU here, without one {PORTABLE})",
+    )
+    parser.add_argument("--workspace", type=int, metavar="MB", help="GPU memory that one layer may use (default: all)")
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where engines are kept (default: per user)")
+    parser.add_argument("--force", action="store_true", help="build again what is there")
+    options = parser.parse_args(argv)
+    if options.workspace is not None and options.workspace < 1:
+        parser.error(f"--workspace must be at least 1 MB, found {options.workspace}")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        gpu, cache = find_gpu(), EngineCache(options.cache)
+        builder = open_builder(options, gpu)
+        build_engines(builder, cache, options.precision or builder.precisions, options.force)
+    except AvatarifyError as error:
+        print(f"trt.py: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("trt.py: stopped; what was finished is kept", file=sys.stderr)
+        return 130
+    print(usage(builder, gpu, cache))
+    return 0
+
+
+def parse_capability(text: str) -> str:
+    """Return a compute capability as `Identity` has it."""
+    if text != PORTABLE and not re.fullmatch(r"\d+\.\d", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is neither like 8.6 nor {PORTABLE}")
+    return text
+
+
+def find_gpu() -> Gpu:
+    """Return the GPU that CUDA counts first, or why there is none."""
+    try:
+        cuda = Cuda()
+    except EngineError as error:
+        return Gpu("", "", str(error))
+    cuda.close()
+    return Gpu(cuda.name, cuda.capability)
+
+
+def open_builder(options: argparse.Namespace, gpu: Gpu) -> Builder:
+    """Return the builder that the options ask for. Raises an AvatarifyError if something is missing or impossible."""
+    backend = first_installed() if options.backend == "auto" else options.backend
+    precisions = options.precision or ()
+    if backend == "torch-tensorrt":
+        if "int8" in precisions:
+            raise EngineError(
+                "torch-tensorrt builds fp32 and fp16: int8 is built from a bundle's quantized ONNX file, with "
+                "--backend tensorrt or tensorrt-rtx"
+            )
+        try:
+            from export.trt_torch import TorchBuilder
+        except ImportError as error:
+            raise EngineError(f"backend torch-tensorrt cannot be loaded ({error}): {NEED_TORCH}") from error
+        return TorchBuilder(options.bundle, gpu, options.compute_capability, options.workspace)
+    library = load_library(BACKENDS[backend])
+    if Path(options.bundle).is_file():
+        raise ModelError(
+            f"{options.bundle} is no bundle: make one with python export/onnx_bundle.py, or build with "
+            "--backend torch-tensorrt"
+        )
+    bundle = open_bundle(options.bundle)
+    for precision in precisions:
+        require_precision(backend, precision, ("fp32", "fp16", "int8"), bundle)
+    try:
+        from export.trt_onnx import OnnxBuilder
+    except ImportError as error:
+        raise EngineError(f"ONNX files cannot be read ({error}): {NEED_ONNX}") from error
+    return OnnxBuilder(bundle, library, gpu, options.compute_capability, options.workspace)
+
+
+def first_installed() -> str:
+    """Return the first backend that is installed. Raises EngineError if none is."""
+    for name, module in BACKENDS.items():
+        if importlib.util.find_spec(module) is not None:
+            return name
+    raise EngineError(f"no TensorRT is installed: {EITHER}")
+
+
+def build_engines(builder: Builder, cache: EngineCache, precisions: Sequence[str], is_forced: bool) -> None:
+    """Build what is not in the cache, and print a line for each engine."""
+    where = "GPUs from Ampere on" if builder.capability == PORTABLE else f"compute capability {builder.capability}"
+    print(f"{builder.model} with {builder.library} for {builder.gpu or where}, into {cache.folder}")
+    jobs = [job for precision in precisions for job in graph_precisions(builder.config, precision).items()]
+    for graph, precision in dict.fromkeys(jobs):
+        library = builder.library
+        digest = builder.digest(graph, precision)
+        identity = Identity(graph, precision, digest, library.name, library.version, builder.capability, builder.gpu)
+        entry = None if is_forced else cache.find(identity)
+        told = "already built"
+        if entry is None:
+            built = builder.build(graph, precision)
+            entry = cache.store(identity, builder.model, built.tensors, built.blob)
+            told = f"read in {built.read_s:.1f} s, built in {built.build_s:.1f} s"
+        print(f"  {graph:13} {precision:4}  {told}, {entry.size / 1e6:.1f} MB")
+
+
+def usage(builder: Builder, gpu: Gpu, cache: EngineCache) -> str:
+    """Return the closing line for people: how the engines are run, and what that takes."""
+    command = f"python run.py --avatar face.jpg --engine tensorrt --model {builder.model}"
+    place = EngineCache().folder
+    if not gpu.name:
+        return (
+            f"running them needs {NEEDS}, found here: {gpu.lack}; where those are, build again or copy the files to "
+            f"the folder that is {place} here, then: {command}"
+        )
+    return f"run them with {command}" if cache.folder == place else f"copy them to {place}, then: {command}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
