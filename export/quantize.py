@@ -49,11 +49,16 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What quantizing did. harm: loss of each convolution quantized alone. loss: of the file as it is."""
+    """What quantizing did.
+
+    kept: convolutions left in float, of `layer_count`. harm: loss of each convolution quantized alone, empty if none
+    had to be kept. loss: of the file as it is.
+    """
 
     kept: tuple[str, ...]
     harm: dict[str, float]
     loss: float
+    layer_count: int
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -245,7 +250,6 @@ def quantize_graph(model: onnx.ModelProto, ranges: Any, kept: Collection[str]) -
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantized: onnx.ModelProto = quantizer.model.model
-    onnx.checker.check_model(quantized, full_check=True)
     return quantized
 
 
@@ -266,15 +270,20 @@ def choose(
         return float(np.mean([np.abs(a - b).mean() for a, b in zip(found, expected[::stride], strict=True)])), quantized
 
     harm: dict[str, float] = {}
-    for layer in tqdm(every, unit="layer", desc="each alone"):
-        harm[layer.name], _ = loss([other.name for other in every if other != layer], RANKING_STRIDE)
-    order = sorted(every, key=lambda layer: -harm[layer.name] / layer.operations)
-    for count in range(len(order)):
+    order: list[Layer] = []
+    total, quantized = loss([])
+    if total > tolerance:
+        for layer in tqdm(every, unit="layer", desc="each alone"):
+            harm[layer.name], _ = loss([other.name for other in every if other != layer], RANKING_STRIDE)
+        order = sorted(every, key=lambda layer: -harm[layer.name] / layer.operations)
+    for count in range(max(len(order), 1)):
         kept = tuple(layer.name for layer in order[:count])
-        total, quantized = loss(kept)
+        if count:
+            total, quantized = loss(kept)
         if total <= tolerance:
+            onnx.checker.check_model(quantized, full_check=True)
             int8_file.write_bytes(quantized)
-            return Finding(kept, harm, total)
+            return Finding(kept, harm, total, len(every))
     raise ModelError(f"no convolution can be quantized within {tolerance:g} levels: one alone costs {total:.2g}")
 
 
@@ -289,10 +298,12 @@ def run(model: bytes, examples: Sequence[Example]) -> list[FloatArray]:
 
 def print_finding(finding: Finding) -> None:
     """Print what quantizing did, the convolutions that hurt most first."""
-    print("mean difference to float in levels of 255, each convolution quantized alone:")
+    if finding.harm:
+        print("mean difference to float in levels of 255, each convolution quantized alone:")
     for name, harm in sorted(finding.harm.items(), key=lambda item: -item[1])[:12]:
         print(f"  {name:32} {harm:6.3f}{'  kept in float' if name in finding.kept else ''}")
-    print(f"{len(finding.harm) - len(finding.kept)} of {len(finding.harm)} convolutions in int8: {finding.loss:.3f}")
+    quantized = finding.layer_count - len(finding.kept)
+    print(f"{quantized} of {finding.layer_count} convolutions in int8: {finding.loss:.3f} levels")
 
 
 if __name__ == "__main__":
