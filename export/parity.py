@@ -44,7 +44,7 @@ CANDIDATES: tuple[tuple[EngineName, Precision], ...] = (
 )
 """The first is what the others are compared with."""
 
-TIMED_FRAMES = 5
+TIMED_FRAMES = 30
 
 
 class Pair(NamedTuple):
