@@ -78,7 +78,6 @@ def main(argv: list[str] | None = None) -> int:
     if options.count < 2 or options.frames < 1 or options.tolerance <= 0:
         parser.error("--count must be at least 2, --frames at least 1 and --tolerance positive")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("root").setLevel(logging.ERROR)  # ONNX Runtime advises its own preprocessing
     try:
         bundle = open_bundle(options.bundle)
         clips = find_clips(options.clips, options.count)
