@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-
 from avatarify_plus.engines import Engine, Source
 from avatarify_plus.timing import Stage, Timing
 from avatarify_plus.types import Image, Keypoints
 
 
-class TimedEngine:
+class TimedEngine(Engine):
     """Another engine whose detecting and animating count as stages of a turn; what came before them composes.
 
     See `Engine`. The other one stays its owner's: closing this one does not close it.
@@ -20,14 +18,6 @@ class TimedEngine:
         self.precision = engine.precision
         self._engine = engine
         self._timing = timing
-
-    def __enter__(self) -> TimedEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Do nothing."""

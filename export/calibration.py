@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,8 @@ import onnxruntime
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.camera import open_driver
 from avatarify_plus.config import MotionMode
-from avatarify_plus.engines import Source
-from avatarify_plus.errors import CameraError, DataError, SourceError
+from avatarify_plus.engines import Engine, Source
+from avatarify_plus.errors import CameraError, DataError
 from avatarify_plus.framing import DriverFraming, mesh_finder
 from avatarify_plus.images import View
 from avatarify_plus.network import signatures as names
@@ -29,7 +28,7 @@ RATE_FPS = 25.0
 """Taken for folders of pictures, which have no rate; no example depends on it."""
 
 
-class Observer:
+class Observer(Engine):
     """An engine that paints nothing and keeps what `animate` and `detect` were asked for. See `Engine`."""
 
     name, device, precision = "observer", "CPU", "fp32"
@@ -71,14 +70,6 @@ class Observer:
         """Release the graphs."""
         self._sessions.clear()
 
-    def __enter__(self) -> Observer:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _run(self, graph: str, inputs: Example) -> Example:
         outputs = self._outputs[graph]
         return dict(zip(outputs, self._sessions[graph].run(outputs, inputs), strict=True))
@@ -96,7 +87,7 @@ def gather_examples(bundle: Bundle, clips: Sequence[Path], frames: int) -> dict[
         drives: list[list[tuple[View, float]]] = []
         for clip in clips:
             views = list(_views(clip, frames, size_px, bundle.config.reads_mesh))
-            if len(views) > 1 and views[0][0].has_face:
+            if len(views) > 1:
                 drives.append(views)
         if not drives:
             raise DataError("none of the clips begins with a face: give videos of faces, framed as for training")
@@ -126,5 +117,5 @@ def _views(clip: Path, frames: int, size_px: int, reads_mesh: bool) -> Iterator[
                 view = framing.view(shots[index])
                 if view.has_face:
                     yield view, shots[index].captured_at
-    except (CameraError, SourceError) as error:
+    except CameraError as error:
         raise DataError(f"cannot use the clip {clip}: {error}") from error

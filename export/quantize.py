@@ -142,8 +142,7 @@ def split_concatenations(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     model = onnx.shape_inference.infer_shapes(model)
     graph = model.graph
-    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info}
-    shapes |= {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.input}
+    shapes = shapes_of(graph)
     makers = {output: node for node in graph.node for output in node.output}
     weights = {tensor.name: tensor for tensor in graph.initializer}
     nodes: list[onnx.NodeProto] = []
@@ -192,10 +191,18 @@ def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
     del graph.value_info[:]
 
 
+def shapes_of(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """Return the shapes of a graph's inputs and of what was inferred between its nodes, by name."""
+    return {
+        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input)
+    }
+
+
 def layers(model: onnx.ModelProto) -> list[Layer]:
     """Return a model's convolutions with their cost."""
     graph = onnx.shape_inference.infer_shapes(model).graph
-    shapes = {value.name: [d.dim_value for d in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    shapes = shapes_of(graph)
     weights = {tensor.name: tensor.dims for tensor in graph.initializer}
     return [
         Layer(node.name, 2 * int(np.prod(shapes[node.output[0]]) * np.prod(weights[node.input[1]][1:])))

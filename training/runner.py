@@ -97,7 +97,7 @@ def severity(errors: Scores, measure: str) -> float:
     return float("-inf") if np.isnan(value) else value
 
 
-class Witness:
+class Witness(Engine):
     """An engine that remembers the keypoints it was last asked to show. See `Engine`.
 
     `is_idle` True: it does not compute pictures, for when keypoints alone are wanted.
@@ -127,14 +127,6 @@ class Witness:
 
     def close(self) -> None:
         """Leave the engine open: it is its opener's."""
-
-    def __enter__(self) -> Witness:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class Puppet:

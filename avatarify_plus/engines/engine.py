@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -26,8 +26,11 @@ class Source:
     tensors: dict[str, Any]
 
 
+Own = TypeVar("Own", bound="Engine")
+
+
 class Engine(Protocol):
-    """Three verbs, numpy at the door. Not for several threads at once.
+    """Three verbs, numpy at the door. Not for several threads at once. Engines inherit how they are closed.
 
     name: as `open_engine` takes it. device: what really computes, for people. precision: what `animate` really
     computes in. config: the network's.
@@ -57,11 +60,13 @@ class Engine(Protocol):
         """Release the runtime's memory; the engine is of no use afterwards."""
         ...
 
-    def __enter__(self) -> Engine: ...
+    def __enter__(self: Own) -> Own:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 def require_picture(image: Image, config: NetworkConfig) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import onnxruntime
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
-from avatarify_plus.engines.engine import Source, require_detector, require_picture, require_precision
+from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.nvidia import first_gpu
 from avatarify_plus.engines.onnxruntime_provider import PROVIDERS, load_cuda, open_session, require_available
 from avatarify_plus.engines.rehearsal import rehearse
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 ELEMENT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Engine):
     """Computes on `device`, one of PROVIDERS, and refuses to start if ONNX Runtime would elsewhere. See `Engine`.
 
     The precision "auto" is TF32 on NVIDIA GPUs that have it, otherwise float32: ONNX Runtime has no fast CPU kernels
@@ -63,14 +62,6 @@ class OnnxRuntimeEngine:
         if provider.is_gpu:
             rehearse(self)
         logger.info("ONNX Runtime %s on %s", onnxruntime.__version__, self.device)
-
-    def __enter__(self) -> OnnxRuntimeEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the graphs."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +10,7 @@ import openvino
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
-from avatarify_plus.engines.engine import Source, require_detector, require_picture, require_precision
+from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.openvino_graph import keep_coordinates_exact, rows_of, warp_by_rows
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names
@@ -29,7 +28,7 @@ class OperatorTime(NamedTuple):
     milliseconds: float
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """Computes on the CPU, one picture at a time and as soon as possible. See `Engine`.
 
     The precision concerns `animate`, and there not the coordinates of the warps. "auto" is int8 where the model has it,
@@ -79,14 +78,6 @@ class OpenVinoEngine:
         threads_used = compiled.get_property("INFERENCE_NUM_THREADS")
         self.device = f"CPU ({cpu}, {self.precision}, {threads_used} threads)"
         logger.info("OpenVINO %s on %s", openvino.__version__, self.device)
-
-    def __enter__(self) -> OpenVinoEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the compiled graphs."""

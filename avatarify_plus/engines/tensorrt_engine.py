@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from types import TracebackType
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.cuda import NEEDS, Cuda
-from avatarify_plus.engines.engine import Source, require_detector, require_picture, require_precision
+from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.engine_cache import EngineCache, build_command, bundle_argument
 from avatarify_plus.engines.engine_choice import Here, choose_engines
 from avatarify_plus.engines.rehearsal import rehearse
@@ -30,7 +29,7 @@ DOORS = {
 }
 
 
-class TensorRtEngine:
+class TensorRtEngine(Engine):
     """Computes on the first NVIDIA GPU, with the library that the model's engines were built with. See `Engine`.
 
     An encoded source stays on the GPU. A frame is one CUDA graph (keypoints up, network, picture down) and one wait; it
@@ -71,14 +70,6 @@ class TensorRtEngine:
         for graph in self._graphs.values():
             graph.keep_kernels()
         logger.info("%s on %s", library, self.device)
-
-    def __enter__(self) -> TensorRtEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the engines and the stream."""

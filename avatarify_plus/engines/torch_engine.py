@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from types import TracebackType
 from typing import cast
 
 import torch
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
-from avatarify_plus.engines.engine import Source, require_detector, require_picture, require_precision
+from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.rehearsal import rehearse
 from avatarify_plus.engines.torch_network import FloatingPrecision, TorchNetwork
 from avatarify_plus.errors import EngineError
@@ -24,7 +23,7 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
 }
 
 
-class TorchEngine:
+class TorchEngine(Engine):
     """Computes on `device`, "cpu" or "cuda", there in a CUDA graph. See `Engine`.
 
     The precision "auto" is float32 on the CPU and float16 on a GPU. The number of CPU threads holds for the process.
@@ -58,14 +57,6 @@ class TorchEngine:
         if device == "cuda":
             rehearse(self)
         logger.info("PyTorch %s on %s", torch.__version__, self.device)
-
-    def __enter__(self) -> TorchEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Release the network."""
