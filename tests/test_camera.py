@@ -1,11 +1,9 @@
-"""The driver's frames: the newest only from a live camera, every one from a file."""
+"""What --camera names: files of whom every frame counts, and how what is wrong is told."""
 
 import functools
 import http.server
-import itertools
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -14,11 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from avatarify_plus import camera
-from avatarify_plus.camera import CaptureReader, Film, LiveCamera, PictureReader, open_driver, open_reader
+from avatarify_plus.camera import CaptureReader, Film, LiveCamera, LoopedClip, PictureReader, open_driver, open_reader
+from avatarify_plus.camera.camera_mode import CameraMode, CaptureWish
+from avatarify_plus.camera.pace import MOST_LATE_S, Pace
 from avatarify_plus.errors import CameraError
-from avatarify_plus.types import Frame, Image
-from fakes import FakeReader, plain_picture, write_film
+from avatarify_plus.types import Frame, Image, Size
+from fakes import FakeClock, plain_picture, write_film
 
 COUNT = 12
 
@@ -35,116 +34,39 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def all_frames(name: str | Path, sequence_fps: float = 25.0) -> list[Frame]:
     with open_driver(str(name), sequence_fps, plays_live=False) as driver:
-        return list(driver.frames(threading.Event()))
+        return [frame for frame in driver.frames(threading.Event()) if frame is not None]
 
 
-# --- live ---
+class FakeCapture:
+    """OpenCV's part of a device: `answers` says for each try whether a picture comes, None for a damaged one."""
+
+    def __init__(self, answers: list[bool | None], size: tuple[int, int] = (64, 48)) -> None:
+        self.settings: dict[int, float] = {cv2.CAP_PROP_FPS: 0.0}
+        self.order: list[int] = []
+        self._answers = iter(answers)
+        self._answer: bool | None = None
+        self._size = size
+
+    def get(self, key: int) -> float:
+        return self.settings.get(key, 0.0)
+
+    def set(self, key: int, value: float) -> bool:
+        self.order.append(key)
+        self.settings[key] = value
+        return True
+
+    def grab(self) -> bool:
+        self._answer = next(self._answers, False)
+        return self._answer is not False
+
+    def retrieve(self) -> tuple[bool, Image | None]:
+        if self._answer is None:
+            return False, None
+        return True, np.zeros((self._size[1], self._size[0], 3), np.uint8)
 
 
-def test_the_newest_frame_wins_and_skipped_ones_are_counted() -> None:
-    hold, first_taken = threading.Event(), threading.Event()
-
-    def pictures() -> Iterator[Image]:
-        yield levels()[0]
-        first_taken.wait(5)
-        yield from levels()[1:10]
-
-    reader = FakeReader(pictures(), hold=hold)
-    with LiveCamera(reader) as live:
-        first = live.latest(5)
-        assert first is not None
-        first_taken.set()
-        assert reader.exhausted.wait(5)
-        frame = live.latest(5)
-        assert frame is not None
-        assert (first.index, frame.index, live.skipped_count) == (0, 9, 8)
-        np.testing.assert_array_equal(frame.image, levels()[9])
-        assert live.latest(0.02) is None  # never the same frame twice
-        hold.set()
-    assert reader.close_count == 1
-
-
-def test_nothing_is_captured_before_it_is_wanted() -> None:
-    reader = FakeReader(levels())
-    with LiveCamera(reader):
-        assert not reader.exhausted.wait(0.05)
-    assert reader.close_count == 1
-
-
-def test_frames_are_in_order_and_account_for_all() -> None:
-    def slow_pictures() -> Iterator[Image]:
-        for picture in levels():
-            time.sleep(0.005)
-            yield picture
-
-    with LiveCamera(FakeReader(slow_pictures())) as live:
-        frames = []
-        for frame in live.frames(threading.Event()):
-            frames.append(frame)
-            time.sleep(0.012)
-    indices = [frame.index for frame in frames]
-    times = [frame.captured_at for frame in frames]
-    assert indices == sorted(set(indices))
-    assert indices[-1] == COUNT - 1
-    assert len(frames) + live.skipped_count == COUNT
-    assert all(early < late for early, late in itertools.pairwise(times))
-
-
-def test_a_file_played_live_keeps_its_pace(film: Path) -> None:
-    with open_driver(str(film), 25, plays_live=True) as driver:
-        assert driver.is_live
-        frames = list(driver.frames(threading.Event()))
-    assert frames[-1].index == COUNT - 1
-    assert len(frames) + driver.skipped_count == COUNT
-    assert frames[-1].captured_at - frames[0].captured_at > 0.5 * COUNT / 30
-
-
-def test_stop_ends_the_frames() -> None:
-    hold, stop = threading.Event(), threading.Event()
-    with LiveCamera(FakeReader(levels(3), hold=hold)) as live:
-        stop.set()
-        assert list(live.frames(stop)) == []
-        stop.clear()
-        threading.Timer(0.05, stop.set).start()
-        assert len(list(live.frames(stop))) <= 3  # returns although the camera is silent
-        hold.set()
-
-
-def test_a_failing_camera_is_told_after_its_last_frame() -> None:
-    class Broken(FakeReader):
-        def read(self) -> Image | None:
-            picture = super().read()
-            if picture is None:
-                raise CameraError("unplugged")
-            return picture
-
-    reader = Broken(levels(1))
-    with LiveCamera(reader) as live, pytest.raises(CameraError, match="unplugged"):
-        list(live.frames(threading.Event()))
-    assert reader.close_count == 1
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_an_unforeseen_failure_does_not_leave_the_loop_waiting() -> None:
-    class Buggy(FakeReader):
-        def read(self) -> Image | None:
-            raise ZeroDivisionError
-
-    with LiveCamera(Buggy([])) as live, pytest.raises(CameraError, match="broke off"):
-        list(live.frames(threading.Event()))
-
-
-def test_a_silent_camera_is_given_up_and_closing_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(camera, "STALL_S", 0.2)
-    monkeypatch.setattr(camera, "CLOSE_S", 0.1)
-    hold = threading.Event()
-    reader = FakeReader([], hold=hold)
-    started_s = time.perf_counter()
-    with LiveCamera(reader) as live, pytest.raises(CameraError, match=r"gave no picture.*start again"):
-        list(live.frames(threading.Event()))
-    assert time.perf_counter() - started_s < 5
-    assert reader.close_count == 0  # closing a device under a hanging read would crash
-    hold.set()
+def webcam_reader(answers: list[bool | None]) -> CaptureReader:
+    return CaptureReader(FakeCapture(answers), "webcam 0", is_live=True, ends=False)  # type: ignore[arg-type]
 
 
 # --- files ---
@@ -160,6 +82,7 @@ def test_a_file_gives_every_frame_its_rate_and_count(film: Path) -> None:
     for frame, picture in zip(frames, levels(), strict=True):
         assert np.abs(frame.image.astype(int) - picture).mean() < 3
     assert driver.skipped_count == 0
+    assert driver.trouble is None
 
 
 def test_colours_are_rgb(tmp_path: Path) -> None:
@@ -203,6 +126,121 @@ def test_one_picture_is_a_film_of_one_frame(tmp_path: Path) -> None:
     assert len(all_frames(tmp_path / "shot0.png")) == 1
 
 
+# --- files, live ---
+
+
+def test_a_file_played_live_goes_on_for_ever(film: Path) -> None:
+    with open_driver(str(film), 25, plays_live=True) as driver:
+        assert isinstance(driver, LiveCamera)
+        assert (driver.is_live, driver.rate, driver.count) == (True, Fraction(30000, 1001), None)
+        indices = []
+        for frame in driver.frames(threading.Event()):
+            if frame is not None:
+                indices.append(frame.index)
+                if frame.index >= 2 * COUNT:
+                    break
+    assert indices == sorted(set(indices))
+
+
+def test_a_folder_played_live_goes_on_for_ever(tmp_path: Path) -> None:
+    for index in range(2):
+        cv2.imwrite(str(tmp_path / f"shot{index}.png"), plain_picture(100 * index))
+    with open_driver(str(tmp_path), 200, plays_live=True) as driver:
+        frames: Iterator[Frame] = (frame for frame in driver.frames(threading.Event()) if frame is not None)
+        seen = {(frame.index % 2, int(frame.image[0, 0, 0])) for frame, _ in zip(frames, range(20), strict=False)}
+    assert seen <= {(0, 0), (1, 100)}
+
+
+def test_a_clip_begins_again_without_a_seam(film: Path) -> None:
+    reader = LoopedClip(str(film), Fraction(30))
+    pictures = [reader.read() for _ in range(3 * COUNT)]
+    reader.close()
+    for picture, level in zip(pictures, levels() * 3, strict=True):
+        assert picture is not None
+        assert np.abs(picture.astype(int) - level).mean() < 3
+
+
+def test_a_clip_opens_the_next_round_before_the_last_one_ends(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a large video takes longer than the time between two of its pictures."""
+    is_open, threads = threading.Event(), []
+
+    def open_late(clip: str, sequence_fps: float) -> PictureReader:
+        threads.append(threading.current_thread())
+        is_open.set()
+        return open_reader(clip, sequence_fps)
+
+    monkeypatch.setattr("avatarify_plus.camera.looped_clip.open_reader", open_late)
+    reader = LoopedClip(str(film), Fraction(30))
+    is_open.clear()
+    assert reader.read() is not None
+    assert is_open.wait(5)
+    reader.close()
+    assert threads[0] is threading.current_thread()
+    assert threads[1] is not threading.current_thread()
+
+
+def test_a_clip_that_vanishes_is_told_at_the_seam(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "shot.png"), plain_picture(40))
+    reader = LoopedClip(str(tmp_path), Fraction(30))
+    (tmp_path / "shot.png").rename(tmp_path / "shot.txt")
+    with pytest.raises(CameraError, match=r"cannot read the picture|holds no pictures"):
+        [reader.read() for _ in range(3)]
+    reader.close()
+
+
+def test_the_pace_is_the_clips_and_nobody_hurries() -> None:
+    clock = FakeClock()
+    pace = Pace(Fraction(10), clock)
+    assert pace.wait_s() == 0
+    clock.pass_ms(30)
+    assert pace.wait_s() == pytest.approx(0.07)
+    clock.pass_ms(170)  # a little late: the next one waits the less
+    assert pace.wait_s() == 0
+    clock.pass_ms(20)
+    assert pace.wait_s() == pytest.approx(0.08)
+    clock.pass_ms(10_000)  # the computer slept
+    waits = [pace.wait_s() for _ in range(10)]
+    assert waits.count(0) == 1 + int(MOST_LATE_S * 10)
+    assert waits[-1] > 0
+
+
+# --- webcams and streams, as far as they need no device ---
+
+
+def test_a_wish_is_told_to_the_webcam_in_the_order_that_keeps_it() -> None:
+    from avatarify_plus.camera.capture import ask
+
+    capture = FakeCapture([])
+    mode = ask(capture, CaptureWish(Size(1280, 720), 30.0, "mjpg"), ())  # type: ignore[arg-type]
+    assert mode == CameraMode(Size(1280, 720), (30.0,), "MJPG")
+    names = ("BUFFERSIZE", "FOURCC", "FRAME_WIDTH", "FRAME_HEIGHT", "FPS")
+    assert capture.order == [getattr(cv2, f"CAP_PROP_{name}") for name in names]
+    untouched = FakeCapture([])
+    ask(untouched, CaptureWish(), ())  # type: ignore[arg-type]
+    assert untouched.order == [cv2.CAP_PROP_BUFFERSIZE]
+
+
+def test_an_unplugged_webcam_is_told() -> None:
+    reader = webcam_reader([False])
+    assert (reader.rate, reader.count) == (Fraction(30), None)
+    with pytest.raises(CameraError, match="webcam 0 gives no pictures any more"):
+        reader.read()
+
+
+def test_a_webcam_may_be_late_at_first_but_not_later() -> None:
+    reader = webcam_reader([False, True, False, True])
+    assert reader.read() is not None
+    with pytest.raises(CameraError, match="webcam 0 gives no pictures any more"):
+        reader.read()
+
+
+def test_damaged_pictures_are_passed_over() -> None:
+    reader = webcam_reader([True, None, None, True, None, None, None, True])
+    assert [reader.read() is not None for _ in range(2)] == [True, True]
+    with pytest.raises(CameraError, match="gives no pictures"):
+        reader.read()
+
+
 def test_a_url_is_a_live_stream(film: Path) -> None:
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
@@ -211,9 +249,15 @@ def test_a_url_is_a_live_stream(film: Path) -> None:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(film.parent)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        reader = open_reader(f"http://127.0.0.1:{server.server_port}/{film.name}", 25)
+        url = f"http://127.0.0.1:{server.server_port}/{film.name}"
+        reader = open_reader(url, 25)
         assert reader.is_live
         assert count_pictures(reader) == COUNT
+        with open_driver(url, 25, plays_live=False) as driver:
+            assert isinstance(driver, LiveCamera)
+            for frame in driver.frames(threading.Event()):
+                if frame is not None and frame.index >= COUNT:  # it ended and was opened again
+                    break
     finally:
         server.shutdown()
         server.server_close()
@@ -231,28 +275,15 @@ def count_pictures(reader: PictureReader) -> int:
 
 
 def test_a_missing_webcam_is_told() -> None:
-    with pytest.raises(CameraError, match=r"cannot open webcam 97: check that it is plugged in"):
+    with pytest.raises(CameraError, match=r"cannot open webcam 97: check that it is plugged in.*found: ") as caught:
         open_reader("97", 25)
-
-
-def test_an_unplugged_webcam_is_told() -> None:
-    class Unplugged:
-        def get(self, key: int) -> float:
-            return 0.0
-
-        def read(self) -> tuple[bool, None]:
-            return False, None
-
-    reader = CaptureReader(Unplugged(), "webcam 0", is_live=True, ends=False)  # type: ignore[arg-type]
-    assert (reader.rate, reader.count) == (Fraction(30), None)
-    with pytest.raises(CameraError, match="webcam 0 gives no pictures any more"):
-        reader.read()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nowhere.mp4", "there is no driver .*nowhere.mp4: give a webcam's number"),
+        ("nowhere.mp4", "there is no driver .*nowhere.mp4: give a webcam's number or name .found: "),
         ("junk.mp4", "cannot read .*junk.mp4 as a video: .*convert it"),
         ("empty.mp4", "cannot read .*empty.mp4 as a video"),
         ("cut.mp4", "cannot read .*cut.mp4 as a video"),

@@ -1,0 +1,112 @@
+"""OpenCV's captures: opening them quietly, and what a webcam is set to."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import threading
+from collections.abc import Sequence
+
+import cv2
+
+from avatarify_plus.camera.camera_mode import CameraMode, CaptureWish
+from avatarify_plus.native_log import hidden_native_messages
+from avatarify_plus.types import Size
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
+"""By sys.platform. DirectShow opens a webcam at once, Media Foundation may take half a minute."""
+
+BUFFERS = 2
+"""Older pictures in a queue are only latency; but with one buffer a picture that comes while the one before is
+converted is lost, and some webcams then give every other picture only."""
+
+OPEN_TIMEOUT_MS = 10_000
+READ_TIMEOUT_MS = 5_000
+"""How long FFmpeg waits for a stream; by itself 30 s."""
+
+ENVIRONMENT = {
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",  # s a read waits for a picture, by itself 10; the device is held so long
+    "OPENCV_FFMPEG_LOGLEVEL": "-8",  # quiet
+}
+"""What OpenCV asks the environment for at its first capture; there is no other way to tell it."""
+
+LISTED_SIZES = ((640, 480), (1280, 720), (1920, 1080))
+
+
+def open_capture(what: int | str, backend: int = cv2.CAP_ANY, options: Sequence[int] = ()) -> cv2.VideoCapture | None:
+    """Return an opened capture, or None. options: pairs of CAP_PROP_* and value, heeded while it opens."""
+    _prepare()
+    # the descriptor of stderr belongs to all threads: only the main one may turn it away for a moment
+    is_main = threading.current_thread() is threading.main_thread()
+    with hidden_native_messages() if is_main else contextlib.nullcontext():
+        try:
+            capture = cv2.VideoCapture(what, backend, list(options)) if options else cv2.VideoCapture(what, backend)
+        except cv2.error:
+            return None
+        if capture.isOpened():
+            return capture
+        capture.release()
+        return None
+
+
+def open_device(device: int | str) -> cv2.VideoCapture | None:
+    """Return a webcam's opened capture by its number or path, or None."""
+    return open_capture(device, BACKENDS.get(sys.platform, cv2.CAP_ANY))
+
+
+def open_url(url: str) -> cv2.VideoCapture | None:
+    """Return a stream's opened capture, or None."""
+    timeouts = (cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, OPEN_TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, READ_TIMEOUT_MS)
+    return open_capture(url, cv2.CAP_FFMPEG, timeouts)
+
+
+def _prepare() -> None:
+    """Let OpenCV keep quiet and lose patience earlier, unless every detail is wanted."""
+    if logger.isEnabledFor(logging.DEBUG):
+        return
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def ask(capture: cv2.VideoCapture, wish: CaptureWish, modes: Sequence[CameraMode]) -> CameraMode:
+    """Set a webcam to what is wished, as far as it can, and return what it is set to. modes: what it offers, if known.
+
+    The order matters: a size is looked up in the pixel format, a rate is looked up in the size, and any other change
+    sets the rate back.
+    """
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, BUFFERS)
+    fourcc = wish.fourcc(modes)
+    if fourcc is not None:
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*fourcc))
+    if wish.size is not None:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, wish.size.width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wish.size.height)
+    if wish.fps is not None:
+        capture.set(cv2.CAP_PROP_FPS, wish.fps)
+    return mode_of(capture)
+
+
+def mode_of(capture: cv2.VideoCapture) -> CameraMode:
+    """Return what a webcam is set to."""
+    size = Size(int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)), int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)))
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    letters = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+    name = letters.to_bytes(4, "little").decode("latin-1").strip()
+    return CameraMode(
+        size, (round(rate, 3),) if 1 <= rate <= 1000 else (), name if name.isascii() and name.isalnum() else ""
+    )
+
+
+def ask_modes(index: int) -> tuple[CameraMode, ...]:
+    """Return what a webcam offers by setting it to usual sizes, where the system does not tell; none if it is busy."""
+    capture = open_device(index)
+    if capture is None:
+        return ()
+    modes = [ask(capture, CaptureWish(Size(*size)), ()) for size in LISTED_SIZES]
+    capture.release()
+    return tuple(dict.fromkeys(modes))

@@ -1,0 +1,65 @@
+"""A clip that goes on for as long as it is wanted."""
+
+from __future__ import annotations
+
+import contextlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from fractions import Fraction
+
+from avatarify_plus.camera.reader import PictureReader
+from avatarify_plus.camera.readers import open_reader
+from avatarify_plus.errors import CameraError
+from avatarify_plus.types import Image
+
+Round = tuple[PictureReader, Image | None]
+"""A clip opened anew, and its first picture."""
+
+
+class LoopedClip:
+    """Read a video's or folder's pictures over and over, at a rate of one's own. See `PictureReader`.
+
+    While a round plays, a thread opens the next one and decodes its first picture, so that nobody sees the seam.
+    """
+
+    is_live = False
+
+    def __init__(self, clip: str, rate: Fraction, first: PictureReader | None = None) -> None:
+        """Open it, or take over its `first` round. Raises CameraError if it cannot be read, or is a webcam or stream,
+        which cannot begin again.
+        """
+        self.name = clip
+        self.rate = rate
+        self.count: int | None = None
+        self._reader = first or _open(clip, rate)
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="next round")
+        self._next: Future[Round] | None = None
+
+    def read(self) -> Image | None:
+        """Return the next picture; after the last comes the first. Raises CameraError."""
+        self._next = self._next or self._thread.submit(self._open_round)
+        picture = self._reader.read()
+        if picture is None:
+            self._reader.close()
+            self._reader, picture = self._next.result()
+            self._next = None
+        return picture
+
+    def _open_round(self) -> Round:
+        reader = _open(self.name, self.rate)
+        return reader, reader.read()
+
+    def close(self) -> None:
+        """Release the file."""
+        self._reader.close()
+        if self._next is not None:
+            with contextlib.suppress(CameraError):
+                self._next.result()[0].close()
+        self._thread.shutdown()
+
+
+def _open(clip: str, rate: Fraction) -> PictureReader:
+    reader = open_reader(clip, float(rate))
+    if reader.is_live:
+        reader.close()
+        raise CameraError(f"{reader.name} cannot be played over and over: give a video file or a folder of pictures")
+    return reader

@@ -1,0 +1,59 @@
+"""Still pictures as a video."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+from avatarify_plus.errors import CameraError
+from avatarify_plus.images import PICTURE_SUFFIXES, read_picture
+from avatarify_plus.types import Image
+
+
+class PictureSequence:
+    """Still pictures as a video. See `PictureReader`."""
+
+    is_live = False
+
+    def __init__(self, name: str, paths: list[Path], rate: Fraction) -> None:
+        self.name = name
+        self.rate = rate
+        self.count: int | None = len(paths)
+        self._paths = iter(paths)
+
+    def read(self) -> Image | None:
+        """Return the next picture, or None after the last. Raises CameraError."""
+        path = next(self._paths, None)
+        if path is None:
+            return None
+        try:
+            return read_picture(path)
+        except (OSError, ValueError) as error:
+            raise CameraError(
+                f"cannot read the picture {path} of {self.name}: {error}; replace or remove it"
+            ) from error
+
+    def close(self) -> None:
+        """Do nothing: no file stays open."""
+
+
+def list_folder(folder: Path) -> list[Path]:
+    """Return a folder's pictures by name. Raises CameraError if it has none."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not paths:
+        raise CameraError(f"the folder {folder} holds no pictures; put {', '.join(PICTURE_SUFFIXES)} files there")
+    return paths
+
+
+def list_pattern(pattern: str) -> list[Path]:
+    """Return the files of a printf pattern, counting from 0 or 1 up to the first gap. Raises CameraError for none."""
+    try:
+        first = next((number for number in (0, 1) if Path(pattern % number).is_file()), None)
+    except (TypeError, ValueError) as error:
+        raise CameraError(f"{pattern} is no pattern for one number; write it like shots/%04d.png") from error
+    if first is None:
+        raise CameraError(f"no pictures match {pattern}: neither {pattern % 0} nor {pattern % 1} exists")
+    paths: list[Path] = []
+    while (path := Path(pattern % (first + len(paths)))).is_file():
+        paths.append(path)
+    return paths

@@ -1,0 +1,71 @@
+"""A webcam that is found again when it was unplugged."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+from avatarify_plus.camera.camera_device import CameraDevice, find_again, tell
+from avatarify_plus.camera.camera_mode import CameraMode, CaptureWish
+from avatarify_plus.camera.capture import ask, open_device
+from avatarify_plus.camera.capture_reader import CaptureReader
+from avatarify_plus.errors import CameraError
+
+logger = logging.getLogger(__name__)
+
+
+class Webcam:
+    """A webcam: opened by its number or path, afterwards known by its name. See `Origin`.
+
+    A webcam that the system does not list has no name; it is only ever looked for where it was.
+    """
+
+    patience_s = 2.0
+
+    def __init__(self, target: int | str, wish: CaptureWish, list_devices: Callable[[], list[CameraDevice]]) -> None:
+        """target: its number, or the path of its device file as the system lists it. list_devices: those there now."""
+        self._target = target
+        self._wish = wish
+        self._list = list_devices
+        devices = list_devices()
+        self._device = next((device for device in devices if target in (device.index, device.path)), None)
+        own = None if self._device is None else self._device.location
+        self._others = {device.location for device in devices} - {own}
+        self._mode: CameraMode | None = None
+
+    @property
+    def name(self) -> str:
+        """Its number, or path if that was asked for, and its name."""
+        return f"webcam {self._target}" + (f" ({self._device.name})" if self._device is not None else "")
+
+    def open(self) -> CaptureReader:
+        """Open it, wherever it is by now, and tell what it is set to if that is new. Raises CameraError."""
+        devices = self._list()
+        if self._device is not None:
+            found = find_again(self._device, self._others, devices)
+            if found is None:
+                raise CameraError(
+                    f"{self.name} is not there: plug it in, or give another with --camera, {tell(devices)}"
+                )
+            self._device = found
+            self._target = found.path if isinstance(self._target, str) else found.index
+        capture = open_device(self._target)
+        if capture is None:
+            permission = " and that you may read it (Linux: group video)" if sys.platform == "linux" else ""
+            raise CameraError(
+                f"cannot open {self.name}: check that it is plugged in, that no other program uses it{permission}; or "
+                f"give another number or name or a video file with --camera, {tell(devices)}"
+            )
+        mode = ask(capture, self._wish, self._device.modes if self._device is not None else ())
+        if mode != self._mode:
+            asked = "" if self._wish.is_met(mode) else f" (asked for {self._wish})"
+            logger.info("%s gives %s%s", self.name, mode, asked)
+        self._mode = mode
+        return CaptureReader(capture, self.name, is_live=True, ends=False)
+
+    def loss(self) -> str:
+        """Return whether it was unplugged or only fell silent."""
+        if self._device is not None and find_again(self._device, self._others, self._list()) is None:
+            return "was unplugged"
+        return "gives no pictures any more"
