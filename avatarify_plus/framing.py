@@ -1,21 +1,17 @@
-"""Framing: the square around a face that the model was trained to see, cut from a photo or followed in a video."""
+"""Framing: the square around a face that the model was trained to see, followed in a video."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from avatarify_plus.config import FramingMode
-from avatarify_plus.errors import SourceError
-from avatarify_plus.images import Box, View, centred_square, crop, whole
+from avatarify_plus.images import AS_FOUND, Adjustment, Box, View, brighten, centred_square, crop, whole
 from avatarify_plus.mesh import FaceMesh
 from avatarify_plus.types import FloatArray, Frame, Image
-
-logger = logging.getLogger(__name__)
 
 FindMesh = Callable[[Image], FloatArray | None]
 """`FaceMesh.find`: (H, W, 3) to (478, 3) landmarks, x and y in [0, 1] of width and height; None without a face."""
@@ -42,15 +38,34 @@ LOST_SHIFT = 0.5
 LOST_ZOOM = 0.7
 """or when the face has become about twice as large or small."""
 
-INSIDE_SHIFT = 0.1
-"""A photo's square may be shifted by this share of its side to stay in the photo; a tenth of the training frames are as
-far off their square's middle."""
+HOP_SHIFT = 0.75
+"""A face this far from where the followed one was just now, in sides of its square, is somebody else's: people side by
+side are 1 to 1.4 apart,"""
 
-INSIDE_SHARES = (1.0, 0.95, 0.9)
-"""It may also be shrunk to these shares of its side; the first that fits is taken."""
+HOP_ZOOM = 0.5
+"""and so is one whose size differs by this (natural logarithm): somebody behind."""
 
-SOFT_FACE_RATIO = 0.5
-"""A photo's square smaller than this share of the model's picture is worth a warning."""
+LOYALTY_S = 1.0
+"""A followed face that is lost is waited for so long before somebody else is followed;"""
+
+NEARBY = Adjustment(zoom=0.5)
+"""until then the search sees no more than twice its square."""
+
+EASE_S = 0.12
+"""Time in which the square closes 63 % of a move by hand."""
+
+EASED = 1e-3
+"""A move by hand is done when so little is left, in zoom or sides."""
+
+DARK_LEVEL = 20.0
+"""Mean level, of 255, below which a square shows next to nothing."""
+
+DIM_LEVEL = 60.0
+"""A following square that is darker is brightened to this level: in the dark, learned keypoints stray. Darkened to a
+quarter and with sensor noise, examples/driver.mp4 moves them by up to 37 px of 256; brightened again, by 17."""
+
+LOOK_STEP = 8
+"""Every eighth pixel of every eighth row tells how dark it is."""
 
 MESH_POINTS = 468
 """Landmarks of the mesh proper; the rest are irises."""
@@ -60,36 +75,13 @@ MESH_POINTS = 468
 def mesh_finder(is_needed: bool, tracking: bool) -> Iterator[FindMesh | None]:
     """Run MediaPipe's face mesh; None where nobody needs a mesh.
 
-    `tracking` True is for videos, False for photos.
+    `tracking` True is for videos, False for pictures that do not follow on each other.
     """
     if not is_needed:
         yield None
         return
     with FaceMesh(tracking) as mesh:
         yield mesh.find
-
-
-def frame_photo(photo: Image, find_mesh: FindMesh | None, size_px: int, mode: FramingMode) -> View:
-    """Cut the avatar's square out of a photo.
-
-    photo: (H, W, 3). Returns a view of (size_px, size_px, 3) with its mesh. Mode `none` takes the whole photo, resized;
-    only there `find_mesh` may be None, when nobody needs a mesh. Raises SourceError when no face is found.
-    """
-    if find_mesh is None:
-        return View(crop(photo, whole(photo), size_px), None, has_face=True)
-    face = _find_in_photo(photo, find_mesh)
-    if face is None:
-        raise SourceError(
-            "no face found in the photo; use a photo that shows one face from the front, unobstructed and not tiny"
-        )
-    box = whole(photo) if mode == "none" else _moved_inside(square_around(face), photo)
-    if box.width < SOFT_FACE_RATIO * size_px:
-        logger.warning(
-            "the face in the photo is small (its square is %d pixels, the model's %d): the picture will be soft",
-            round(box.width),
-            size_px,
-        )
-    return View(crop(photo, box, size_px), _within(box, face), has_face=True)
 
 
 def square_around(face: FloatArray) -> Box:
@@ -101,34 +93,13 @@ def square_around(face: FloatArray) -> Box:
     return Box(float(centre_x) - side / 2, float(centre_y) - RISE_PER_FACE * length - side / 2, side, side)
 
 
-def _moved_inside(square: Box, photo: Image) -> Box:
-    """Shift and shrink a square a little, where that spares it from reaching out of the photo.
-
-    Both stay within what training saw; beyond that the photo's edge is repeated.
-    """
-    height, width = photo.shape[:2]
-    for share in INSIDE_SHARES:
-        side = share * square.width
-        margin = (square.width - side) / 2
-        left = _shifted(square.left + margin, side, width)
-        top = _shifted(square.top + margin, side, height)
-        if left >= 0 and top >= 0 and left + side <= width and top + side <= height:
-            break
-    return Box(left, top, side, side)
-
-
-def _shifted(start: float, side: float, length: int) -> float:
-    """Return where a stretch of a side starts if it is moved towards [0, length] by at most INSIDE_SHIFT sides."""
-    wanted = min(max(start, 0.0), max(length - side, 0.0))
-    return start + min(max(wanted - start, -INSIDE_SHIFT * side), INSIDE_SHIFT * side)
-
-
 class DriverFraming:
     """Cut the driver's square out of each frame, steadily; the face mesh is searched once a frame, in the whole frame.
 
     The first face seen lays the square. `follows` False keeps it fixed, so that the head's travel stays in the motion;
     it is laid anew only when the head leaves it. True follows the head slowly and ignores small moves: for webcams,
-    whose user settles in the chair. Mode `none` takes the whole frame, resized.
+    whose user settles in the chair; a head that is lost is then waited for while others are there. Mode `none` takes
+    the whole frame, resized. A frame of another size lays the square anew.
     """
 
     def __init__(self, find_mesh: FindMesh | None, size_px: int, mode: FramingMode, follows: bool) -> None:
@@ -136,31 +107,84 @@ class DriverFraming:
         self._size_px = size_px
         self._mode = mode
         self._follows = follows
+        self._shape: tuple[int, ...] | None = None
         self._square: Box | None = None
+        self._had_square = False
+        self._wanted = AS_FOUND
+        self._adjustment: Adjustment | None = None
+        self._face: Box | None = None  # the square of its own of the face last seen,
+        self._seen_s = 0.0  # and when that was
+        self._is_lost = False
         self._time_s = 0.0
+
+    def adjust(self, zoom: float, shift_x: float, shift_y: float) -> None:
+        """Move the square by hand on top of all else, see `Adjustment`; it eases there during the next frames."""
+        self._wanted = Adjustment(zoom, shift_x, shift_y)
 
     def view(self, frame: Frame) -> View:
         """Return the square of a frame with its mesh; without a face, the square stays where it was."""
-        if self._find_mesh is None:
-            return View(crop(frame.image, whole(frame.image), self._size_px, quick=True), None, has_face=True)
-        face = _find(frame.image, self._find_mesh)
-        box = whole(frame.image) if self._mode == "none" else self._place(face, frame)
-        landmarks = None if face is None else _within(box, face)
+        interval_s, self._time_s = max(frame.captured_at - self._time_s, 0.0), frame.captured_at
+        is_resized = self._shape not in (None, frame.image.shape)
+        self._shape = frame.image.shape
+        if is_resized:
+            self._square = self._face = None
+        face = None if self._find_mesh is None else self._look(frame, self._find_mesh)
+        if self._find_mesh is None or self._mode == "none":
+            square, is_anew = whole(frame.image), is_resized
+        else:
+            is_anew = self._place(face, interval_s) and self._had_square
+            self._had_square = self._had_square or self._square is not None
+            square = self._square or centred_square(frame.image)
+        adjustment = self._ease(interval_s)
+        box = _adjusted(square, adjustment)
         # The driver's square is looked at by the keypoint detector alone, which blurs it anyway.
         image = crop(frame.image, box, self._size_px, quick=True)
-        return View(image, landmarks, has_face=face is not None)
+        level = float(image[::LOOK_STEP, ::LOOK_STEP].mean())
+        if self._follows and level < DIM_LEVEL:
+            image = brighten(image, DIM_LEVEL / max(level, 1.0))
+        return View(
+            image,
+            None if face is None else within(box, face),
+            has_face=face is not None or self._find_mesh is None,
+            is_dark=level < DARK_LEVEL,
+            is_anew=is_anew,
+            adjustment=adjustment,
+        )
 
-    def _place(self, face: FloatArray | None, frame: Frame) -> Box:
-        """Return where the square is now."""
-        interval_s, self._time_s = max(frame.captured_at - self._time_s, 0.0), frame.captured_at
+    def _look(self, frame: Frame, find_mesh: FindMesh) -> FloatArray | None:
+        """Return the followed face's landmarks in pixels, or None."""
+        known = self._face if self._follows and frame.captured_at - self._seen_s <= LOYALTY_S else None
+        image = frame.image if known is None or not self._is_lost else _only(frame.image, _adjusted(known, NEARBY))
+        face = _find(image, find_mesh)
+        own = None if face is None else square_around(face)
+        if own is None or (known is not None and _is_beyond(known, own, HOP_SHIFT, HOP_ZOOM)):
+            self._is_lost = True
+            return None
+        self._face, self._seen_s, self._is_lost = own, frame.captured_at, False
+        return face
+
+    def _place(self, face: FloatArray | None, interval_s: float) -> bool:
+        """Move the square to where it is now, and tell whether it was laid anew."""
         if face is None:
-            return self._square or centred_square(frame.image)
+            return False
         wanted = square_around(face)
-        if self._square is None or _has_left(self._square, wanted):
+        if self._square is None or _is_beyond(self._square, wanted, LOST_SHIFT, LOST_ZOOM):
             self._square = wanted
-        elif self._follows:
+            return True
+        if self._follows:
             self._square = _approach(self._square, wanted, 1 - math.exp(-interval_s / FOLLOW_S))
-        return self._square
+        return False
+
+    def _ease(self, interval_s: float) -> Adjustment:
+        """Return how far the square is moved by hand now; all the way from the first frame on."""
+        if self._adjustment is None:
+            self._adjustment = self._wanted
+        elif self._adjustment != self._wanted:
+            share = 1 - math.exp(-interval_s / EASE_S)
+            now = Adjustment(*(a + share * (b - a) for a, b in zip(self._adjustment, self._wanted, strict=True)))
+            left = max(abs(a - b) for a, b in zip(now, self._wanted, strict=True))
+            self._adjustment = self._wanted if left < EASED else now
+        return self._adjustment
 
 
 def _offset(square: Box, wanted: Box) -> tuple[float, float, float]:
@@ -170,9 +194,28 @@ def _offset(square: Box, wanted: Box) -> tuple[float, float, float]:
     return shift_x, shift_y, math.log(wanted.width / square.width)
 
 
-def _has_left(square: Box, wanted: Box) -> bool:
+def _is_beyond(square: Box, wanted: Box, most_shift: float, most_zoom: float) -> bool:
     shift_x, shift_y, zoom = _offset(square, wanted)
-    return max(abs(shift_x), abs(shift_y)) > LOST_SHIFT or abs(zoom) > LOST_ZOOM
+    return max(abs(shift_x), abs(shift_y)) > most_shift or abs(zoom) > most_zoom
+
+
+def _adjusted(box: Box, adjustment: Adjustment) -> Box:
+    """Return a box moved by hand."""
+    if adjustment == AS_FOUND:
+        return box
+    width, height = box.width / adjustment.zoom, box.height / adjustment.zoom
+    left = box.left + (0.5 + adjustment.shift_x) * box.width - width / 2
+    top = box.top + (0.5 + adjustment.shift_y) * box.height - height / 2
+    return Box(left, top, width, height)
+
+
+def _only(image: Image, box: Box) -> Image:
+    """Return a picture that is black outside a box."""
+    left, top = max(round(box.left), 0), max(round(box.top), 0)
+    right, bottom = max(round(box.left + box.width), left), max(round(box.top + box.height), top)
+    masked = np.zeros_like(image)
+    masked[top:bottom, left:right] = image[top:bottom, left:right]
+    return masked
 
 
 def _approach(square: Box, wanted: Box, share: float) -> Box:
@@ -189,52 +232,19 @@ def _excess(value: float, zone: float) -> float:
     return math.copysign(max(abs(value) - zone, 0.0), value)
 
 
-def _within(box: Box, face: FloatArray) -> FloatArray:
+def within(box: Box, face: FloatArray) -> FloatArray:
     """Turn landmarks in pixels into a box's [0, 1] coordinates; z keeps the scale of x."""
     origin = np.array([box.left, box.top, 0], np.float32)
-    return _scaled(face - origin, 1 / box.width, 1 / box.height)
+    return scaled(face - origin, 1 / box.width, 1 / box.height)
 
 
 def _find(image: Image, find_mesh: FindMesh) -> FloatArray | None:
     """Return the face's landmarks in pixels, or None."""
     found = find_mesh(image)
     height, width = image.shape[:2]
-    return None if found is None else _scaled(found, width, height)
+    return None if found is None else scaled(found, width, height)
 
 
-def _scaled(landmarks: FloatArray, width: float, height: float) -> FloatArray:
+def scaled(landmarks: FloatArray, width: float, height: float) -> FloatArray:
     """Stretch landmarks; z has the scale of x."""
     return landmarks * np.array([width, height, width], np.float32)
-
-
-def _find_in_photo(photo: Image, find_mesh: FindMesh) -> FloatArray | None:
-    """Return the face's landmarks in pixels; a face too large or too small for the detector is searched for again."""
-    for box in _search_boxes(photo):
-        size_px = round(max(box.width, box.height))
-        face = find_mesh(photo) if box == whole(photo) else find_mesh(crop(photo, box, size_px))
-        if face is not None:
-            return _scaled(face, box.width, box.height) + np.array([box.left, box.top, 0], np.float32)
-    return None
-
-
-def _search_boxes(photo: Image) -> Iterator[Box]:
-    """Yield where to look: everywhere, with a margin (the face fills the photo), then closer and closer (it is small).
-
-    Closer looks start at the top middle, where portraits have their face.
-    """
-    height, width = photo.shape[:2]
-    longer = max(height, width)
-    yield whole(photo)
-    yield Box((width - 2 * longer) / 2, (height - 2 * longer) / 2, 2 * longer, 2 * longer)
-    for parts in (2, 3):
-        side = math.ceil(longer / parts)
-        lefts = sorted(_starts(width, side), key=lambda left: abs(left + side / 2 - width / 2))
-        for top in _starts(height, side):
-            for left in lefts:
-                yield Box(left, top, side, side)
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Return where tiles of a side start along a length so that they overlap by half."""
-    count = max(math.ceil(2 * (length - side) / side), 0)
-    return [round(index * (length - side) / count) for index in range(count + 1)] if count else [(length - side) // 2]

@@ -149,14 +149,23 @@ def transfer(source: Keypoints, driving: Keypoints, initial: Keypoints, scale: f
     return Keypoints(value.astype(np.float32), jacobian.astype(np.float32))
 
 
+def blend(first: Keypoints, second: Keypoints, share: float) -> Keypoints:
+    """Return keypoints on the line through both: the first at share 0, the second at 1, beyond it above 1."""
+    return Keypoints(
+        (first.value + np.float32(share) * (second.value - first.value)).astype(np.float32),
+        (first.jacobian + np.float32(share) * (second.jacobian - first.jacobian)).astype(np.float32),
+    )
+
+
 class KeypointSmoother:
     """Smooth keypoints over time: steady when still, quick when moving (Casiez et al. 2012, the One-Euro filter).
 
-    One cutoff per keypoint: min_cutoff_hz + beta * speed, speed in picture halves per second.
+    One cutoff per keypoint: min_cutoff_hz, which can be set at any time, + beta * speed, speed in picture halves per
+    second.
     """
 
     def __init__(self, min_cutoff_hz: float, beta: float, speed_cutoff_hz: float = 1.0) -> None:
-        self._min_cutoff_hz = min_cutoff_hz
+        self.min_cutoff_hz = min_cutoff_hz
         self._beta = beta
         self._speed_cutoff_hz = speed_cutoff_hz
         self._keypoints: Keypoints | None = None
@@ -179,7 +188,7 @@ class KeypointSmoother:
         velocity = (keypoints.value - past.value) / interval_s
         self._velocity = self._velocity + _share(self._speed_cutoff_hz, interval_s) * (velocity - self._velocity)
         speed = np.linalg.norm(self._velocity, axis=-1)  # (K,)
-        share = _share(self._min_cutoff_hz + self._beta * speed, interval_s)[:, None]  # (K, 1)
+        share = _share(self.min_cutoff_hz + self._beta * speed, interval_s)[:, None]  # (K, 1)
         self._keypoints = Keypoints(
             past.value + share * (keypoints.value - past.value),
             past.jacobian + share[..., None] * (keypoints.jacobian - past.jacobian),

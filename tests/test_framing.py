@@ -1,27 +1,25 @@
-"""The square around the face: as in training for photos, steady for drivers."""
+"""The driver's square: as in training, steady, true to one head."""
 
-import logging
 import sys
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
 
-from avatarify_plus.errors import SourceError
 from avatarify_plus.framing import (
+    DARK_LEVEL,
     LOST_SHIFT,
+    LOYALTY_S,
     RISE_PER_FACE,
     SIDE_PER_FACE,
     STILL_SHIFT,
     DriverFraming,
     FindMesh,
-    frame_photo,
     mesh_finder,
     square_around,
 )
-from avatarify_plus.images import Box, crop, load_photo, resize
+from avatarify_plus.images import AS_FOUND, Adjustment, View, resize
 from avatarify_plus.types import FloatArray, Frame, Image
-from fakes import EXAMPLES, example_driver, oval_mesh, plain_picture
+from fakes import example_driver, oval_mesh, plain_picture
 
 WIDTH, HEIGHT = 640, 480
 
@@ -43,13 +41,6 @@ def frame(index: int = 0, fps: float = 25.0) -> Frame:
     return Frame(picture, index, index / fps)
 
 
-@pytest.fixture(scope="module")
-def find_in_photos() -> Iterator[FindMesh]:
-    with mesh_finder(is_needed=True, tracking=False) as find:
-        assert find is not None
-        yield find
-
-
 def centre(landmarks: FloatArray) -> FloatArray:
     low, high = landmarks[:468, :2].min(0), landmarks[:468, :2].max(0)
     return (low + high) / 2
@@ -65,93 +56,15 @@ def test_the_square_is_trainings() -> None:
     assert box.top + box.height / 2 == pytest.approx(200 - RISE_PER_FACE * 150, abs=0.1)
 
 
-@pytest.mark.parametrize("name", ["avatar_1.jpg", "avatar_2.jpg", "avatar_3.jpg"])
-def test_a_photos_square_shows_the_face_as_training_did(find_in_photos: FindMesh, name: str) -> None:
-    view = frame_photo(load_photo(EXAMPLES / name), find_in_photos, 256, "auto")
-    assert view.image.shape == (256, 256, 3)
-    assert view.landmarks is not None
-    assert view.has_face
-    size = np.ptp(view.landmarks[:468, :2], axis=0).max()
-    assert 1 / SIDE_PER_FACE - 0.01 < size < 1 / (0.9 * SIDE_PER_FACE) + 0.01
-    assert np.all(np.abs(centre(view.landmarks) - 0.5) < 0.13)
-    again = find_in_photos(view.image)  # the landmarks are the face's in the square, too
-    assert again is not None
-    assert np.abs(again[:, :2] - view.landmarks[:, :2]).mean() * 256 < 2.5
-
-
-def test_landmarks_and_picture_are_cut_alike() -> None:
-    """Where a landmark is in the photo, there it is in the square."""
-    mesh = at(350, 220)
-    photo = plain_picture(0, HEIGHT, WIDTH)
-    x, y = np.rint(mesh[0, :2] * (WIDTH, HEIGHT)).astype(int)
-    photo[y - 2 : y + 2, x - 2 : x + 2] = 255
-    view = frame_photo(photo, script(mesh), 256, "auto")
-    assert view.landmarks is not None
-    bright = np.argwhere(view.image[..., 0] > 128).mean(0)[::-1] + 0.5
-    np.testing.assert_allclose(bright / 256, view.landmarks[0, :2], atol=0.01)
-
-
-def test_a_square_at_the_photos_edge_is_moved_inside() -> None:
-    photo = plain_picture(0, HEIGHT, WIDTH)
-    photo[:, :2] = 255  # the left edge, which would be repeated
-    view = frame_photo(photo, script(at(135, 240)), 64, "auto")  # reaches out by 12 pixels of 294
-    assert view.landmarks is not None
-    assert 0.4 < centre(view.landmarks)[0] < 0.5
-    assert (view.image[..., 0] > 64).mean() < 0.02
-
-
-def test_without_a_face_the_photo_is_refused() -> None:
-    with pytest.raises(SourceError, match="no face found in the photo; use"):
-        frame_photo(plain_picture(128, 100, 200), lambda image: None, 64, "auto")
-
-
-def test_a_landscape_has_no_face(find_in_photos: FindMesh) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (300, 200, 3), dtype=np.uint8)
-    with pytest.raises(SourceError, match="no face found"):
-        frame_photo(noise, find_in_photos, 64, "auto")
-
-
-def small_face(find: FindMesh) -> Image:
-    large = plain_picture(200, 1000, 1500)
-    large[300:450, 800:950] = resize(load_photo(EXAMPLES / "avatar_2.jpg"), 150)
-    return large
-
-
-def tight_face(find: FindMesh) -> Image:
-    """Return no more than eyes, nose and mouth."""
-    photo = load_photo(EXAMPLES / "avatar_2.jpg")
-    mesh = find(photo)
-    assert mesh is not None
-    x, y = centre(mesh) * 768
-    side = 0.7 * 768 * float(np.ptp(mesh[:468, 1]))
-    return crop(photo, Box(x - side / 2, y - side / 2, side, side), round(side))
-
-
-@pytest.mark.parametrize(("make", "is_soft"), [(small_face, True), (tight_face, False)])
-def test_faces_that_the_detector_misses_at_first_are_found(
-    find_in_photos: FindMesh, caplog: pytest.LogCaptureFixture, make: Callable[[FindMesh], Image], is_soft: bool
-) -> None:
-    photo = make(find_in_photos)
-    assert find_in_photos(photo) is None
-    with caplog.at_level(logging.WARNING):
-        view = frame_photo(photo, find_in_photos, 300, "auto")
-    assert view.landmarks is not None
-    assert np.all(np.abs(centre(view.landmarks) - 0.5) < 0.13)
-    assert is_soft == ("the picture will be soft" in caplog.text)
-
-
 @pytest.mark.parametrize("find", [None, script(at(100, 100))])
 def test_framing_none_takes_the_whole_picture(find: FindMesh | None) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    for view, is_quick in (
-        (frame_photo(picture, find, 64, "none"), False),
-        (DriverFraming(find, 64, "none", follows=True).view(Frame(picture, 0, 0.0)), True),
-    ):
-        np.testing.assert_array_equal(view.image, resize(picture, 64, is_quick))
-        assert view.has_face
-        assert (view.landmarks is None) == (find is None)
-        if view.landmarks is not None:
-            np.testing.assert_allclose(view.landmarks, at(100, 100), atol=1e-5)
+    view = DriverFraming(find, 64, "none", follows=True).view(Frame(picture, 0, 0.0))
+    np.testing.assert_array_equal(view.image, resize(picture, 64, quick=True))
+    assert view.has_face
+    assert (view.landmarks is None) == (find is None)
+    if view.landmarks is not None:
+        np.testing.assert_allclose(view.landmarks, at(100, 100), atol=1e-5)
 
 
 # --- the driver's square ---
@@ -225,3 +138,101 @@ def test_mediapipe_starts_quietly(capfd: pytest.CaptureFixture[str]) -> None:
         find(plain_picture(9))
     print("still there", file=sys.stderr)
     assert capfd.readouterr().err == "still there\n"
+
+
+def test_a_still_head_keeps_the_square_still() -> None:
+    """A mesh jitters by a pixel; the square does not move by a hair."""
+    random = np.random.default_rng(0)
+    meshes = [at(320 + x, 240 + y, 150 + z) for x, y, z in random.normal(0, 1, (50, 3))]
+    views = views_of(DriverFraming(script(*meshes), 64, "auto", follows=True), 50)
+    for view in views[1:]:
+        np.testing.assert_array_equal(view.image, views[0].image)
+
+
+# --- by hand ---
+
+
+def views_of(framing: DriverFraming, count: int, start: int = 0) -> list[View]:
+    return [framing.view(frame(start + index)) for index in range(count)]
+
+
+def test_moving_by_hand_eases_to_where_it_was_told() -> None:
+    framing = DriverFraming(script(at(320, 240)), 64, "auto", follows=True)
+    (before,) = views_of(framing, 1)
+    framing.adjust(1.5, 0.1, -0.2)
+    views = views_of(framing, 40, 1)
+    assert before.landmarks is not None and views[-1].landmarks is not None
+    wanted = 0.5 + (centre(before.landmarks) - 0.5 - [0.1, -0.2]) * 1.5
+    np.testing.assert_allclose(centre(views[-1].landmarks), wanted, atol=1e-5)
+    assert before.adjustment == AS_FOUND
+    assert views[-1].adjustment == Adjustment(1.5, 0.1, -0.2)
+    places = np.array([centre(view.landmarks) for view in views if view.landmarks is not None])
+    steps = np.linalg.norm(np.diff(np.concatenate([[centre(before.landmarks)], places]), axis=0), axis=1)
+    assert steps.max() < 0.4 * steps.sum()  # eased over some frames
+
+
+def test_what_was_told_before_the_first_frame_counts_from_there() -> None:
+    framing = DriverFraming(script(at(320, 240)), 64, "auto", follows=True)
+    framing.adjust(2.0, 0.0, 0.0)
+    (view,) = views_of(framing, 1)
+    assert view.adjustment == Adjustment(2.0, 0.0, 0.0)
+    assert view.landmarks is not None
+    assert np.ptp(view.landmarks[:, 1]) == pytest.approx(2 / SIDE_PER_FACE, rel=1e-3)
+
+
+# --- others ---
+
+
+def test_somebody_else_is_not_followed_for_a_while() -> None:
+    """The mesh hops to a neighbour, who stays: he is followed once the first head has been away for long enough."""
+    framing = DriverFraming(script(at(150, 240), at(500, 240)), 64, "auto", follows=True)
+    count = round(LOYALTY_S * 25)
+    views = views_of(framing, count + 3)
+    assert [view.has_face for view in views] == [True] + count * [False] + 2 * [True]
+    assert [view.is_anew for view in views] == (count + 1) * [False] + [True, False]
+
+
+def test_meanwhile_only_the_neighbourhood_is_searched() -> None:
+    seen: list[Image] = []
+    meshes = script(at(150, 240), at(500, 240), None, at(160, 240))
+
+    def find(image: Image) -> FloatArray | None:
+        seen.append(image)
+        return meshes(image)
+
+    views = views_of(DriverFraming(find, 64, "auto", follows=True), 5)
+    assert [view.has_face for view in views] == [True, False, False, True, True]
+    bright = [float(image[240, 600].max()) for image in seen]
+    near = [float(image[240, 200].max()) for image in seen]
+    assert [value > 0 for value in bright] == [True, True, False, False, True]
+    assert all(near)
+    assert not any(view.is_anew for view in views)
+
+
+def test_a_film_takes_whoever_is_seen() -> None:
+    views = views_of(DriverFraming(script(at(150, 240), at(500, 240)), 64, "auto", follows=False), 2)
+    assert [(view.has_face, view.is_anew) for view in views] == [(True, False), (True, True)]
+
+
+# --- pictures of another kind ---
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_another_picture_size_lays_the_square_anew(follows: bool) -> None:
+    half = at(320, 240)
+    framing = DriverFraming(script(half), 64, "auto", follows=follows)
+    before = framing.view(frame())
+    small = np.ascontiguousarray(frame(1).image[::2, ::2])
+    after = framing.view(Frame(small, 1, 0.04))
+    assert (before.is_anew, after.is_anew) == (False, True)
+    assert before.landmarks is not None and after.landmarks is not None
+    np.testing.assert_allclose(after.landmarks, before.landmarks, atol=1e-4)
+
+
+@pytest.mark.parametrize("follows", [False, True])
+def test_the_dark_is_told_and_brightened_where_it_is_followed(follows: bool) -> None:
+    framing = DriverFraming(script(at(320, 240)), 64, "auto", follows=follows)
+    views = [framing.view(Frame(plain_picture(level, HEIGHT, WIDTH), 0, 0.0)) for level in (0, 10, 40, 120)]
+    assert [view.is_dark for view in views] == [level < DARK_LEVEL for level in (0, 10, 40, 120)]
+    levels = [float(view.image.mean()) for view in views]
+    assert levels == pytest.approx([0, 60, 60, 120] if follows else [0, 10, 40, 120], abs=1)

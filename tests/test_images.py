@@ -82,7 +82,7 @@ def test_transparency_is_laid_over_white(tmp_path: Path, gradient: Image, depth:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot read the photo"), (b"", "is empty"), (b"hello" * 99, "not a picture"), ("cut", "not a picture")],
+    [(None, "cannot read the photo"), (b"", "is empty"), (b"hello" * 99, "not a picture"), ("cut", "is cut short")],
 )
 def test_what_is_no_photo_is_told(tmp_path: Path, content: bytes | str | None, message: str) -> None:
     path = tmp_path / "photo.jpg"

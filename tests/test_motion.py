@@ -10,6 +10,7 @@ from avatarify_plus.errors import ConfigError
 from avatarify_plus.motion import (
     KeypointSmoother,
     MeshLayout,
+    blend,
     determinant,
     invert,
     keypoints_from_mesh,
@@ -167,3 +168,21 @@ def test_smoother_forgets_on_reset() -> None:
     smoother.smooth(some_keypoints(12), 0.0)
     smoother.reset()
     np.testing.assert_array_equal(smoother.smooth(other, 0.04).value, other.value)
+
+
+def test_blending_leads_from_one_to_the_other_and_beyond() -> None:
+    first, second = some_keypoints(14), some_keypoints(15)
+    for share in (0.0, 0.25, 1.0, 1.5):
+        for found, start, end in zip(blend(first, second, share), first, second, strict=True):
+            np.testing.assert_allclose(found, (1 - share) * start + share * end, atol=1e-6)
+            assert found.dtype == np.float32
+
+
+def test_the_smoothers_cutoff_can_change_at_any_time() -> None:
+    smoother = KeypointSmoother(0.5, 0.0)
+    smoother.smooth(some_keypoints(16), 0.0)
+    calm = smoother.smooth(some_keypoints(17), 0.04).value
+    smoother.min_cutoff_hz = 1e6
+    quick = smoother.smooth(some_keypoints(17), 0.08).value
+    np.testing.assert_allclose(quick, some_keypoints(17).value, atol=1e-4)
+    assert np.abs(calm - some_keypoints(17).value).max() > 0.1

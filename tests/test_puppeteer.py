@@ -1,14 +1,20 @@
 """The story of one frame."""
 
+import json
+from importlib import resources
+
 import numpy as np
 import pytest
 
+from avatarify_plus.calibration import PATIENCE_S
 from avatarify_plus.config import MotionMode
 from avatarify_plus.errors import SourceError
-from avatarify_plus.images import View
+from avatarify_plus.glide import GLIDE_S
+from avatarify_plus.images import Adjustment, View
+from avatarify_plus.limit import TRAVEL
 from avatarify_plus.motion import keypoints_from_mesh, load_mesh_layout, movement_scale, transfer
-from avatarify_plus.puppeteer import Puppeteer
-from avatarify_plus.types import Keypoints
+from avatarify_plus.puppeteer import GAP_S, HOLD_S, REST_S, Puppeteer
+from avatarify_plus.types import FloatArray, Keypoints
 from fakes import FakeEngine, oval_mesh, plain_picture
 
 LAYOUT = load_mesh_layout("face-20")
@@ -138,3 +144,282 @@ def test_an_avatar_is_needed_first() -> None:
         Puppeteer(FakeEngine()).animate(view(), 0.0)
     with pytest.raises(SourceError, match="shows no face"):
         Puppeteer(FakeEngine()).set_source(NOBODY)
+
+
+# --- nothing jumps ---
+
+FPS = 25.0
+
+
+def play(puppeteer: Puppeteer, views: list[View], start_s: float = 0.0) -> None:
+    """Animate views at FPS and offer each for the search."""
+    for index, seen in enumerate(views):
+        puppeteer.animate(seen, start_s + index / FPS)
+        puppeteer.search(seen, start_s + index / FPS)
+
+
+def largest_step(engine: FakeEngine, since: int) -> float:
+    """Return how far keypoints went at most between two pictures, from the one before the given on."""
+    values = np.stack([shown.value for shown in engine.animated[since - 1 :]])
+    return float(np.linalg.norm(np.diff(values, axis=0), axis=-1).max())
+
+
+def frames(seconds: float) -> int:
+    return round(seconds * FPS)
+
+
+def test_a_lost_face_eases_to_rest_and_back_when_found() -> None:
+    engine = FakeEngine()
+    puppeteer = ready(engine)
+    play(puppeteer, [view(30, 34), view(42, 30)])
+    held = len(engine.animated)
+    play(puppeteer, frames(HOLD_S) * [NOBODY], 0.08)
+    assert len(engine.animated) == held  # the picture is held
+    play(puppeteer, (frames(REST_S) + 2) * [NOBODY], 0.08 + HOLD_S)
+    assert_close(engine.animated[-1], keypoints(view(30, 34)))
+    rested = len(engine.animated)
+    assert rested > held + frames(REST_S) / 2
+    assert largest_step(engine, held) < 0.05
+    play(puppeteer, 10 * [NOBODY], 5.0)
+    assert len(engine.animated) == rested  # and rests without work
+    play(puppeteer, (frames(GLIDE_S) + 2) * [view(42, 30)], 6.0)
+    assert largest_step(engine, rested) < 0.1
+    assert_close(engine.animated[-1], engine.animated[held - 1])
+
+
+def test_a_face_lost_for_a_moment_goes_on_without_delay() -> None:
+    engine = FakeEngine()
+    puppeteer = ready(engine)
+    play(puppeteer, [view(30, 34), *3 * [view(32, 34)], *4 * [NOBODY], view(40, 34)])
+    assert 4 / FPS < GAP_S
+    wanted = transfer(keypoints(view(30, 34)), keypoints(view(40, 34)), keypoints(view(30, 34)))
+    assert_close(engine.animated[-1], wanted)
+
+
+def test_a_gap_in_time_is_glided_over_but_slow_drivers_have_none() -> None:
+    for times, glides in (([0, 0.04, 0.08, 2.08], True), ([0, 1, 2, 3], False)):
+        engine = FakeEngine()
+        puppeteer = ready(engine)
+        for time_s, x in zip(times, (30, 31, 32, 44), strict=True):
+            puppeteer.animate(view(x, 34), time_s)
+        moved = float((engine.animated[-1].value - engine.animated[-2].value)[0, 0])
+        assert moved == pytest.approx(0 if glides else 2 * 12 / 64, abs=1e-4)
+
+
+@pytest.mark.parametrize("is_anew", [True, False])
+def test_a_square_laid_anew_or_a_hop_to_another_face_is_glided_over(is_anew: bool) -> None:
+    engine = FakeEngine()
+    puppeteer = ready(engine)
+    play(puppeteer, 3 * [view(30, 34)])
+    before = len(engine.animated)
+    there = view(34 if is_anew else 44, 34)._replace(is_anew=is_anew)
+    play(puppeteer, [there, *frames(GLIDE_S) * [there._replace(is_anew=False)]], 0.12)
+    assert largest_step(engine, before) < 0.1
+    wanted = transfer(keypoints(view(30, 34)), keypoints(there), keypoints(view(30, 34)))
+    assert_close(engine.animated[-1], wanted)
+
+
+def test_recalibrating_glides_to_rest() -> None:
+    engine = FakeEngine()
+    puppeteer = ready(engine)
+    play(puppeteer, [view(30, 34), view(34, 30), view(38, 26)])
+    before = len(engine.animated)
+    puppeteer.recalibrate()
+    play(puppeteer, (frames(GLIDE_S) + 2) * [view(38, 26)], 0.12)
+    assert largest_step(engine, before) < 0.08
+    assert_close(engine.animated[-1], keypoints(view(30, 34)))
+
+
+# --- the search ---
+
+
+def person(yaw: float = 0.0, shut: float = 0.0, x: float = 0.5) -> View:
+    """Return a view of the layout's mean face, turned, with eyes shut by a share, somewhere."""
+    file = resources.files("avatarify_plus") / "mesh_layouts" / "face-20.json"
+    flat = np.array(json.loads(file.read_text())["mean_face"])
+    for upper, lower in ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373)):
+        flat[upper] += shut * (flat[lower] - flat[upper])
+    flat = np.concatenate([flat, 0.4 * np.square(flat).sum(1, keepdims=True)], 1)
+    turn = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
+    mesh: FloatArray = (np.array([x, 0.5, 0.5]) + 0.18 * flat @ turn.T).astype(np.float32)
+    return View(plain_picture(50, 64, 64), mesh, has_face=True)
+
+
+def searching(engine: FakeEngine, motion: MotionMode = "relative") -> Puppeteer:
+    puppeteer = Puppeteer(engine, motion, searches=True)
+    puppeteer.set_source(person())
+    return puppeteer
+
+
+def test_the_avatar_rests_until_a_good_face_comes() -> None:
+    engine = FakeEngine()
+    puppeteer = searching(engine)
+    play(puppeteer, 5 * [person(yaw=0.6)])
+    assert len(engine.animated) == 1  # the still picture alone
+    assert puppeteer.calibration_score is None
+    play(puppeteer, 3 * [person()], 0.2)
+    assert puppeteer.calibration_score is not None and puppeteer.calibration_score > 0.9
+    assert_close(engine.animated[-1], keypoints(person()))
+
+
+def test_a_bad_beginning_is_mended_without_a_jump() -> None:
+    engine = FakeEngine()
+    puppeteer = searching(engine)
+    turned = [person(yaw=0.6)] * (frames(PATIENCE_S) + 4)
+    play(puppeteer, turned)
+    bad = puppeteer.calibration_score
+    assert bad is not None and bad < 0.3
+    came = [person(yaw=0.6 * (1 - index / 40)) for index in range(41)]
+    play(puppeteer, came, 2.0)
+    play(puppeteer, 40 * [person()], 4.0)
+    assert puppeteer.calibration_score is not None and puppeteer.calibration_score > 0.9
+    assert_close(engine.animated[-1], keypoints(person()), 1e-3)
+    assert largest_step(engine, 2) < 0.05
+
+
+def test_after_a_long_absence_the_face_is_measured_anew() -> None:
+    engine = FakeEngine()
+    puppeteer = searching(engine)
+    play(puppeteer, 5 * [person()])
+    play(puppeteer, frames(3) * [NOBODY], 0.2)
+    back = person(x=0.6)
+    play(puppeteer, 3 * frames(GLIDE_S) * [back], 4.0)
+    assert puppeteer.calibration_score is not None and puppeteer.calibration_score > 0.9
+    assert_close(engine.animated[-1], keypoints(person()))
+    assert largest_step(engine, 2) < 0.05
+
+
+def test_the_search_can_be_switched_while_running() -> None:
+    engine = FakeEngine()
+    puppeteer = searching(engine)
+    puppeteer.searches = False
+    play(puppeteer, 3 * [person(yaw=0.6)])
+    bad = puppeteer.calibration_score
+    play(puppeteer, 3 * [person()], 0.12)
+    assert puppeteer.calibration_score == bad
+    puppeteer.searches = True
+    play(puppeteer, 3 * [person()], 0.24)
+    assert bad is not None and puppeteer.calibration_score is not None and puppeteer.calibration_score > bad
+
+
+def test_only_what_was_just_animated_is_considered() -> None:
+    puppeteer = searching(FakeEngine())
+    puppeteer.search(person(), 0.0)
+    assert puppeteer.calibration_score is None
+    puppeteer.animate(person(yaw=0.6), 0.0)
+    puppeteer.search(person(), 0.04)  # panic: nothing was animated then
+    assert puppeteer.calibration_score is None
+
+
+def test_absolute_motion_needs_no_initial_face() -> None:
+    engine = FakeEngine()
+    puppeteer = searching(engine, "absolute")
+    play(puppeteer, 3 * [person(yaw=0.3)])
+    assert puppeteer.calibration_score is None
+    assert_close(engine.animated[-1], keypoints(person(yaw=0.3)))
+
+
+# --- several avatars ---
+
+
+def test_another_avatar_takes_over_within_a_frame_in_the_same_pose() -> None:
+    engine = FakeEngine()
+    puppeteer = Puppeteer(engine, movement_scale=1.0)
+    first, second = (puppeteer.encode(view(x, 34, level=level)) for x, level in ((30, 50), (36, 90)))
+    puppeteer.take(first)
+    play(puppeteer, [view(30, 34), view(34, 34)])
+    count = len(engine.animated)
+    puppeteer.take(second)
+    assert len(engine.animated) == count  # switching computes nothing by itself
+    puppeteer.animate(view(34, 34), 0.08)
+    wanted = transfer(keypoints(view(36, 34)), keypoints(view(34, 34)), keypoints(view(30, 34)))
+    assert_close(engine.animated[-1], wanted)
+
+
+def test_another_avatar_shows_at_once_even_if_nobody_is_seen() -> None:
+    engine = FakeEngine()
+    puppeteer = Puppeteer(engine, movement_scale=1.0)
+    first, second = (puppeteer.encode(view(x, 34)) for x in (30, 36))
+    puppeteer.take(first)
+    np.testing.assert_array_equal(puppeteer.animate(NOBODY, 0.0), first.still)
+    play(puppeteer, [view(30, 34), view(34, 34)], 0.04)
+    puppeteer.take(second)
+    play(puppeteer, [NOBODY], 0.12)
+    assert_close(engine.animated[-1], transfer(keypoints(view(36, 34)), engine.animated[-2], keypoints(view(30, 34))))
+    play(puppeteer, frames(HOLD_S + REST_S) * [NOBODY], 0.16)
+    play(puppeteer, [NOBODY], 4.0)
+    assert_close(engine.animated[-1], keypoints(view(36, 34)))
+
+
+def test_an_avatar_taken_while_gliding_glides_on() -> None:
+    engine = FakeEngine()
+    puppeteer = Puppeteer(engine, movement_scale=1.0)
+    first, second = (puppeteer.encode(view(x, 34)) for x in (30, 36))
+    puppeteer.take(first)
+    play(puppeteer, [view(30, 34), view(38, 34)])
+    play(puppeteer, frames(HOLD_S + REST_S / 2) * [NOBODY], 0.08)
+    shown = engine.animated[-1].value - keypoints(view(30, 34)).value
+    puppeteer.take(second)
+    play(puppeteer, [NOBODY], 0.08 + HOLD_S + REST_S / 2)
+    now = engine.animated[-1].value - keypoints(view(36, 34)).value
+    assert 0.02 < float(now.mean()) < float(shown.mean()) < float(now.mean()) + 0.02
+
+
+# --- how much ---
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, 2.0])
+def test_strength_multiplies_all_motion(strength: float) -> None:
+    engine = FakeEngine()
+    puppeteer = Puppeteer(engine, movement_scale=1.0, strength=strength)
+    puppeteer.set_source(view(30, 34))
+    play(puppeteer, [view(30, 34), view(34, 34)])
+    moved = engine.animated[-1].value - keypoints(view(30, 34)).value
+    np.testing.assert_allclose(moved, np.tile([strength * 8 / 64, 0], (20, 1)), atol=1e-4)
+    puppeteer.set_strength(0.25)
+    play(puppeteer, [view(34, 34)], 0.08)
+    moved = engine.animated[-1].value - keypoints(view(30, 34)).value
+    np.testing.assert_allclose(moved, np.tile([0.25 * 8 / 64, 0], (20, 1)), atol=1e-4)
+
+
+def test_smoothing_can_be_set_while_running() -> None:
+    engine = FakeEngine()
+    puppeteer = ready(engine)
+    play(puppeteer, [view(30, 34), view(31, 34)])
+    puppeteer.set_smoothing(1.0)
+    play(puppeteer, [view(31, 34), view(31.1, 34)], 0.08)
+    lagging = float((engine.animated[-1].value - engine.animated[-2].value).mean())
+    puppeteer.set_smoothing(0.0)
+    play(puppeteer, [view(31.1, 34), view(31.2, 34)], 0.16)
+    exact = float((engine.animated[-1].value - engine.animated[-2].value).mean())
+    assert exact == pytest.approx(0.1 / 64, rel=1e-2)
+    assert 0 < lagging < 0.8 * exact
+
+
+def test_motion_out_of_reach_is_limited_and_told() -> None:
+    engine = FakeEngine()
+    puppeteer = ready(engine)
+    play(puppeteer, [view(30, 34)])
+    assert not puppeteer.is_limited
+    for index in range(1, 15):  # the head leaves the picture, as no model has seen
+        puppeteer.animate(view(30 + 5 * index, 34), index / FPS)
+    assert puppeteer.is_limited
+    travelled = engine.animated[-1].value.mean(0) - keypoints(view(30, 34)).value.mean(0)
+    assert TRAVEL.knee < float(np.linalg.norm(travelled)) < TRAVEL.end
+    puppeteer.animate(view(30, 34), 1.0)
+    assert not puppeteer.is_limited
+
+
+def test_moving_the_square_by_hand_moves_the_avatar_whenever_it_was_done() -> None:
+    """Zoom and shift are kept between sessions: the first face must not swallow them."""
+    by_hand = Adjustment(1.25, 0.1, 0.0)
+    moved = view(32 - 1.25 * 6.4, 32, 40)._replace(adjustment=by_hand)  # what framing makes of view(32, 32, 32)
+    shown = []
+    for views in ([view(32, 32), moved], [moved, moved]):
+        engine = FakeEngine()
+        puppeteer = Puppeteer(engine)
+        puppeteer.set_source(view(32, 32))
+        play(puppeteer, views)
+        shown.append(engine.animated[-1])
+    assert_close(shown[0], keypoints(moved), 1e-3)
+    assert_close(shown[1], shown[0], 1e-3)

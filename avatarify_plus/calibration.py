@@ -1,0 +1,199 @@
+"""The initial face, from which the driver's motion is measured: taken at once, or found while running."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from avatarify_plus.types import FloatArray, Keypoints
+
+GOOD_SCORE = 0.5
+"""The first face with this score is taken at once;"""
+
+PATIENCE_S = 1.0
+"""after this time without one, the best so far."""
+
+CLEARLY = 0.1
+"""A face must score so much more than the initial one to replace it."""
+
+DOUBT = 0.5
+"""What is left of the initial face's score when somebody else may have come."""
+
+STILL_SPEED = 0.25
+"""Mean speed of keypoints, in picture halves a second, that costs 40 % of the score. Talking people have 0.1 in the
+median and 0.4 in a tenth of the frames of the training clips."""
+
+ALIKE = 0.3
+"""Mean distance of two faces' keypoints, in RMS radii, that costs 40 % of the score of models without a mesh."""
+
+POSE_POINTS = ((234, 454), (10, 152), (33, 263))
+"""Points of the mesh that lie across the face (yaw), down the face (pitch) and across the eyes (roll)."""
+
+EYES = ((33, 133), ((160, 144), (159, 145), (158, 153))), ((263, 362), ((385, 380), (386, 374), (387, 373)))
+"""Per eye: its corners, and the pairs across its opening."""
+
+LIPS, MOUTH_CORNERS, EYE_CORNERS, FACE_HEIGHT = (13, 14), (61, 291), (33, 263), (10, 152)
+
+
+class Reading(NamedTuple):
+    """What a face does, off its mesh: rotation in radians, openings and widths as ratios.
+
+    eyes: gap between the lids over the eye's width. mouth: gap between the lips over the face's height. smile: the
+    mouth's width over the distance of the eyes' outer corners.
+    """
+
+    yaw: float
+    pitch: float
+    roll: float
+    eyes: float
+    mouth: float
+    smile: float
+
+
+LEAST = Reading(yaw=-0.05, pitch=-0.02, roll=-0.05, eyes=0.22, mouth=0.0, smile=0.50)
+MOST = Reading(yaw=0.05, pitch=0.18, roll=0.05, eyes=0.45, mouth=0.03, smile=0.60)
+"""A neutral face from the front is between these: the middle half of the training clips' frames, eyes open and mouth
+closed as the most of people's own medians."""
+
+SPREAD = Reading(yaw=0.20, pitch=0.20, roll=0.20, eyes=0.06, mouth=0.03, smile=0.08)
+"""So far outside, a value costs 40 % of the score."""
+
+POSES = 3
+"""The first values are the pose; a photo's own is as good as frontal, and so is what lies between."""
+
+
+class Sample(NamedTuple):
+    """A face as a candidate: its keypoints, and its reading where there is a mesh."""
+
+    keypoints: Keypoints
+    reading: Reading | None
+
+
+def read_face(landmarks: FloatArray) -> Reading:
+    """Read a face mesh (478, 3), x and y in [0, 1] of a square picture, z in the scale of x."""
+    across, down, eyeline = (landmarks[last] - landmarks[first] for first, last in POSE_POINTS)
+    openings = [
+        sum(_distance(landmarks, pair) for pair in pairs) / len(pairs) / max(_distance(landmarks, corners), 1e-6)
+        for corners, pairs in EYES
+    ]
+    return Reading(
+        yaw=math.atan2(across[2], across[0]),
+        pitch=math.atan2(down[2], down[1]),
+        roll=math.atan2(eyeline[1], eyeline[0]),
+        eyes=sum(openings) / 2,
+        mouth=_distance(landmarks, LIPS) / max(_distance(landmarks, FACE_HEIGHT), 1e-6),
+        smile=_distance(landmarks, MOUTH_CORNERS) / max(_distance(landmarks, EYE_CORNERS), 1e-6),
+    )
+
+
+def neutrality(reading: Reading, *models: Reading) -> float:
+    """Return from 0 to 1 how frontal, calm, closed of mouth and open of eye a face is; models' poses are as good."""
+    cost = 0.0
+    for index, value in enumerate(reading):
+        allowed = [model[index] for model in models] if index < POSES else []
+        low, high = min([LEAST[index], *allowed]), max([MOST[index], *allowed])
+        cost += (max(low - value, value - high, 0.0) / SPREAD[index]) ** 2
+    return math.exp(-cost / 2)
+
+
+def likeness(first: Keypoints, second: Keypoints) -> float:
+    """Return from 0 to 1 how alike two faces' keypoints are, wherever they lie and however large.
+
+    FOMM's find_best_frame compares faces so, by dlib's landmarks.
+    """
+    distance = np.linalg.norm(_normalised(first.value) - _normalised(second.value), axis=-1).mean()
+    return math.exp(-((float(distance) / ALIKE) ** 2) / 2)
+
+
+class Calibration:
+    """Hold the initial face and, while it `searches`, look for a better one among the faces offered.
+
+    Without a search, who asks for motion takes the first face. With one, the first good face is the initial one, or the
+    best of the first second; later only a clearly better one replaces it.
+    """
+
+    def __init__(self, searches: bool = False) -> None:
+        self.searches = searches
+        self._photo: Sample | None = None
+        self._chosen: Reading | None = None
+        self._initial: Sample | None = None
+        self._best: Sample | None = None
+        self._best_score = 0.0
+        self._share = 1.0
+        self._since_s: float | None = None
+        self._past: tuple[Keypoints, float] | None = None
+
+    @property
+    def initial(self) -> Keypoints | None:
+        """The initial face's keypoints, if there is one."""
+        return None if self._initial is None else self._initial.keypoints
+
+    @property
+    def score(self) -> float | None:
+        """How good the initial face is, from 0 to 1; None as long as there is none."""
+        return None if self._initial is None else self._share * self._rate(self._initial)
+
+    def resemble(self, photo: Sample) -> None:
+        """Compare with this photo from now on."""
+        self._photo = photo
+
+    def take(self, sample: Sample, is_chosen: bool = False) -> None:
+        """Make a face the initial one. `is_chosen`: by the user, whose pose is then as good as frontal."""
+        self._initial, self._share = sample, 1.0
+        self._best, self._best_score, self._since_s = None, 0.0, None
+        if is_chosen:
+            self._chosen = sample.reading
+
+    def forget(self) -> None:
+        """Have no initial face."""
+        self._initial = self._chosen = self._best = self._past = self._since_s = None
+        self._best_score = 0.0
+
+    def doubt(self) -> None:
+        """Expect that somebody else has come: the next good face replaces the initial one."""
+        self._share, self._chosen = DOUBT, None
+
+    def offer(self, sample: Sample, time_s: float) -> bool:
+        """Look at a face, each in its turn, and tell whether it or one before it has become the initial one."""
+        if not self.searches:
+            return False
+        score = self._rate(sample) * self._stillness(sample.keypoints, time_s)
+        if self._initial is not None:
+            if score < (self.score or 0.0) + CLEARLY:
+                return False
+            self.take(sample)
+            return True
+        self._since_s = time_s if self._since_s is None else self._since_s
+        if self._best is None or score > self._best_score:
+            self._best, self._best_score = sample, score
+        if self._best_score < GOOD_SCORE and time_s - self._since_s < PATIENCE_S:
+            return False
+        self.take(self._best)
+        return True
+
+    def _rate(self, sample: Sample) -> float:
+        if sample.reading is not None:
+            models = (self._photo.reading if self._photo else None, self._chosen)
+            return neutrality(sample.reading, *(model for model in models if model is not None))
+        return 1.0 if self._photo is None else likeness(sample.keypoints, self._photo.keypoints)
+
+    def _stillness(self, keypoints: Keypoints, time_s: float) -> float:
+        """Return from 0 to 1 how still a face is since the last one; 1 for the first."""
+        past, self._past = self._past, (keypoints, time_s)
+        if past is None:
+            return 1.0
+        way = float(np.linalg.norm(keypoints.value - past[0].value, axis=-1).mean())
+        return math.exp(-((way / max(time_s - past[1], 1e-3) / STILL_SPEED) ** 2) / 2)
+
+
+def _distance(landmarks: FloatArray, pair: tuple[int, int]) -> float:
+    first, second = landmarks[pair[0]], landmarks[pair[1]]
+    return math.hypot(first[0] - second[0], first[1] - second[1])
+
+
+def _normalised(value: FloatArray) -> FloatArray:
+    """Return points centred, with RMS radius 1."""
+    centred = value - value.mean(0)
+    return centred / max(float(np.sqrt(np.square(centred).sum(-1).mean())), 1e-6)
