@@ -1,4 +1,4 @@
-"""Where pictures go: one contract, one file each. The preview window, a sink too, is `avatarify_plus.preview`."""
+"""Where pictures go: one contract, one file each."""
 
 from avatarify_plus.sinks.outputs import Outputs
 from avatarify_plus.sinks.sink import Sink

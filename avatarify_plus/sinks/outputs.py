@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 
 from avatarify_plus.errors import SinkError
@@ -12,12 +15,35 @@ from avatarify_plus.types import Image
 
 logger = logging.getLogger(__name__)
 
+RETRY_S = 2.0
+"""A sink that can be reopened is tried this often."""
+
+Reopen = Callable[[], Sink]
+"""Open a sink anew. Raises SinkError."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a sink is, or was and may come back."""
+
+    name: str
+    sink: Sink | None
+    reopen: Reopen | None
+    due_s: float
+
 
 class Outputs:
-    """Send to every sink; one that fails is closed and left out with a warning, as long as another remains."""
+    """Send to every sink; one that fails is closed and left out with a warning, or opened again as soon as possible.
 
-    def __init__(self) -> None:
-        self._sinks: list[Sink] = []
+    is_needed: whether it is an error to have no sink any more; False where the pictures are seen elsewhere too.
+    """
+
+    is_needed = True
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._places: list[_Place] = []
+        self._losses: list[str] = []
 
     def __enter__(self) -> Outputs:
         return self
@@ -28,35 +54,84 @@ class Outputs:
         self.close()
 
     def __len__(self) -> int:
-        return len(self._sinks)
+        """Return how many sinks take pictures now."""
+        return sum(place.sink is not None for place in self._places)
 
-    def add(self, sink: Sink) -> None:
-        """Take over a sink: it gets every picture from now on and is closed with the rest."""
-        self._sinks.append(sink)
+    @property
+    def trouble(self) -> str | None:
+        """What is wrong, in one line for people; None if every sink takes pictures."""
+        absent = [
+            f"no {place.name}, looking for it every {RETRY_S:g} seconds" for place in self._places if not place.sink
+        ]
+        return "; ".join([*self._losses, *absent]) or None
+
+    def add(self, sink: Sink, reopen: Reopen | None = None) -> None:
+        """Take over a sink: it gets every picture from now on and is closed with the rest.
+
+        reopen: opens it anew after it has failed; None leaves it out for good.
+        """
+        self._places.append(_Place(sink.name, sink, reopen, 0.0))
+
+    def add_later(self, name: str, reopen: Reopen) -> None:
+        """Make room for a sink that could not be opened yet; name: for people."""
+        self._places.append(_Place(name, None, reopen, self._clock() + RETRY_S))
 
     def send(self, image: Image, time_s: float) -> None:
-        """Send a picture to all. Raises SinkError when the last sink fails."""
-        for sink in tuple(self._sinks):
+        """Send a picture to all. Raises SinkError when the last one fails for good, and one is needed."""
+        for place in tuple(self._places):
+            if place.sink is None:
+                self._look_for(place, image, time_s)
+                continue
+            try:
+                place.sink.send(image, time_s)
+            except SinkError as error:
+                self._lose(place, place.sink, error)
+
+    def _lose(self, place: _Place, sink: Sink, error: SinkError) -> None:
+        _close_quietly(sink)
+        if place.reopen is not None:
+            place.sink, place.due_s = None, self._clock() + RETRY_S
+            logger.warning("%s; going on without the %s until it is back", error, place.name)
+            return
+        self._places.remove(place)
+        self._losses.append(str(error))
+        if not self._places and self.is_needed:
+            raise error
+        logger.warning("%s; going on without the %s", error, place.name)
+
+    def _look_for(self, place: _Place, image: Image, time_s: float) -> None:
+        """Open a missing sink if it is time to; it is back once it has taken a picture."""
+        if place.reopen is None or self._clock() < place.due_s:
+            return
+        try:
+            sink = place.reopen()
+        except SinkError as error:
+            logger.debug("%s", error)
+        else:
             try:
                 sink.send(image, time_s)
+                place.sink = sink
+                logger.info("the %s takes pictures", place.name)
             except SinkError as error:
-                self._drop(sink, error)
-
-    def _drop(self, sink: Sink, error: SinkError) -> None:
-        self._sinks.remove(sink)
-        with contextlib.suppress(SinkError):  # what made it fail is told; that it cannot close either adds nothing
-            sink.close()
-        if not self._sinks:
-            raise error
-        logger.warning("%s; going on without the %s", error, sink.name)
+                logger.debug("%s", error)
+                _close_quietly(sink)
+        place.due_s = self._clock() + RETRY_S
 
     def close(self) -> None:
         """Close all. Raises the first SinkError after every sink was closed."""
         failures: list[SinkError] = []
-        while self._sinks:
+        while self._places:
+            sink = self._places.pop().sink
             try:
-                self._sinks.pop().close()
+                if sink is not None:
+                    sink.close()
             except SinkError as error:
                 failures.append(error)
         if failures:
             raise failures[0]
+
+
+def _close_quietly(sink: Sink) -> None:
+    """Close a sink that has failed: what made it fail is told; that it cannot close either adds nothing."""
+    with contextlib.suppress(SinkError):
+        sink.close()

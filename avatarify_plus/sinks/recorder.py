@@ -1,60 +1,50 @@
-"""Recording to an mp4 file (H.264, plays everywhere). PyAV lives only here."""
+"""Recording to an mp4 file."""
 
 from __future__ import annotations
 
-import contextlib
+import logging
+import queue
+import threading
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from avatarify_plus.errors import SinkError
-from avatarify_plus.types import Image
+from avatarify_plus.sinks.mp4_writer import Mp4Writer
+from avatarify_plus.types import Image, Size
 
-if TYPE_CHECKING:
-    import av
+logger = logging.getLogger(__name__)
 
 LIVE_TIME_BASE = Fraction(1, 90_000)
 """Tick of a recording whose frames come when they come."""
 
-ENCODER_OPTIONS = {"crf": "18", "preset": "veryfast", "g": "50", "bf": "0"}
+BACKLOG = 8
+"""So many pictures of a live recording may wait for the encoder."""
 
-FILE_OPTIONS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
-"""While recording, the file is written in one-second fragments, so that even a killed program leaves a film that plays;
-closing turns it into a plain mp4."""
+CLOSE_S = 10.0
+"""A disk that has not taken the rest after so long is given up."""
 
 
 class Recorder:
     """Write an mp4 file.
 
     `is_constant` True: the frames are those of a file of this rate, and the recording has the same rate and count.
-    False: frames keep the times they are sent with; the rate is only a hint.
+    False: frames keep the times they are sent with; the rate is only a hint. Then encoder and disk are kept waiting in
+    a thread of their own: the show must go on, so pictures that they have no time for are left out.
     """
 
     name = "recording"
 
-    def __init__(self, path: Path, size_px: int, rate: Fraction, is_constant: bool) -> None:
-        """Open the file for square pictures. Raises SinkError if it cannot be written."""
-        import av  # here, not above: loaded before OpenCV, PyAV's copy of libxcb makes cv2.imshow hang (PyAV 1050)
-
-        self._path = path
+    def __init__(self, path: Path, size: Size, rate: Fraction, is_constant: bool) -> None:
+        """Open the file for pictures of an even size. Raises SinkError if it cannot be written."""
         self._time_base = 1 / rate if is_constant else LIVE_TIME_BASE
         self._first_s: float | None = None
         self._last_tick = -1
-        self._make_frame = av.VideoFrame.from_ndarray
-        self._container: av.container.OutputContainer | None = None
-        if not path.parent.is_dir():
-            raise SinkError(f"cannot write {path}: there is no folder {path.parent}; create it or choose another")
-        try:
-            with path.open("ab"):  # PyAV opens the file with the first frame; what prevents that is told now
-                self._container = av.open(str(path), "w", format="mp4", options=FILE_OPTIONS)
-            self._stream = self._container.add_stream("libx264", rate, options=ENCODER_OPTIONS)
-        except (OSError, ValueError) as error:  # PyAV's errors are both, by kind
-            with contextlib.suppress(SinkError):
-                self.close()
-            raise SinkError(f"cannot write {path}: {error}; check the folder's permissions and free space") from error
-        self._stream.width = self._stream.height = size_px
-        self._stream.pix_fmt = "yuv420p"
-        self._stream.time_base = self._stream.codec_context.time_base = self._time_base
+        self._writer = Mp4Writer(path, size, rate, self._time_base, "small" if is_constant else "fast")
+        self._background = None if is_constant else _Background(self._writer, path, size)
 
     def send(self, image: Image, time_s: float) -> None:
         """Append a picture. Raises SinkError if the disk is full or gone."""
@@ -62,35 +52,67 @@ class Recorder:
             self._first_s = time_s
         tick = round((time_s - self._first_s) / self._time_base)
         self._last_tick = max(tick, self._last_tick + 1)
-        frame = self._make_frame(image, format="rgb24")
-        frame.pts, frame.time_base = self._last_tick, self._time_base
-        self._write(frame)
-
-    def _write(self, frame: av.VideoFrame | None) -> None:
-        """Encode a frame, or what the encoder still holds back."""
-        if self._container is None:
-            raise SinkError(f"cannot write {self._path}: the recording was closed")
-        try:
-            self._container.mux(self._stream.encode(frame))
-        except (OSError, ValueError) as error:
-            raise SinkError(f"cannot write {self._path}: {error}; check the free space of the disk") from error
+        if self._background is None:
+            self._writer.write(image, self._last_tick)
+        else:
+            self._background.write(image, self._last_tick)
 
     def close(self) -> None:
         """Finish the file; without a single frame there will be none. Raises SinkError if it cannot be finished."""
-        if self._container is None:
-            return
-        try:
-            if self._last_tick >= 0:
-                self._write(None)
-        finally:
-            container, self._container = self._container, None
-            self._finish(container)
+        if self._background is not None:
+            self._background.finish()
+        self._writer.close()
 
-    def _finish(self, container: av.container.OutputContainer) -> None:
+
+class _Background:
+    """Hand pictures to a writer in a thread of their own; with every buffer waiting there, a picture is left out."""
+
+    def __init__(self, writer: Mp4Writer, path: Path, size: Size) -> None:
+        self._writer = writer
+        self._path = path
+        self._failure: SinkError | None = None
+        self._left_out_count = 0
+        self._free: queue.SimpleQueue[NDArray[np.uint8]] = queue.SimpleQueue()
+        self._full: queue.SimpleQueue[tuple[NDArray[np.uint8], int] | None] = queue.SimpleQueue()
+        for _ in range(BACKLOG):
+            self._free.put(np.empty((size.height * 3 // 2, size.width), np.uint8))
+        self._thread = threading.Thread(target=self._work, name="recording", daemon=True)
+        self._thread.start()
+
+    def write(self, image: Image, tick: int) -> None:
+        """Take over a picture, in I420: half the bytes. Raises the SinkError that an earlier one met."""
+        if self._failure is not None:
+            raise self._failure
+        if not self._thread.is_alive():
+            raise SinkError(f"cannot write {self._path}: the recording was closed")
         try:
-            container.close()
-        except (OSError, ValueError) as error:
-            raise SinkError(f"cannot finish {self._path}: {error}; check the free space of the disk") from error
-        finally:
-            if self._last_tick < 0 and self._path.is_file() and not self._path.stat().st_size:
-                self._path.unlink()
+            buffer = self._free.get_nowait()
+        except queue.Empty:
+            self._left_out_count += 1
+            return
+        cv2.cvtColor(image, cv2.COLOR_RGB2YUV_I420, dst=buffer)
+        self._full.put((buffer, tick))
+
+    def _work(self) -> None:
+        while (item := self._full.get()) is not None:
+            buffer, tick = item
+            try:
+                self._writer.write(buffer, tick, "yuv420p")
+            except SinkError as error:
+                self._failure = error
+                return
+            self._free.put(buffer)
+
+    def finish(self) -> None:
+        """Wait until everything is written. Raises SinkError if the disk does not answer."""
+        self._full.put(None)
+        self._thread.join(CLOSE_S)
+        if self._thread.is_alive():
+            raise SinkError(f"cannot finish {self._path}: its disk does not answer; what it has taken so far plays")
+        if self._left_out_count:
+            logger.warning(
+                "%d pictures are missing from %s: the processor or the disk was too slow",
+                self._left_out_count,
+                self._path,
+            )
+            self._left_out_count = 0

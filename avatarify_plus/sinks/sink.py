@@ -8,14 +8,14 @@ from avatarify_plus.types import Image
 
 
 class Sink(Protocol):
-    """Take pictures, one after the other, all of one size. name: for people."""
+    """Take pictures, one after the other, all of one even size. name: for people."""
 
     name: str
 
     def send(self, image: Image, time_s: float) -> None:
         """Take an (H, W, 3) uint8 RGB picture that belongs to a time in seconds; times must not go backwards.
 
-        Does not keep the picture. Raises SinkError.
+        Does not keep the picture: the sender may draw the next one into the same array. Raises SinkError.
         """
         ...
 
