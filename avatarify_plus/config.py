@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from avatarify_plus.errors import ConfigError
+from avatarify_plus.types import Size
 
 KeypointOrigin = Literal["learned", "mesh", "both"]
 Attention = Literal["none", "cbam", "max-pool"]
@@ -207,38 +208,98 @@ EngineName = Literal[
     "tensorrt",
 ]
 FramingMode = Literal["auto", "none"]
+FrameMode = Literal["head", "photo"]
+"""What is shown: the square around the avatar's head, or the whole photo with the head pasted back."""
+
+Fit = Literal["letterbox", "crop"]
+CameraFormat = Literal["auto", "mjpg", "yuyv"]
 Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 """What `animate` computes in; auto: the fastest that the engine and the model offer on this machine."""
 
 MotionMode = Literal["relative", "absolute"]
 
 
+RANGES: dict[str, tuple[float, float]] = {
+    "camera_fps": (1, 1000),
+    "zoom": (0.25, 4),
+    "shift_x": (-1, 1),
+    "shift_y": (-1, 1),
+    "strength": (0, 2),
+    "smoothing": (0, 1),
+    "overlay": (0, 1),
+    "fps_limit": (1, 240),
+    "sequence_fps": (1, 240),
+    "seconds": (0, 1e9),
+}
+"""Least and most of numbers in AppConfig."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppConfig:
     """Everything a user can choose; run.py's command line is generated from these fields and their help.
 
-    A boolean that is True by default becomes `--no-NAME`; a float that may be None takes the word `auto` for None.
+    A boolean that is True by default becomes `--no-NAME`; a number or size that may be None takes the word `auto` for
+    None. What keys change while running and `persists` is kept for the next time, see `settings`.
     Raises ConfigError for a value out of range.
     """
 
-    avatar: Path = field(metadata={"metavar": "PHOTO", "help": "photo of the face to animate"})
+    avatar: tuple[Path, ...] = field(
+        metadata={"metavar": "PHOTO", "help": "photos of the faces to animate, or folders of such photos"}
+    )
     camera: str = field(
         default="0",
         metadata={
             "metavar": "DRIVER",
-            "help": "who moves the face: a webcam's number, a video file, a URL, a folder of pictures or a pattern "
-            "such as shots/%04d.png",
+            "help": "who moves the face: a webcam's number or name (see --list-cameras), a video file, a URL, a folder "
+            "of pictures or a pattern such as shots/%04d.png",
         },
+    )
+    camera_size: Size | None = field(
+        default=Size(640, 480),
+        metadata={"metavar": "WxH|auto", "help": "picture size asked of a webcam; auto leaves it to the webcam"},
+    )
+    camera_fps: float | None = field(
+        default=30.0,
+        metadata={"metavar": "FPS|auto", "help": "frame rate asked of a webcam; auto leaves it to the webcam"},
+    )
+    camera_format: CameraFormat = field(
+        default="auto",
+        metadata={"help": "pixel format asked of a webcam; mjpg is what most need for large pictures at full rate"},
     )
     output: Path | None = field(
         default=None, metadata={"metavar": "FILE.mp4", "help": "record to this file, an existing one is replaced"}
     )
     live: bool = field(
         default=False,
-        metadata={"help": "play a driver file in real time, newest frame wins, instead of frame by frame into a file"},
+        metadata={
+            "help": "play a driver file in real time, over and over, newest frame wins, instead of frame by "
+            "frame into a file"
+        },
     )
     preview: bool = field(default=True, metadata={"help": "do not open a preview window"})
     virtual_camera: bool = field(default=True, metadata={"help": "do not send to the virtual camera"})
+    virtual_camera_device: str | None = field(
+        default=None,
+        metadata={"metavar": "NAME", "help": "which virtual camera, such as /dev/video2 or 'OBS Virtual Camera'"},
+    )
+    frame: FrameMode = field(
+        default="head",
+        metadata={
+            "help": "head shows the square around the head, photo puts the moving head back into the whole photo"
+        },
+    )
+    size: Size | None = field(
+        default=None,
+        metadata={
+            "metavar": "WxH|auto",
+            "help": "size of the picture that is sent; auto: 1280x720 live, for a file the size that is animated",
+        },
+    )
+    fit: Fit = field(
+        default="letterbox",
+        metadata={"help": "how the avatar gets to that size: letterbox shows all of it, crop fills the picture"},
+    )
+    badge: bool = field(default=True, metadata={"help": "do not mark the picture as made by AI"})
     model: str = field(
         default="live-256", metadata={"metavar": "BUNDLE", "help": "name of a shipped model or folder of a bundle"}
     )
@@ -251,26 +312,96 @@ class AppConfig:
         default="auto",
         metadata={"help": "auto cuts photo and driver to a square around the face, none resizes them as they are"},
     )
+    zoom: float = field(
+        default=1.0,
+        metadata={"metavar": "FACTOR", "persists": True, "help": "zoom into the driver's square, keys W and S"},
+    )
+    shift_x: float = field(
+        default=0.0,
+        metadata={
+            "metavar": "SHARE",
+            "persists": True,
+            "help": "move the driver's square right by this share of its side, keys H and K",
+        },
+    )
+    shift_y: float = field(
+        default=0.0,
+        metadata={
+            "metavar": "SHARE",
+            "persists": True,
+            "help": "move the driver's square down by this share of its side, keys U and J",
+        },
+    )
     motion: MotionMode = field(
         default="relative",
-        metadata={"help": "relative moves the avatar by how you move from your first frame, absolute takes your pose"},
+        metadata={"help": "relative moves the avatar by how you move from your neutral face, absolute takes your pose"},
     )
     movement_scale: float | None = field(
         default=None,
-        metadata={"metavar": "NUMBER|auto", "help": "strength of relative motion; auto compares the two faces' sizes"},
+        metadata={
+            "metavar": "NUMBER|auto",
+            "help": "size of the avatar's face over yours in relative motion; auto compares the two",
+        },
+    )
+    strength: float = field(
+        default=1.0,
+        metadata={"metavar": "FACTOR", "persists": True, "help": "how strongly the avatar moves; 1 as you do"},
     )
     smoothing: float = field(
         default=0.5,
-        metadata={"metavar": "STRENGTH", "help": "how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish)"},
+        metadata={
+            "metavar": "STRENGTH",
+            "persists": True,
+            "help": "how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish)",
+        },
+    )
+    search: bool = field(
+        default=True,
+        metadata={"persists": True, "help": "do not look for a better neutral face while running, key F"},
     )
     mirror: bool = field(default=False, metadata={"help": "mirror the driver, so that the avatar is your mirror image"})
+    mirror_preview: bool = field(
+        default=True, metadata={"persists": True, "help": "do not mirror what the preview shows, key R"}
+    )
+    mirror_output: bool = field(
+        default=False, metadata={"persists": True, "help": "mirror the picture that is sent, key T"}
+    )
+    overlay: float = field(
+        default=0.0,
+        metadata={
+            "metavar": "OPACITY",
+            "persists": True,
+            "help": "lay the photo over yourself in the preview, from 0 to 1, keys Z and C",
+        },
+    )
+    show_stats: bool = field(
+        default=False, metadata={"persists": True, "help": "show speed and latency in the preview, key I"}
+    )
+    show_face: bool = field(
+        default=False, metadata={"persists": True, "help": "show the face that was found in the preview, key O"}
+    )
+    fps_limit: float | None = field(
+        default=None, metadata={"metavar": "FPS|auto", "help": "send at most so many pictures a second; auto: no limit"}
+    )
     sequence_fps: float = field(
         default=25.0, metadata={"metavar": "FPS", "help": "frame rate given to a folder or pattern of pictures"}
     )
+    seconds: float | None = field(
+        default=None, metadata={"metavar": "SECONDS|auto", "help": "stop after so long; auto: when the driver ends"}
+    )
+    log_stats: bool = field(default=False, metadata={"help": "tell speed and latency once a second"})
+    config: bool = field(default=True, metadata={"help": "neither use nor keep the settings changed by keys"})
     verbose: bool = field(default=False, metadata={"help": "tell what happens, and let the libraries tell it too"})
 
     def __post_init__(self) -> None:
-        for name, choices in (("engine", EngineName), ("framing", FramingMode), ("motion", MotionMode)):
+        for name, choices in (
+            ("engine", EngineName),
+            ("framing", FramingMode),
+            ("motion", MotionMode),
+            ("frame", FrameMode),
+            ("fit", Fit),
+            ("camera_format", CameraFormat),
+        ):
             if getattr(self, name) not in get_args(choices):
                 raise ConfigError(
                     f"{name} must be one of {', '.join(get_args(choices))}, found {getattr(self, name)!r}"
@@ -283,7 +414,13 @@ class AppConfig:
             raise ConfigError("neither output, preview nor virtual camera is wanted: leave at least one")
         if self.movement_scale is not None and not 0 < self.movement_scale <= 10:
             raise ConfigError(f"movement_scale must be above 0 and at most 10, or auto, found {self.movement_scale}")
-        if not 0 <= self.smoothing <= 1:
-            raise ConfigError(f"smoothing must be from 0 to 1, found {self.smoothing}")
-        if not 1 <= self.sequence_fps <= 240:
-            raise ConfigError(f"sequence_fps must be from 1 to 240, found {self.sequence_fps}")
+        for name, (least, most) in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise ConfigError(f"{name} must be from {least:g} to {most:g}, found {value:g}")
+        for name in ("camera_size", "size"):
+            wanted: Size | None = getattr(self, name)
+            if wanted is not None and not (min(wanted) >= 64 and max(wanted) <= 7680):
+                raise ConfigError(f"{name} must be from 64x64 to 7680x7680, found {wanted}")
+        if self.size is not None and (self.size.width % 2 or self.size.height % 2):
+            raise ConfigError(f"size must be even, as video encoders ask for, found {self.size}")

@@ -1,41 +1,46 @@
-"""One run of the app: a photo, a driver, and where the pictures go. Reads downward."""
+"""One run of the app: photos, a driver, and where the pictures go. Reads downward."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from typing import Any
 
 from tqdm import tqdm
 
 from avatarify_plus.bundle import open_bundle
-from avatarify_plus.camera import Driver, open_driver
+from avatarify_plus.camera import CaptureWish, Driver, open_driver
+from avatarify_plus.cast import photos_in, require_photo
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine, open_engine
 from avatarify_plus.errors import ConfigError, SinkError
-from avatarify_plus.images import load_photo
+from avatarify_plus.health import Health
 from avatarify_plus.preview import Preview
+from avatarify_plus.screen import Screen
 from avatarify_plus.show import open_show
-from avatarify_plus.sinks import Outputs, Sink
+from avatarify_plus.sinks import Outputs
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.sinks.virtual_camera import VirtualCamera
+from avatarify_plus.stop import stop_on_signal
+from avatarify_plus.types import Size
 
 logger = logging.getLogger(__name__)
+
+Keep = Callable[[dict[str, Any]], None]
+"""Store fields of AppConfig that keys have changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a run did.
 
-    skipped_count: frames that a newer one replaced. faceless_count: frames without a face, which repeat the last
-    picture. latency: from capture to sent; for a file processed frame by frame, the time from decoded to written.
-    output: the file written, if any.
+    skipped_count: frames that a newer one replaced. faceless_count: frames without a face. latency: from capture to
+    sent; for a file processed frame by frame, the time from decoded to written. output: the file written, if any.
     """
 
     frame_count: int
@@ -50,37 +55,60 @@ class Summary:
     output: Path | None
 
 
-def run(config: AppConfig, engine: Engine | None = None, driver: Driver | None = None) -> Summary:
-    """Animate the avatar until the driver ends, the preview is closed, or SIGINT or SIGTERM asks to stop.
+def run(
+    config: AppConfig,
+    engine: Engine | None = None,
+    driver: Driver | None = None,
+    stop: threading.Event | None = None,
+    keep: Keep | None = None,
+) -> Summary:
+    """Animate the avatar until the driver ends, the preview is closed, or `stop` is set.
 
-    engine, driver: open ones, which stay open; None opens what the config names. Everything else is closed on every way
-    out, and a recording is finished. Raises the AvatarifyError that says what failed.
+    engine, driver: open ones, which stay open; None opens what the config names. stop: None takes SIGINT and SIGTERM.
+    keep: called with what keys have changed, if anything. Everything else is closed on every way out, and a recording
+    is finished. Raises the AvatarifyError that says what failed.
     """
     with ExitStack() as stack:
-        stop = stack.enter_context(_stop_on_signal())
+        stop = stop or stack.enter_context(stop_on_signal())
 
         # what was asked for wrongly is told before anything slow starts
-        photo = load_photo(config.avatar)
+        require_photo(config.avatar)
         if driver is None:
-            driver = stack.enter_context(open_driver(config.camera, config.sequence_fps, config.live))
+            wish = CaptureWish(config.camera_size, config.camera_fps, config.camera_format)
+            driver = stack.enter_context(open_driver(config.camera, config.sequence_fps, config.live, wish))
         _require_destination(config, driver)
 
-        # the avatar
+        # the avatars
         if engine is None:
             engine = stack.enter_context(_open_engine(config))
         logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
         logger.debug("driver %s: %.2f fps, %s frames", driver.name, float(driver.rate), driver.count or "endless")
         outputs = stack.enter_context(Outputs())
-        show = stack.enter_context(open_show(config, engine, photo, outputs, driver.is_live))
+        show = stack.enter_context(open_show(config, engine, outputs, driver.is_live))
 
         # where the pictures go
-        _open_sinks(outputs, config, driver, engine.config.image_size, stop)
+        preview = _open_sinks(stack, outputs, config, driver, show.size)
+        health = Health(show.timing, driver, engine, config.log_stats)
+        screen = Screen(preview, show, driver, outputs, health, stop) if preview is not None else None
+        if keep is not None and screen is not None:
+            stack.callback(lambda: screen.changes and keep(screen.changes))
 
         # one turn a frame
         timing = show.timing
         timing.start()
+        begun_s = time.perf_counter()
         for frame in tqdm(driver.frames(stop), total=driver.count, unit="frame", disable=driver.is_live):
-            show.turn(frame)
+            due_s = time.perf_counter() + (1 / config.fps_limit if config.fps_limit and driver.is_live else 0)
+            if frame is None:
+                show.idle(time.perf_counter())
+            else:
+                show.turn(frame)
+            health.update()
+            if screen is not None:
+                screen.refresh()
+            if config.seconds is not None and time.perf_counter() - begun_s >= config.seconds:
+                break
+            stop.wait(max(due_s - time.perf_counter(), 0))
 
     return Summary(
         frame_count=timing.frame_count,
@@ -116,58 +144,43 @@ def _require_destination(config: AppConfig, driver: Driver) -> None:
             "or --live to play it to the preview and the virtual camera"
         )
     if config.output is not None and config.output.exists():
-        for option, path in (("--camera", Path(config.camera)), ("--avatar", config.avatar)):
+        avatars = [("--avatar", path) for path in photos_in(config.avatar)]
+        for option, path in [("--camera", Path(config.camera)), *avatars]:
             if path.exists() and path.samefile(config.output):
                 raise ConfigError(f"--output {config.output} is the file of {option}: choose another name")
 
 
-def _open_sinks(outputs: Outputs, config: AppConfig, driver: Driver, size_px: int, stop: threading.Event) -> None:
-    """Open what the config asks for; only a live driver is shown, a film is written.
+def _open_sinks(stack: ExitStack, outputs: Outputs, config: AppConfig, driver: Driver, size: Size) -> Preview | None:
+    """Open what the config asks for and return the preview, if any; only a live driver is shown, a film is written.
 
     A preview or virtual camera that is missing costs a warning. Raises SinkError if the recording cannot be written, or
     if nothing at all is left.
     """
     if config.output is not None:
-        outputs.add(Recorder(config.output, size_px, driver.rate, is_constant=not driver.is_live))
+        outputs.add(Recorder(config.output, size, driver.rate, is_constant=not driver.is_live))
     if not driver.is_live:
-        return
-    openers: list[Callable[[], Sink]] = []
+        return None
+    failures: list[SinkError] = []
+    preview: Preview | None = None
     if config.preview:
-        openers.append(lambda: Preview(size_px, stop.set))
-    if config.virtual_camera:
-        openers.append(lambda: VirtualCamera(size_px, driver.rate))
-    failures: list[str] = []
-    for open_sink in openers:
         try:
-            outputs.add(open_sink())
+            preview = Preview()
+            stack.callback(preview.close)
+            outputs.is_needed = False
         except SinkError as failure:
-            failures.append(str(failure))
-    if not len(outputs):
-        raise SinkError("nothing is left to show pictures: " + "; ".join(failures))
-    for message in failures:
-        logger.warning("%s; going on without it", message)
+            failures.append(failure)
+            logger.warning("%s; going on without it", failure)
+    if config.virtual_camera:
 
+        def open_camera() -> VirtualCamera:
+            return VirtualCamera(size, driver.rate, config.virtual_camera_device)
 
-@contextlib.contextmanager
-def _stop_on_signal() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event, so that a run ends in order; the second one acts as ever."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
-        yield stop
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    def request(number: int, frame: FrameType | None) -> None:
-        stop.set()
-        restore()
-
-    for number in before:
-        signal.signal(number, request)
-    try:
-        yield stop
-    finally:
-        restore()
+        try:
+            outputs.add(open_camera(), open_camera)
+        except SinkError as failure:
+            failures.append(failure)
+            outputs.add_later(VirtualCamera.name, open_camera)
+            logger.warning("%s; it is looked for while going on without it", failure)
+    if preview is None and not len(outputs):
+        raise SinkError("nothing is left to show pictures: " + "; ".join(map(str, failures)))
+    return preview

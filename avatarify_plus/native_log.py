@@ -6,9 +6,12 @@ import contextlib
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
+
+_turn = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -21,6 +24,7 @@ def hidden_native_messages() -> Iterator[None]:
         yield
         return
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_turn)  # a second thread would save the redirected descriptor and restore that for good
         if sys.stderr is not None:
             sys.stderr.flush()
         with contextlib.suppress(OSError):  # a program without a console has no descriptor 2

@@ -100,20 +100,26 @@ class Timing:
         """Frames sent a second, over the whole run; 0 before the first."""
         return self._count / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
-    def latency_ms(self, percent: float) -> float:
-        """Return a percentile of the latency in milliseconds over the newest frames; 0 before the first."""
-        return _percentile(self._latencies_ms[: min(self._count, WINDOW)], percent)
+    def latency_ms(self, percent: float, newest: int = WINDOW) -> float:
+        """Return a percentile of the latency in milliseconds over so many newest frames; 0 before the first."""
+        count = min(self._count, newest, WINDOW)
+        rows = np.arange(self._count - count, self._count) % WINDOW
+        return _percentile(self._latencies_ms[rows], percent)
 
     def stages_ms(self, percent: float, *stages: Stage) -> float:
         """Return a percentile of what these stages take together, likewise."""
-        return _percentile(self._newest_ms(stages), percent)
+        return _percentile(self._known_ms(stages), percent)
+
+    def newest_ms(self, *stages: Stage) -> float:
+        """Return what these stages took together in the newest frame; 0 before the first."""
+        return float(self._stages_ms[(self._count - 1) % WINDOW, list(stages)].sum()) if self._count else 0.0
 
     def mean_ms(self, *stages: Stage) -> float:
         """Return the mean of what these stages take together, likewise."""
-        newest_ms = self._newest_ms(stages)
-        return float(newest_ms.mean()) if len(newest_ms) else 0.0
+        known_ms = self._known_ms(stages)
+        return float(known_ms.mean()) if len(known_ms) else 0.0
 
-    def _newest_ms(self, stages: tuple[Stage, ...]) -> NDArray[np.float32]:
+    def _known_ms(self, stages: tuple[Stage, ...]) -> NDArray[np.float32]:
         """Return what these stages took together in each of the newest frames."""
         known = self._stages_ms[: min(self._count, WINDOW)]
         sums: NDArray[np.float32] = known[:, list(stages)].sum(1)

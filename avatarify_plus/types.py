@@ -11,6 +11,16 @@ Image = NDArray[np.uint8]
 FloatArray = NDArray[np.float32]
 
 
+class Size(NamedTuple):
+    """Width and height in pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
 class Keypoints(NamedTuple):
     """Keypoints with their local affine frames; numpy in the app, torch with a leading batch in the network.
 

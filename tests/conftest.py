@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from avatarify_plus import settings
 from avatarify_plus.bundle import Bundle, open_bundle
 
 if TYPE_CHECKING:
     from avatarify_plus.network.model import AnimationModel
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def config_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Put an empty folder in the place of the one where the user's programs keep their settings."""
+    folder = tmp_path_factory.mktemp("config")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(folder))  # Linux, and macOS where platformdirs heeds it
+        for name in ("APPDATA", "LOCAL_APPDATA"):
+            patch.setenv(f"WIN_PD_OVERRIDE_{name}", str(folder))
+        assert settings.path().is_relative_to(folder), "platformdirs heeds none of these: the tests would touch yours"
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def no_settings(config_home: Path) -> None:
+    """Let every test begin without settings."""
+    shutil.rmtree(config_home / "avatarify_plus", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +102,9 @@ def mixed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return open_bundle(folder / "tiny-mixed")
 
 
-def lively_model(preset: str, keypoints: str, count: int, learned_count: int = 0) -> AnimationModel:
+def lively_model(
+    preset: str, keypoints: str, count: int, learned_count: int = 0, image_size: int = 256
+) -> AnimationModel:
     """Build a tiny network whose every part shows in its output, batch statistics and jacobians included."""
     import torch
 
@@ -97,6 +120,7 @@ def lively_model(preset: str, keypoints: str, count: int, learned_count: int = 0
         keypoint_count=count,
         learned_count=learned_count,
         anchor_radius=anchor_radius,
+        image_size=image_size,
     )
     model = AnimationModel(config).eval()
     with torch.no_grad():

@@ -15,7 +15,7 @@ from avatarify_plus.config import KeypointOrigin, NetworkConfig, network_config
 from avatarify_plus.engines import Source
 from avatarify_plus.errors import SinkError
 from avatarify_plus.sinks.recorder import Recorder
-from avatarify_plus.types import FloatArray, Image, Keypoints
+from avatarify_plus.types import FloatArray, Image, Keypoints, Size
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -39,6 +39,7 @@ class FakeEngine:
         )
         self.sources: list[Image] = []
         self.animated: list[Keypoints] = []
+        self.played: list[Source] = []
         self.detected: list[Image] = []
         self.is_closed = False
 
@@ -55,6 +56,7 @@ class FakeEngine:
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
         self.animated.append(keypoints)
+        self.played.append(source)
         return self.sources[-1] // 2 + np.uint8(len(self.animated) % 100)
 
     def close(self) -> None:
@@ -143,11 +145,11 @@ def oval_mesh(centre_px: tuple[float, float], height_px: float, width: int, heig
 
 
 def write_film(path: Path, pictures: Iterable[Image], rate: Fraction = Fraction(25)) -> Path:
-    """Write square pictures as an mp4."""
+    """Write pictures of one even size as an mp4."""
     recorder: Recorder | None = None
     for index, picture in enumerate(pictures):
         if recorder is None:
-            recorder = Recorder(path, picture.shape[0], rate, is_constant=True)
+            recorder = Recorder(path, Size(picture.shape[1], picture.shape[0]), rate, is_constant=True)
         recorder.send(picture, float(index / rate))
     assert recorder is not None
     recorder.close()

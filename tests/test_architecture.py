@@ -9,35 +9,48 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LAYERS = {
     "errors": 0, "types": 0, "config": 0,
+    "controls": 1, "lettering": 1, "settings": 1, "stop": 1,
+    "calibration": 1, "glide": 1, "limit": 1, "jpeg": 1,
     "motion": 1, "images": 1, "mesh": 1, "native_log": 1, "timing": 1,
     "network": 2,
     "bundle": 3,
     "engines": 4,
     "puppeteer": 5, "timed_engine": 5,
-    "framing": 6, "camera": 6, "sinks": 6, "preview": 6, "doctor": 6,
-    "show": 7, "live": 7,
-    "bench": 8,
+    "framing": 6, "portrait": 6, "camera": 6, "sinks": 6, "preview": 6, "shift_key": 6, "monitor": 6,
+    "axis": 6, "composition": 6, "badge": 6,
+    "cast": 7, "desk": 7, "health": 7, "screen": 7, "show": 7, "live": 7,
+    "bench": 8, "doctor": 8,
 }  # fmt: skip
 OUTSIDE_WORLD = 6
 OUTSIDE_MAY_USE = 1
 PROGRAMS = {"training": 5, "export": 6}
-CLIS = ("run.py", "avatarify_plus/bench/", "export/", "training/")
+CLIS = ("run.py", "avatarify_plus/bench/", "avatarify_plus/doctor/", "export/", "training/")
 TORCH_HOMES = ("avatarify_plus/network/", "avatarify_plus/engines/torch_", "export/", "training/")
 HOMES = {
-    "av": ("avatarify_plus/sinks/recorder.py", "training/"),
+    "av": ("avatarify_plus/sinks/mp4_writer.py", "training/"),
     "mediapipe": ("avatarify_plus/mesh.py",),
     "pyvirtualcam": ("avatarify_plus/sinks/virtual_camera.py",),
-    "openvino": ("avatarify_plus/engines/openvino_engine.py", "avatarify_plus/engines/openvino_graph.py", "export/"),
-    "onnxruntime": ("avatarify_plus/engines/onnxruntime_", "export/"),
+    "openvino": (
+        "avatarify_plus/engines/openvino_engine.py",
+        "avatarify_plus/engines/openvino_graph.py",
+        "avatarify_plus/doctor/engines.py",
+        "export/",
+    ),
+    "onnxruntime": ("avatarify_plus/engines/onnxruntime_", "avatarify_plus/doctor/engines.py", "export/"),
     "tensorrt": ("avatarify_plus/engines/tensorrt_library.py",),
     "tensorrt_rtx": ("avatarify_plus/engines/tensorrt_library.py",),
     "torch_tensorrt": ("export/trt_torch.py",),
+    "cv2_enumerate_cameras": ("avatarify_plus/camera/device_list.py",),
+    "PIL": ("avatarify_plus/lettering.py",),
     "cuda": ("avatarify_plus/engines/cuda.py",),
     "cv2": (
-        "avatarify_plus/camera.py",
+        "avatarify_plus/camera/",
         "avatarify_plus/preview.py",
+        "avatarify_plus/monitor/",
         "avatarify_plus/framing.py",
         "avatarify_plus/images.py",
+        "avatarify_plus/composition.py",
+        "avatarify_plus/sinks/recorder.py",
         "training/",
     ),
 }

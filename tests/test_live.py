@@ -1,9 +1,9 @@
 """Whole runs with a fake engine: what is written, what is told, and that everything is closed on every way out."""
 
+import itertools
 import os
 import signal
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,16 +13,19 @@ import numpy as np
 import pytest
 
 from avatarify_plus import live
+from avatarify_plus.badge import still_card
 from avatarify_plus.camera import Film, LiveCamera
 from avatarify_plus.config import AppConfig
+from avatarify_plus.controls import Press, press_of
 from avatarify_plus.errors import AvatarifyError, CameraError, ConfigError, SinkError, SourceError, VirtualCameraError
 from avatarify_plus.live import run
 from avatarify_plus.motion import load_mesh_layout
-from avatarify_plus.types import Image, Keypoints
+from avatarify_plus.types import Image, Keypoints, Size
 from fakes import EXAMPLES, FakeEngine, FakeReader, FakeSink, example_driver, plain_picture, read_film, write_film
 
 COUNT = 8
 RATE = Fraction(30000, 1001)
+SIZE = Size(64, 64)
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +36,58 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(driver: Path, tmp_path: Path) -> AppConfig:
-    return AppConfig(avatar=EXAMPLES / "avatar_2.jpg", camera=str(driver), output=tmp_path / "out.mp4", smoothing=0.0)
+    return AppConfig(
+        avatar=(EXAMPLES / "avatar_2.jpg",), camera=str(driver), output=tmp_path / "out.mp4", smoothing=0.0, size=SIZE
+    )
+
+
+class FakePreview:
+    """A window whose user presses a key after each picture, and closes it after the last key."""
+
+    def __init__(self, keys: str = " " * COUNT) -> None:
+        self.shown: list[Image] = []
+        self.close_count = 0
+        self._keys = iter(keys)
+
+    def show(self, image: Image) -> None:
+        self.shown.append(image.copy())
+
+    def presses(self) -> list[Press]:
+        key = next(self._keys, "\x1b")
+        press = press_of(ord(key))
+        return [] if press is None else [press]
+
+    def close(self) -> None:
+        self.close_count += 1
+
+
+class Outside:
+    """Preview and virtual camera that remember, or are missing; the recorder is the real one."""
+
+    name = "virtual camera"
+
+    def __init__(self) -> None:
+        self.preview = FakePreview()
+        self.camera = FakeSink(self.name)
+        self.missing: dict[str, str] = {}
+
+    def __call__(self, size: Size, rate: Fraction, device: str | None) -> FakeSink:
+        if "camera" in self.missing:
+            raise VirtualCameraError(self.missing["camera"])
+        return self.camera
+
+    def open_preview(self) -> FakePreview:
+        if "preview" in self.missing:
+            raise SinkError(self.missing["preview"])
+        return self.preview
 
 
 @pytest.fixture
-def sinks(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeSink]:
-    """Preview and virtual camera that remember; the recorder is the real one."""
-    fakes = {"preview": FakeSink("preview"), "virtual camera": FakeSink("virtual camera")}
-    monkeypatch.setattr(live, "Preview", lambda size_px, on_exit: fakes["preview"])
-    monkeypatch.setattr(live, "VirtualCamera", lambda size_px, rate: fakes["virtual camera"])
-    return fakes
-
-
-def refuse(message: str, kind: type[SinkError] = SinkError) -> Callable[[int, Any], FakeSink]:
-    """Return the constructor of a sink that is not there."""
-
-    def construct(size_px: int, more: object) -> FakeSink:
-        raise kind(message)
-
-    return construct
+def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
+    outside = Outside()
+    monkeypatch.setattr(live, "Preview", outside.open_preview)
+    monkeypatch.setattr(live, "VirtualCamera", outside)
+    return outside
 
 
 def handlers() -> list[Any]:
@@ -62,7 +98,7 @@ def handlers() -> list[Any]:
 
 
 def test_a_film_becomes_a_film_of_the_same_count_and_rate(
-    config: AppConfig, sinks: dict[str, FakeSink], capfd: pytest.CaptureFixture[str]
+    config: AppConfig, outside: Outside, capfd: pytest.CaptureFixture[str]
 ) -> None:
     engine, before = FakeEngine(), handlers()
     summary = run(config, engine)
@@ -75,7 +111,7 @@ def test_a_film_becomes_a_film_of_the_same_count_and_rate(
     assert (summary.engine, summary.device, summary.output) == ("fake", "thin air", config.output)
     assert summary.fps > 0
     assert 0 < summary.latency_p50_ms <= summary.latency_p95_ms
-    assert not any(sink.sent for sink in sinks.values())  # a film is written, not shown
+    assert not outside.camera.sent + outside.preview.shown  # a film is written, not shown
     assert not engine.is_closed  # it is the caller's
     assert handlers() == before
     errors = capfd.readouterr().err
@@ -145,56 +181,97 @@ def test_a_driver_that_is_handed_over_stays_open(config: AppConfig) -> None:
 # --- live ---
 
 
-def test_a_film_played_live_goes_to_all_sinks(config: AppConfig, sinks: dict[str, FakeSink]) -> None:
+def test_a_film_played_live_goes_everywhere(config: AppConfig, outside: Outside) -> None:
     summary = run(replace(config, live=True), FakeEngine())
     assert config.output is not None
-    assert summary.frame_count + summary.skipped_count == COUNT
-    assert summary.frame_count == len(read_film(config.output)[0])
-    for sink in sinks.values():
-        assert len(sink.sent) == summary.frame_count
-        assert sink.close_count == 1
-        times = [time_s for _, time_s in sink.sent]
-        assert times == sorted(times)
+    assert summary.frame_count > 0  # the film goes on for ever, the user does not
+    assert len(outside.preview.shown) == COUNT + 1
+    recorded = read_film(config.output)[0]
+    assert len(recorded) == len(outside.camera.sent) >= summary.frame_count
+    assert {picture.shape for picture, _ in outside.camera.sent} == {(64, 64, 3)}
+    times = [time_s for _, time_s in outside.camera.sent]
+    assert times == sorted(times)
+    assert (outside.preview.close_count, outside.camera.close_count) == (1, 1)
 
 
-def test_what_is_switched_off_is_not_opened(config: AppConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "Preview", refuse("opened"))
-    monkeypatch.setattr(live, "VirtualCamera", refuse("opened"))
-    assert run(replace(config, live=True, preview=False, virtual_camera=False), FakeEngine()).frame_count
+def test_calls_get_the_size_they_expect(config: AppConfig, outside: Outside) -> None:
+    run(replace(config, live=True, output=None, size=None), FakeEngine())
+    assert {picture.shape for picture, _ in outside.camera.sent} == {(720, 1280, 3)}
+
+
+def test_what_is_switched_off_is_not_opened(
+    config: AppConfig, outside: Outside, caplog: pytest.LogCaptureFixture
+) -> None:
+    outside.missing = {"camera": "opened", "preview": "opened"}
+    run(replace(config, live=True, preview=False, virtual_camera=False, seconds=0.3), FakeEngine())
+    assert not caplog.records
 
 
 def test_a_missing_virtual_camera_costs_one_warning(
-    config: AppConfig, sinks: dict[str, FakeSink], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    config: AppConfig, outside: Outside, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(live, "VirtualCamera", refuse("no virtual camera found: modprobe", VirtualCameraError))
-    summary = run(replace(config, live=True), FakeEngine())
-    assert len(sinks["preview"].sent) == summary.frame_count > 0
+    outside.missing = {"camera": "no virtual camera found: modprobe"}
+    run(replace(config, live=True), FakeEngine())
+    assert len(outside.preview.shown) == COUNT + 1
     assert [record.getMessage() for record in caplog.records] == [
-        "no virtual camera found: modprobe; going on without it"
+        "no virtual camera found: modprobe; it is looked for while going on without it"
     ]
 
 
-def test_nothing_left_to_show_is_an_error(config: AppConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "VirtualCamera", refuse("no virtual camera found", VirtualCameraError))
-    monkeypatch.setattr(live, "Preview", refuse("there is no screen"))
+def test_nothing_left_to_show_is_an_error(config: AppConfig, outside: Outside) -> None:
+    outside.missing = {"camera": "no virtual camera found", "preview": "there is no screen"}
     with pytest.raises(
         SinkError, match="nothing is left to show pictures: there is no screen; no virtual camera found"
     ):
         run(replace(config, live=True, output=None), FakeEngine())
 
 
-def test_closing_the_preview_ends_the_run(config: AppConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Impatient(FakeSink):
-        def __init__(self, size_px: int, on_exit: Callable[[], None]) -> None:
-            super().__init__("preview")
-            self._on_exit = on_exit
+def test_closing_the_preview_ends_the_run(config: AppConfig, outside: Outside) -> None:
+    outside.preview = FakePreview("")
+    run(replace(config, live=True), FakeEngine())
+    assert len(outside.preview.shown) == 1
 
-        def send(self, image: Image, time_s: float) -> None:
-            super().send(image, time_s)
-            self._on_exit()
 
-    monkeypatch.setattr(live, "Preview", Impatient)
-    assert run(replace(config, live=True, virtual_camera=False), FakeEngine()).frame_count == 1
+def test_keys_act_at_once_and_are_kept(config: AppConfig, outside: Outside) -> None:
+    """Panic at the second turn, back at the fourth; strength up, stats on."""
+    kept: list[dict[str, Any]] = []
+    outside.preview = FakePreview(" p  p]]i   ")
+    run(replace(config, live=True, output=None), FakeEngine(), keep=kept.append)
+    pictures = [picture for picture, _ in outside.camera.sent]
+    card = still_card(SIZE)
+    np.testing.assert_array_equal(pictures[2], card)
+    assert not np.array_equal(pictures[1], card)
+    assert not np.array_equal(pictures[-1], card)
+    assert kept == [{"strength": pytest.approx(1.2), "show_stats": True}]
+
+
+def test_without_a_change_nothing_is_kept(config: AppConfig, outside: Outside) -> None:
+    kept: list[dict[str, Any]] = []
+    outside.preview = FakePreview("pp  ")
+    run(replace(config, live=True), FakeEngine(), keep=kept.append)
+    assert not kept
+
+
+def test_a_camera_without_news_keeps_the_virtual_camera_alive(config: AppConfig, outside: Outside) -> None:
+    hold = threading.Event()
+    outside.preview = FakePreview(" " * 5)
+    with LiveCamera(FakeReader(example_driver(2), hold=hold)) as camera:
+        summary = run(replace(config, output=None), FakeEngine(), camera)
+        hold.set()
+    pictures = [picture for picture, _ in outside.camera.sent]
+    assert len(pictures) > summary.frame_count > 0
+    np.testing.assert_array_equal(pictures[-1], pictures[-2])
+
+
+def test_two_avatars_are_switched_by_keys(config: AppConfig, outside: Outside) -> None:
+    engine = FakeEngine()
+    outside.preview = FakePreview("  2   ")
+    photos = (EXAMPLES / "avatar_1.jpg", EXAMPLES / "avatar_2.jpg")
+    run(replace(config, avatar=photos, live=True, output=None), engine)
+    assert len(engine.sources) == 2  # encoded before the show, never again
+    shown = engine.played[2:]  # the first two calls showed them at rest
+    changes = [index for index, (a, b) in enumerate(itertools.pairwise(shown)) if a is not b]
+    assert changes in ([1], [2])  # with the picture after the key: the window was refreshed twice or thrice before
 
 
 # --- ways out ---
@@ -238,8 +315,8 @@ def test_a_failing_engine_leaves_a_recording_that_plays(config: AppConfig) -> No
     assert len(read_film(config.output)[0]) == 3
 
 
-def test_an_unplugged_camera_closes_everything(
-    config: AppConfig, sinks: dict[str, FakeSink], monkeypatch: pytest.MonkeyPatch
+def test_a_camera_that_never_gives_a_picture_closes_everything(
+    config: AppConfig, outside: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Unplugged(FakeReader):
         def read(self) -> Image | None:
@@ -248,18 +325,18 @@ def test_an_unplugged_camera_closes_everything(
                 raise CameraError("webcam 0 gives no pictures any more")
             return picture
 
-    reader = Unplugged(example_driver(2))
-    monkeypatch.setattr(live, "open_driver", lambda camera, sequence_fps, plays_live: LiveCamera(reader))
+    reader = Unplugged([])
+    monkeypatch.setattr(live, "open_driver", lambda *_: LiveCamera(reader))
     with pytest.raises(CameraError, match="gives no pictures any more"):
         run(config, FakeEngine())
     assert reader.close_count == 1
-    assert [sink.close_count for sink in sinks.values()] == [1, 1]
+    assert (outside.preview.close_count, outside.camera.close_count) == (1, 1)
 
 
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        ({"avatar": Path("nobody.jpg")}, SourceError, "cannot read the photo nobody.jpg"),
+        ({"avatar": (Path("nobody.jpg"),)}, SourceError, "cannot read the photo nobody.jpg"),
         ({"camera": "nowhere.mp4"}, CameraError, "there is no driver nowhere.mp4"),
         ({"output": Path("no/such/folder/out.mp4")}, SinkError, "there is no folder"),
     ],
@@ -276,7 +353,7 @@ def test_a_photo_without_a_face_is_told_and_nothing_is_written(config: AppConfig
 
     cv2.imwrite(str(tmp_path / "wall.png"), plain_picture(120, 200, 200))
     with pytest.raises(SourceError, match="no face found in the photo"):
-        run(replace(config, avatar=tmp_path / "wall.png"), FakeEngine())
+        run(replace(config, avatar=(tmp_path / "wall.png",)), FakeEngine())
     assert config.output is not None
     assert not config.output.exists()
 

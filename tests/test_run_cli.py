@@ -10,15 +10,25 @@ from typing import Any
 import pytest
 
 import run as program
+from avatarify_plus import live, settings
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.live import Summary
+from avatarify_plus.types import Size
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+FACE = (Path("face.jpg"),)
+
+
 def parse(*arguments: str) -> AppConfig:
-    return AppConfig(**vars(program.build_parser().parse_args(["--avatar", "face.jpg", *arguments])))
+    return program.config_of(vars(program.build_parser().parse_args(["--avatar", "face.jpg", *arguments])), {})
+
+
+@pytest.fixture(autouse=True)
+def notice_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "notice_pending", lambda: False)
 
 
 def summary(**changes: Any) -> Summary:
@@ -30,7 +40,7 @@ def summary(**changes: Any) -> Summary:
 
 
 def test_every_field_is_an_option_with_its_default_and_help() -> None:
-    assert parse() == AppConfig(avatar=Path("face.jpg"))
+    assert parse() == AppConfig(avatar=FACE)
     text = " ".join(program.build_parser().format_help().split())
     for option in fields(AppConfig):
         name = option.name.replace("_", "-")
@@ -44,10 +54,11 @@ def test_options_become_values_of_their_types() -> None:
     config = parse(
         "--camera", "1", "--output", "out.mp4", "--live", "--no-preview", "--no-virtual-camera", "--engine", "torch",
         "--framing", "none", "--motion", "absolute", "--movement-scale", "0.8", "--smoothing", "0", "--mirror",
-        "--sequence-fps", "12.5", "--model", "models/mine", "--verbose",
+        "--sequence-fps", "12.5", "--model", "models/mine", "--verbose", "--camera-size", "auto", "--size", "640x360",
+        "--camera-fps", "auto", "--fps-limit", "20", "--no-badge", "--frame", "photo", "--no-search",
     )  # fmt: skip
     assert config == AppConfig(
-        avatar=Path("face.jpg"),
+        avatar=FACE,
         camera="1",
         output=Path("out.mp4"),
         live=True,
@@ -62,7 +73,15 @@ def test_options_become_values_of_their_types() -> None:
         sequence_fps=12.5,
         model="models/mine",
         verbose=True,
+        camera_size=None,
+        size=Size(640, 360),
+        camera_fps=None,
+        fps_limit=20.0,
+        badge=False,
+        frame="photo",
+        search=False,
     )
+    assert parse("--avatar", "a.jpg", "more").avatar == (Path("a.jpg"), Path("more"))
     assert parse("--movement-scale", "auto").movement_scale is None
 
 
@@ -78,12 +97,22 @@ def test_options_become_values_of_their_types() -> None:
         {"engine": "abacus"},
         {"framing": "maybe"},
         {"motion": "sideways"},
+        {"size": Size(641, 360)},
+        {"size": Size(16, 16)},
+        {"camera_size": Size(9000, 480)},
+        {"camera_format": "h264"},
+        {"frame": "hat"},
+        {"fit": "stretch"},
+        {"zoom": 0.0},
+        {"strength": 3.0},
+        {"fps_limit": 0.0},
+        {"overlay": -0.1},
         {"preview": False, "virtual_camera": False},
     ],
 )
 def test_values_out_of_range_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
-        AppConfig(avatar=Path("face.jpg"), **change)
+        AppConfig(avatar=FACE, **change)
     assert next(iter(change)) in str(caught.value)
 
 
@@ -98,6 +127,8 @@ def test_values_out_of_range_are_refused(change: dict[str, Any]) -> None:
         ["--avatar", "face.jpg", "--engine", "abacus"],
         ["--avatar", "face.jpg", "--out", "x.mp4"],  # no guessing of abbreviations
         ["--avatar", "face.jpg", "--output", "out.avi"],
+        ["--avatar", "face.jpg", "--size", "large"],
+        ["--avatar", "face.jpg", "--size", "1280"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,10 +141,10 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
 def test_a_failure_is_one_line_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(config: AppConfig) -> Summary:
+    def fail(config: AppConfig, **others: Any) -> Summary:
         raise ModelError(f"no model {config.model!r}: give a model's folder")
 
-    monkeypatch.setattr(program, "run", fail)
+    monkeypatch.setattr(live, "run", fail)
     assert program.main(["--avatar", "face.jpg", "--model", "best"]) == 1
     captured = capsys.readouterr()
     assert captured.err == "avatarify: error: no model 'best': give a model's folder\n"
@@ -121,14 +152,68 @@ def test_a_failure_is_one_line_and_exits_with_1(
 
 
 def test_success_tells_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(program, "run", lambda config: summary(output=config.output, faceless_count=3, skipped_count=2))
+    def succeed(config: AppConfig, **others: Any) -> Summary:
+        return summary(output=config.output, faceless_count=3, skipped_count=2)
+
+    monkeypatch.setattr(live, "run", succeed)
     assert program.main(["--avatar", "face.jpg", "--output", "out.mp4"]) == 0
     assert capsys.readouterr().out.splitlines() == [
         "250 frames in 10.0 s (25.0 fps), 30 ms a frame (median; 95 % within 41 ms), engine openvino on CPU",
         "2 camera frames were skipped for newer ones",
-        "3 frames showed no face and repeat the last picture",
+        "3 frames showed no face",
         "wrote out.mp4",
     ]
+
+
+def test_the_command_line_beats_settings_and_settings_beat_defaults(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[AppConfig] = []
+
+    def look(config: AppConfig, **others: Any) -> Summary:
+        seen.append(config)
+        return summary()
+
+    monkeypatch.setattr(live, "run", look)
+    settings.save({"strength": 1.3, "smoothing": 0.9, "mirror_preview": False})
+    for more in ([], ["--strength", "0.7"], ["--no-config"]):
+        assert program.main(["--avatar", "face.jpg", *more]) == 0
+    assert [(c.strength, c.smoothing, c.mirror_preview) for c in seen] == [
+        (1.3, 0.9, False),
+        (0.7, 0.9, False),
+        (1.0, 0.5, True),
+    ]
+
+
+def test_what_keys_changed_is_kept_unless_unwanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def change(config: AppConfig, keep: Any, **others: Any) -> Summary:
+        if keep is not None:
+            keep({"zoom": 1.5})
+        return summary()
+
+    monkeypatch.setattr(live, "run", change)
+    program.main(["--avatar", "face.jpg", "--no-config"])
+    assert settings.load() == {}
+    program.main(["--avatar", "face.jpg"])
+    assert settings.load() == {"zoom": 1.5}
+
+
+def test_the_first_run_tells_what_the_photo_is_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(live, "run", lambda config, **others: summary())
+    for _ in range(2):
+        program.main(["--avatar", "face.jpg"])
+    assert capsys.readouterr().err.count(settings.NOTICE.splitlines()[0]) == 1
+
+
+def test_listing_cameras_needs_no_avatar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("avatarify_plus.camera.list_cameras", list)
+    with pytest.raises(SystemExit) as caught:
+        program.main(["--list-cameras"])
+    assert caught.value.code == 0
+    assert "no webcam was found" in capsys.readouterr().out
 
 
 def test_warnings_are_told_in_the_form_of_errors() -> None:
@@ -141,7 +226,7 @@ def test_nothing_done_is_told_too() -> None:
 
 
 def test_the_program_itself_tells_a_mistake_in_one_line() -> None:
-    command = [sys.executable, "run.py", "--avatar", "nobody.jpg"]
+    command = [sys.executable, "run.py", "--no-config", "--avatar", "nobody.jpg"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert done.stdout == ""
@@ -151,7 +236,7 @@ def test_the_program_itself_tells_a_mistake_in_one_line() -> None:
 
 
 def test_the_program_imports_no_torch_and_no_runtime_before_it_needs_one() -> None:
-    code = "import sys, run; print([n for n in ('torch', 'av', 'openvino', 'mediapipe') if n in sys.modules])"
+    code = "import sys, run; print([n for n in ('torch', 'av', 'openvino', 'mediapipe', 'cv2') if n in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
