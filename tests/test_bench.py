@@ -11,17 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avatarify_plus.bench import bench
+from avatarify_plus.bench import bench, latency, soak
 from avatarify_plus.bench.bench import Racer, race
 from avatarify_plus.bench.contender import Contender, parse_contender
-from avatarify_plus.bench.looped_clip import LoopedClip
 from avatarify_plus.bench.machine import Machine, this_machine
 from avatarify_plus.bench.report import PICTURE, ROWS, TURN, Absence, Report, Result, Speed, ratios, table
 from avatarify_plus.bench.startup import FRAME_COUNT, Start, measure_start
 from avatarify_plus.bundle import Bundle
+from avatarify_plus.camera import LoopedClip
+from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import CameraError, ConfigError, EngineError
 from avatarify_plus.timing import PICTURE_STAGES, Stage, Timing
-from avatarify_plus.types import Frame
+from avatarify_plus.types import Frame, Size
 from fakes import EXAMPLES, FakeClock, FakeEngine, FakeReader, example_driver, plain_picture, read_film, write_film
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,7 +102,7 @@ def test_the_clip_begins_again(clip: Path) -> None:
 
 def test_a_webcam_cannot_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
     reader = FakeReader([], is_live=True)
-    monkeypatch.setattr("avatarify_plus.bench.looped_clip.open_reader", lambda clip, sequence_fps: reader)
+    monkeypatch.setattr("avatarify_plus.camera.looped_clip.open_reader", lambda clip, sequence_fps: reader)
     with pytest.raises(CameraError, match="give a video file or a folder"):
         LoopedClip("0", Fraction(30))
     assert reader.close_count == 1
@@ -318,3 +319,53 @@ subprocess.run([sys.executable, "-c", {tell!r}], check=True)"""
     assert 10 < before_mb < after_mb
     assert 320 <= after_mb - before_mb + 1 < 640
     assert 10 < child_mb < 320
+
+
+# --- long and late ---
+
+
+def test_the_latency_bench_tells_what_it_saw(clip: Path) -> None:
+    pictures = example_driver(FACE_COUNT)
+    config = AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), size=Size(64, 64))
+    report = latency.measure(config, FakeEngine(), pictures, Fraction(60), 1.2)
+    assert len(report.latency) == len(report.compute) > 5
+    assert report.interval == pytest.approx(1000 / 60)
+    assert np.all(report.latency > 0)
+    assert np.all(report.compute > 0)
+    text = str(report)
+    assert f"{len(report.latency)} frames sent, {report.dropped_count} dropped, one every 16.7 ms" in text
+    assert "within one interval plus compute" in text
+
+
+def test_the_latency_bench_finds_a_late_sink() -> None:
+    report = latency.LatencyReport(np.array([30.0, 90.0]), np.array([25.0, 26.0]), 33.3, 0)
+    assert report.excess == pytest.approx([-28.3, 30.7])
+    assert "50.0 % of the frames" in str(report)
+
+
+def test_a_soak_watches_the_app_itself(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    film = tmp_path / "soak.mp4"
+    options = ["--avatar", str(EXAMPLES / "avatar_2.jpg"), "--camera", str(clip), "--live", "--output", str(film)]
+    quiet = ["--no-preview", "--no-virtual-camera", "--no-config"]
+    result = soak.soak([*options, *quiet], minutes=0.05)
+    assert result.exit_code == 0
+    assert not result.complaints
+    (minute,) = result.minutes
+    assert min(minute.fps) > 0
+    assert min(minute.memory_mb) > 50
+    assert read_film(film)[0]
+
+
+def test_a_soak_judges() -> None:
+    def minutes(*memory_mb: float) -> list[soak.Minute]:
+        return [soak.Minute([25.0], [30.0], [40.0], [each]) for each in memory_mb]
+
+    assert not soak.Soak(minutes(100, 300, 301, 305), [], 0).verdict()
+    assert "grew by 25.0 MB" in soak.Soak(minutes(100, 300, 301, 326), [], 0).verdict()[0]
+    wrong = soak.Soak(minutes(100, 300, 301, 302), ["avatarify: warning: no camera"], 1).verdict()
+    assert wrong == ["complaint: avatarify: warning: no camera", "run.py ended with exit code 1"]
+
+
+def test_a_soak_needs_options_for_the_app() -> None:
+    with pytest.raises(SystemExit):
+        soak.main(["--minutes", "1"])

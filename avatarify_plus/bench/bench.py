@@ -28,19 +28,18 @@ from pathlib import Path
 from typing import get_args
 
 from avatarify_plus.bench.contender import FORM, Contender, parse_contender
-from avatarify_plus.bench.looped_clip import LoopedClip
 from avatarify_plus.bench.machine import this_machine
 from avatarify_plus.bench.report import Absence, Latency, Percentiles, Report, Result, Speed, ratios, table
 from avatarify_plus.bench.startup import Start, measure_start
-from avatarify_plus.camera import Film, LiveCamera
+from avatarify_plus.camera import Film, LiveCamera, LoopedClip
+from avatarify_plus.cast import require_photo
 from avatarify_plus.config import AppConfig, EngineName
 from avatarify_plus.engines import Engine
 from avatarify_plus.errors import AvatarifyError, ConfigError, EngineError, SinkError
-from avatarify_plus.images import load_photo
 from avatarify_plus.show import Show, open_show
 from avatarify_plus.sinks import Outputs, Sink
 from avatarify_plus.sinks.recorder import Recorder
-from avatarify_plus.types import Frame, Image
+from avatarify_plus.types import Frame, Image, Size
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 BLOCK_S = 0.5
@@ -97,8 +96,8 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         """Read the photo and look at the clip. Raises SourceError or CameraError."""
         self._options = options
-        self._config = AppConfig(avatar=options.avatar, camera=str(options.clip))
-        self._photo = load_photo(options.avatar)
+        self._config = AppConfig(avatar=(options.avatar,), camera=str(options.clip))
+        require_photo(self._config.avatar)
         self._clip().close()
 
     def survey(self, contenders: Sequence[Contender]) -> Report:
@@ -157,7 +156,7 @@ class Bench:
         """Set up the app's loop, every frame in order."""
         with Outputs() as outputs, Film(self._clip()) as film:
             outputs.add(self._sink(contender, engine.config.image_size))
-            with open_show(self._config, engine, self._photo, outputs, is_live=False) as show:
+            with open_show(self._config, engine, outputs, is_live=False) as show:
                 yield Racer(show, film.frames(threading.Event()))
 
     def _follow(self, engine: Engine) -> Latency:
@@ -165,8 +164,8 @@ class Bench:
         options, stop, skipped_count = self._options, threading.Event(), 0
         with Outputs() as outputs, LiveCamera(self._clip()) as camera:
             outputs.add(Nowhere())
-            with open_show(self._config, engine, self._photo, outputs, is_live=True) as show:
-                for index, frame in enumerate(camera.frames(stop)):
+            with open_show(self._config, engine, outputs, is_live=True) as show:
+                for index, frame in enumerate(frame for frame in camera.frames(stop) if frame is not None):
                     if index == options.warm_up:
                         show.timing.clear()
                         skipped_count = camera.skipped_count
@@ -185,7 +184,7 @@ class Bench:
         if folder is None:
             return Nowhere()
         name = re.sub(r"[^\w.-]+", "-", contender.text)
-        return Recorder(folder / f"{name}.mp4", size_px, self._options.rate, is_constant=True)
+        return Recorder(folder / f"{name}.mp4", Size(size_px, size_px), self._options.rate, is_constant=True)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -228,7 +227,7 @@ def contenders_of(options: argparse.Namespace) -> list[Contender]:
     if options.compare and len(options.compare) < 2:
         raise ConfigError("--compare wants two or more engines")
     every = [name for name in get_args(EngineName) if name != "auto"]
-    model = options.model or AppConfig(avatar=options.avatar).model
+    model = options.model or AppConfig(avatar=(options.avatar,)).model
     return [parse_contender(text, model) for text in options.compare or options.engines or every]
 
 

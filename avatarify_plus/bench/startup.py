@@ -121,7 +121,7 @@ def main(arguments: list[str] | None = None) -> int:
         opening = Opening(open_reader(options.clip, 25.0))
         with tempfile.TemporaryDirectory() as folder, opening:
             config = AppConfig(
-                avatar=Path(options.avatar),
+                avatar=(Path(options.avatar),),
                 camera=options.clip,
                 output=Path(folder) / "avatar.mp4",
                 model=options.model,
