@@ -1,0 +1,60 @@
+"""The model, and the face mesh that feeds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from avatarify_plus.bundle import SHIPPED, Bundle, open_bundle
+from avatarify_plus.config import AppConfig
+from avatarify_plus.doctor.finding import FAILED, OK, Finding, Wanted
+from avatarify_plus.errors import ModelError
+from avatarify_plus.images import load_photo
+from avatarify_plus.mesh import FaceMesh
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+PHOTO = EXAMPLES / "avatar_2.jpg"
+
+
+def open_wanted(wanted: Wanted) -> Bundle:
+    """Open the model that is wanted, or the app's. Raises ModelError."""
+    return open_bundle(wanted.model or AppConfig(avatar=(PHOTO,)).model)
+
+
+def model(wanted: Wanted) -> Finding:
+    """See whether the model is complete and its files have their fingerprints."""
+    try:
+        bundle = open_wanted(wanted)
+    except ModelError as error:
+        return Finding("model", FAILED, str(error), _fix(wanted.model))
+    count = len(bundle.manifest.files)
+    return Finding("model", OK, f"{bundle.manifest.name}, {count} files match their SHA-256, {bundle.folder}")
+
+
+def _fix(name: str | None) -> str:
+    """Return how to get a model back."""
+    name = name or AppConfig(avatar=(PHOTO,)).model
+    if Path(name).name == name and (SHIPPED / name).is_dir():
+        return f"git checkout -- {SHIPPED / name}, or download this program again"
+    return "export it again with export/onnx_bundle.py, or leave --model out to use the one that is shipped"
+
+
+def face_mesh(wanted: Wanted) -> Finding:
+    """See whether MediaPipe finds the face in an example photo."""
+    return judge_face_mesh(PHOTO)
+
+
+def judge_face_mesh(photo: Path) -> Finding:
+    """Say whether MediaPipe finds a face in a photo."""
+    with FaceMesh(tracking=False) as mesh:
+        found = mesh.find(load_photo(photo))
+    if found is None:
+        return Finding(
+            "face mesh",
+            FAILED,
+            f"MediaPipe finds no face in {photo}",
+            'python -m pip install --force-reinstall --no-deps "mediapipe==0.10.14"',
+        )
+    return Finding("face mesh", OK, f"MediaPipe finds {len(found)} points in {photo.name}")
+
+
+CHECKS = (model, face_mesh)

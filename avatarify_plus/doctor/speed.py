@@ -1,0 +1,65 @@
+"""How fast the app will be here: a second and a half of its own loop."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+
+from avatarify_plus.bench.bench import Nowhere, Racer
+from avatarify_plus.bench.machine import this_machine
+from avatarify_plus.bench.report import PICTURE, Speed
+from avatarify_plus.camera import Film, LoopedClip
+from avatarify_plus.config import AppConfig
+from avatarify_plus.doctor.finding import FAILED, OK, WARNING, Finding, Wanted
+from avatarify_plus.doctor.model import EXAMPLES, PHOTO, open_wanted
+from avatarify_plus.engines import choose_engine
+from avatarify_plus.show import open_show
+from avatarify_plus.sinks import Outputs
+
+CLIP = EXAMPLES / "driver.mp4"
+CLIP_RATE = Fraction(30)
+WARM_UP_COUNT = 10
+MEASURE_S = 1.5
+"""Some forty pictures where the app is fast enough."""
+
+FLUENT_HZ = 25.0
+LEAST_HZ = 10.0
+"""Below, what people see is a slide show."""
+
+
+def speed(wanted: Wanted) -> Finding:
+    """Estimate the frames a second."""
+    config = AppConfig(avatar=(PHOTO,), camera=str(CLIP))
+    with choose_engine(open_wanted(wanted)).engine as engine, Outputs() as outputs:
+        outputs.add(Nowhere())
+        with (
+            Film(LoopedClip(str(CLIP), CLIP_RATE)) as film,
+            open_show(config, engine, outputs, is_live=True) as show,
+        ):
+            racer = Racer(show, film.frames(threading.Event()))
+            racer.warm_up(WARM_UP_COUNT)
+            racer.advance(MEASURE_S)
+            measured = Speed.of(show.timing, WARM_UP_COUNT)
+        machine = this_machine()
+        return judge_speed(measured, f"{engine.name} {engine.precision}", machine.load, machine.cores)
+
+
+def judge_speed(measured: Speed, engine: str, load: float | None, cores: int) -> Finding:
+    """Say whether that is enough for a call. load: how many processes wanted to run, None if that is not known."""
+    rate_hz, late_ms = measured.pictures_per_s, measured.ms[PICTURE].p95
+    told = (
+        f"about {rate_hz:.0f} frames a second, 95 % within {late_ms:.0f} ms "
+        f"({measured.frame_count} frames, {engine}, {cores} cores)"
+    )
+    if rate_hz >= FLUENT_HZ:
+        return Finding("speed", OK, told)
+    steps = ["plug in the charger and choose full performance in the power settings"]
+    if load is not None and load > cores / 2:
+        steps.insert(0, f"close other programs: {load:.1f} at once want the {cores} cores")
+    if not engine.startswith("openvino"):
+        steps.append("choose the fastest engine, see 'engines' and 'gpu engine' above")
+    steps.append(f"for an even pace: --fps-limit {max(1, int(0.8 * rate_hz))}")
+    return Finding("speed", WARNING if rate_hz >= LEAST_HZ else FAILED, told, "; ".join(steps))
+
+
+CHECKS = (speed,)

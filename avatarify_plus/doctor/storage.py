@@ -1,0 +1,75 @@
+"""Where the app writes: recordings and settings."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from avatarify_plus import settings
+from avatarify_plus.doctor.finding import OK, WARNING, Finding, Wanted
+
+MEGABYTE = 1e6
+MINUTE_MB = 30.0
+"""What a minute of recording takes at the size of call programs, rather more than less."""
+
+LEAST_MINUTES = 60
+"""A recording shorter than this ends before the meeting."""
+
+
+def recordings(wanted: Wanted) -> Finding:
+    """See whether a recording fits here."""
+    return judge_recordings(Path.cwd(), shutil.disk_usage(Path.cwd()).free / MEGABYTE)
+
+
+def judge_recordings(folder: Path, free_mb: float) -> Finding:
+    """Say how long a recording into a folder may be."""
+    told = f"{free_mb / 1000:.1f} GB free in {folder}, about {free_mb / MINUTE_MB:.0f} minutes"
+    complaint = _complaint(folder)
+    if complaint:
+        return Finding(
+            "recordings",
+            WARNING,
+            f"{folder} cannot be written: {complaint}",
+            "record elsewhere: --output followed by a file in a folder of yours",
+        )
+    if free_mb < LEAST_MINUTES * MINUTE_MB:
+        return Finding(
+            "recordings", WARNING, told, "free some space, or record to another disk: --output OTHER-DISK/avatar.mp4"
+        )
+    return Finding("recordings", OK, told)
+
+
+def settings_folder(wanted: Wanted) -> Finding:
+    """See whether the settings can be kept."""
+    return judge_settings_folder(settings.path().parent)
+
+
+def judge_settings_folder(folder: Path) -> Finding:
+    """Say whether a folder can be written, or created."""
+    complaint = _complaint(folder)
+    if complaint:
+        return Finding(
+            "settings folder",
+            WARNING,
+            f"{folder} cannot be written: {complaint}; what keys change is not kept",
+            f"make it yours, or start the app with --no-config (owner and permissions of {_existing(folder)})",
+        )
+    return Finding("settings folder", OK, f"{folder} can be written")
+
+
+def _complaint(folder: Path) -> str:
+    """Return why nothing can be written into a folder, or nothing; leaves no trace."""
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder)):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _existing(folder: Path) -> Path:
+    """Return the folder itself, or the nearest one above it that exists."""
+    return next((path for path in (folder, *folder.parents) if path.exists()), folder)
+
+
+CHECKS = (recordings, settings_folder)
