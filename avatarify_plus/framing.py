@@ -51,7 +51,7 @@ LOYALTY_S = 1.0
 NEARBY = Adjustment(zoom=0.5)
 """until then the search sees no more than twice its square."""
 
-EASE_S = 0.12
+EASE_S = 0.2
 """Time in which the square closes 63 % of a move by hand."""
 
 EASED = 1e-3

@@ -1,13 +1,14 @@
 """The limit of motion: beyond what training saw, a picture is a guess, and a hand before the face tears it apart.
 
-Numbers are the 99.9th percentile and the most of 24,000 training pairs (chosen by `training/pairs.py` with its usual
-options from 1,321 clips and 1,100 photos, seed 7), those of learned keypoints of 1,920 pairs seen by live-256: what a
-driving face differs by from its source. Of the 7,639 frames of the validation clips, seen from each clip's first frame,
-none exceeds a knee; of the training clips' 73,855 frames 0.34 % do.
+Knees are about the 99.9th percentile, ends the most, of what driving faces differ by from their sources in 24,000
+training pairs (chosen by `training/pairs.py` with its usual options from 1,321 clips and 1,100 photos, seed 7); those
+of learned keypoints are of 1,920 pairs seen by live-256. Of the 7,639 frames of the validation clips, seen from each
+clip's first frame, none exceeds a knee; of the training clips' 73,855 frames 0.47 % do.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,10 +37,13 @@ ZOOM = Reach(0.38, 0.51)
 TURN = Reach(0.42, 0.66)
 """The face's rotation in the picture, in radians; also that of a keypoint's surroundings against the face's."""
 
-PLAY = Reach(1.07, 1.34)
+OUTER = ("jaw", "cheek", "brow", "tip")
+"""How the names of keypoints end that go farther than others when a head turns: sides of the face, tip of the nose."""
+
+PLAY, OUTER_PLAY = Reach(0.55, 0.68), Reach(1.10, 1.34)
 """The way of a keypoint beyond what the whole face does, in RMS radii of the source's keypoints."""
 
-STRETCH = Reach(1.34, 2.14)
+STRETCH, OUTER_STRETCH = Reach(0.75, 1.09), Reach(1.60, 2.14)
 """Logarithm of how a keypoint's surroundings grow or shrink along an axis, beyond what the whole face does."""
 
 LEARNED_TRAVEL = Reach(0.72, 0.83)
@@ -55,20 +59,26 @@ LEAST_STRETCH = 1e-4
 class Limit:
     """Keep keypoints within reach of the source's.
 
-    The first `mesh_count` keypoints lie on one face: what they do together and what each does on top are limited apart.
-    Points are complex numbers here, so that a factor turns and zooms. A keypoint's matrix is that of z -> a z + b z*.
+    The first keypoints lie on one face, `face_names` tells their names: what they do together and what each does on top
+    are limited apart. Points are complex numbers here, so that a factor turns and zooms; a keypoint's matrix is that of
+    z -> a z + b z*.
     """
 
-    def __init__(self, source: Keypoints, mesh_count: int) -> None:
+    def __init__(self, source: Keypoints, face_names: Sequence[str]) -> None:
         self._source = _complex(source.value)  # (K,)
         self._source_jacobian = source.jacobian
         self._inverse = invert(source.jacobian)
-        self._is_face = np.arange(len(self._source)) < mesh_count
+        self._is_face = np.arange(len(self._source)) < len(face_names)
         self._middle = self._middle_of(self._source)
         self._places = np.where(self._is_face, self._source - self._middle, 0)  # (K,) on the face
-        radius = np.sqrt(np.square(np.abs(self._places)).sum() / max(mesh_count, 1))
-        self._play = _reaches(self._is_face, Reach(PLAY.knee * radius, PLAY.end * radius), LEARNED_TRAVEL)
-        self._stretch = _reaches(self._is_face, STRETCH, LEARNED_STRETCH)
+        radius = float(np.sqrt(np.square(np.abs(self._places)).sum() / max(len(face_names), 1)))
+        plays, stretches = [LEARNED_TRAVEL] * len(self._source), [LEARNED_STRETCH] * len(self._source)
+        for index, name in enumerate(face_names):
+            is_outer = name.endswith(OUTER)
+            knee, end = OUTER_PLAY if is_outer else PLAY
+            plays[index] = Reach(knee * radius, end * radius)
+            stretches[index] = OUTER_STRETCH if is_outer else STRETCH
+        self._play, self._stretch = np.array(plays).T, np.array(stretches).T  # (2, K): knees and ends
 
     def apply(self, keypoints: Keypoints) -> Keypoints:
         """Return keypoints within reach: the same object if they are."""
@@ -125,12 +135,7 @@ class Limit:
         return np.where(self._is_face, self._middle + travel + factor * self._places, self._source)
 
 
-def _reaches(is_face: NDArray[np.bool_], face: Reach, other: Reach) -> tuple[Any, Any]:
-    """Return knees and ends (K,)."""
-    return np.where(is_face, face.knee, other.knee), np.where(is_face, face.end, other.end)
-
-
-def _excess(amount: Any, reach: tuple[Any, Any]) -> Any:
+def _excess(amount: Any, reach: Any) -> Any:
     """Return what must be taken off an amount of either sign, so that it bends at the knee and stays below the end."""
     knee, end = reach
     beyond = np.maximum(np.abs(amount) - knee, 0)

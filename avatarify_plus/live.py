@@ -93,7 +93,9 @@ def run(
         if keep is not None and screen is not None:
             stack.callback(lambda: screen.changes and keep(screen.changes))
 
-        # one turn a frame
+        # one turn a frame; until the first one is done, the avatar rests
+        if driver.is_live:
+            show.idle(time.perf_counter())
         timing = show.timing
         timing.start()
         begun_s = time.perf_counter()

@@ -89,7 +89,6 @@ class Puppeteer:
         config = engine.config
         self._engine = engine
         self._layout = load_mesh_layout(config.mesh_layout) if config.reads_mesh else None
-        self._mesh_count = config.keypoint_count - config.detected_count
         self._motion = motion
         self._wanted_scale = movement_scale
         self._strength = strength
@@ -157,7 +156,8 @@ class Puppeteer:
             raise SourceError("the avatar photo shows no face; use a photo that shows one face from the front")
         source = self._engine.encode_source(view.image, keypoints)
         still = self._engine.animate(source, source.keypoints)
-        return Role(source, still, Limit(source.keypoints, self._mesh_count), _reading(view))
+        limit = Limit(source.keypoints, self._layout.names if self._layout is not None else ())
+        return Role(source, still, limit, _reading(view))
 
     def take(self, role: Role) -> None:
         """Be this avatar from the next frame on, in the same pose; all else goes on as it is."""
@@ -252,7 +252,7 @@ class Puppeteer:
                     self._smoother.reset()
                 if not self._is_waiting:
                     self._glide.begin(shown, time_s)
-                if is_another or gap_s > HOLD_S:
+                if is_another or self._is_away:
                     self._calibration.doubt()
         self._seen, self._seen_s, self._is_away = driving, time_s, False
         self._driving = driving if self._smoother is None else self._smoother.smooth(driving, time_s)

@@ -277,7 +277,7 @@ def test_a_run_tells_its_engine_and_why(
     opened(monkeypatch, dict.fromkeys(engines.AUTO_ORDER, False) | {"torch": True})
     monkeypatch.setattr(live, "open_engine", engines.open_engine)
     config = AppConfig(
-        avatar=EXAMPLES / "avatar_2.jpg",
+        avatar=(EXAMPLES / "avatar_2.jpg",),
         camera=str(write_film(tmp_path / "driver.mp4", example_driver(2))),
         output=tmp_path / "avatar.mp4",
         model=str(skip_bundle.folder),

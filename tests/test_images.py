@@ -6,9 +6,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from avatarify_plus.errors import SourceError
-from avatarify_plus.images import Box, centred_square, crop, load_photo, mirror, read_picture, resize, whole
+from avatarify_plus.images import (
+    MOST_PHOTO_PX,
+    Box,
+    brighten,
+    centred_square,
+    crop,
+    load_photo,
+    mirror,
+    read_picture,
+    resize,
+    whole,
+)
+from avatarify_plus.jpeg import read_jpeg
 from avatarify_plus.types import Image
 from fakes import EXAMPLES, plain_picture
 
@@ -80,6 +93,97 @@ def test_transparency_is_laid_over_white(tmp_path: Path, gradient: Image, depth:
     np.testing.assert_array_equal(photo[60:], 255)
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_transparent_pictures_are_turned_too(tmp_path: Path, gradient: Image, orientation: int, suffix: str) -> None:
+    """`turned` is how a viewer shows each of EXIF's eight orientations."""
+    alpha = np.full((80, 120), 255, np.uint8)
+    alpha[:, :30] = 0
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"cut.{suffix}"
+    Pillow.fromarray(np.dstack([gradient, alpha])).save(path, exif=exif, lossless=True)
+    flat = np.where(alpha[..., None] == 255, gradient, 255)
+    flipped = flat[:, ::-1] if orientation in (2, 4, 5, 7) else flat
+    turned = np.rot90(flipped, {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}[orientation])
+    np.testing.assert_array_equal(load_photo(path), turned)
+
+
+def test_pictures_with_few_colours_are_read(tmp_path: Path, gradient: Image) -> None:
+    palette = Pillow.fromarray(gradient).quantize(64)
+    wanted = np.asarray(palette.convert("RGB"))
+    for name, options in (("plain.png", {}), ("clear.png", {"transparency": 0}), ("first.gif", {})):
+        palette.save(tmp_path / name, **options)
+        found = load_photo(tmp_path / name)
+        is_clear = np.asarray(palette) == 0 if options else np.zeros((80, 120), bool)
+        np.testing.assert_array_equal(found, np.where(is_clear[..., None], 255, wanted))
+    bits = np.zeros((80, 120), bool)
+    bits[20:40] = True
+    Pillow.fromarray(bits).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(load_photo(tmp_path / "bits.png"), np.where(bits[..., None], 255, [0, 0, 0]))
+
+
+def test_print_colours_become_rgb(tmp_path: Path, gradient: Image) -> None:
+    Pillow.fromarray(gradient).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    assert np.abs(load_photo(tmp_path / "print.jpg").astype(int) - gradient).mean() < 3
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_of_a_moving_picture_the_first_is_taken(tmp_path: Path, gradient: Image, suffix: str) -> None:
+    first, second = (Pillow.fromarray(picture) for picture in (gradient, 255 - gradient))
+    first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=[second], duration=100)
+    assert np.abs(load_photo(tmp_path / f"moving.{suffix}").astype(int) - gradient).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_huge_photo_is_shrunk(tmp_path: Path, gradient: Image, suffix: str) -> None:
+    huge = cv2.resize(gradient, (9000, 1200), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    path = save(tmp_path / f"huge.{suffix}", huge)
+    photo = load_photo(path)
+    assert photo.shape == (round(1200 * MOST_PHOTO_PX / 9000), MOST_PHOTO_PX, 3)
+    wanted = cv2.resize(huge, photo.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(photo.astype(int) - wanted).mean() < 1.5
+    assert read_picture(path).shape == huge.shape
+
+
+@pytest.mark.parametrize("shape", [(64, 640), (640, 64)])
+def test_photos_of_any_shape_are_read(tmp_path: Path, shape: tuple[int, int]) -> None:
+    assert load_photo(save(tmp_path / "strip.jpg", plain_picture(9, *shape))).shape == (*shape, 3)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": b"Exif\0\0" + b"\xff\xd9" * 50}])
+def test_a_truncated_photo_is_refused(tmp_path: Path, share: float, options: dict[str, object]) -> None:
+    """Not half shown: decoders fill the rest with grey. Nor does an end marker in a thumbnail count."""
+    with Pillow.open(EXAMPLES / "avatar_1.jpg") as photo:
+        photo.resize((300, 300)).save(tmp_path / "whole.jpg", **options)
+    data = (tmp_path / "whole.jpg").read_bytes()
+    header = read_jpeg(data)
+    assert header is not None and header == (300, 300, True)
+    (tmp_path / "cut.jpg").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(SourceError, match=r"is cut short|is damaged or not a picture"):
+        load_photo(tmp_path / "cut.jpg")
+    (tmp_path / "trailer.jpg").write_bytes(data + b"a phone's own remarks")
+    assert load_photo(tmp_path / "trailer.jpg").shape == (300, 300, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif", "tif"])
+def test_other_truncated_photos_are_refused(tmp_path: Path, suffix: str) -> None:
+    with Pillow.open(EXAMPLES / "avatar_1.jpg") as photo:
+        photo.resize((300, 300)).save(tmp_path / f"whole.{suffix}")
+    data = (tmp_path / f"whole.{suffix}").read_bytes()
+    (tmp_path / f"cut.{suffix}").write_bytes(data[: len(data) // 2])
+    with pytest.raises(SourceError, match="is damaged or not a picture"):
+        load_photo(tmp_path / f"cut.{suffix}")
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_an_iphones_heic_is_named(tmp_path: Path, brand: bytes) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(200))
+    with pytest.raises(SourceError, match="it is a HEIC picture; save it as JPEG or PNG"):
+        load_photo(tmp_path / "photo.heic")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [(None, "cannot read the photo"), (b"", "is empty"), (b"hello" * 99, "not a picture"), ("cut", "is cut short")],
@@ -149,3 +253,7 @@ def test_resizing_quickly_is_nearly_averaging(size: tuple[int, int]) -> None:
     averaged, quick = resize(picture, 64).astype(int), resize(picture, 64, quick=True).astype(int)
     assert quick.shape == averaged.shape == (64, 64, 3)
     assert np.abs(quick - averaged).mean() < 2
+
+
+def test_brightening_multiplies_and_stops_at_white(gradient: Image) -> None:
+    np.testing.assert_array_equal(brighten(gradient, 2.0), np.minimum(gradient.astype(int) * 2, 255))

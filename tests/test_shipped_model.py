@@ -28,7 +28,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Image], list[I
     """The README's main job: the example driver and the avatar that followed it, every tenth frame of both."""
     output = tmp_path_factory.mktemp("films") / "avatar.mp4"
     driver = EXAMPLES / "driver.mp4"
-    summary = run(AppConfig(avatar=EXAMPLES / "avatar_2.jpg", camera=str(driver), output=output))
+    summary = run(AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), camera=str(driver), output=output))
     assert summary.frame_count == 250 and summary.faceless_count == 0
     (driving, rate), (pictures, output_rate) = read_film(driver), read_film(output)
     assert len(pictures) == len(driving) and output_rate == rate
