@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from avatarify_plus.composition import Composition
 from avatarify_plus.errors import SourceError
-from avatarify_plus.images import PICTURE_SUFFIXES, load_photo
+from avatarify_plus.images import load_photo, pictures_in
 from avatarify_plus.puppeteer import Role
 
 logger = logging.getLogger(__name__)
@@ -137,10 +137,10 @@ def photos_in(given: Iterable[Path]) -> list[Path]:
         if not path.is_dir():
             found[path] = None
             continue
-        photos = sorted(photo for photo in path.iterdir() if photo.suffix.lower() in PICTURE_SUFFIXES)
-        if not photos:
-            raise SourceError(f"the folder {path} holds no photos; put {', '.join(PICTURE_SUFFIXES)} files there")
-        found |= dict.fromkeys(photos)
+        try:
+            found |= dict.fromkeys(pictures_in(path, "photos"))
+        except ValueError as error:
+            raise SourceError(str(error)) from error
     return list(found)
 
 

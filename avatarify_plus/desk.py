@@ -27,7 +27,6 @@ class Desk:
         self.shows_help = False
         self.changes: dict[str, Any] = {}
         self._show = show
-        self._stop = stop
         self._deeds: dict[Command, Callable[[float], None]] = {
             Command.CHOOSE_AVATAR: lambda number: show.choose(int(number)),
             Command.STEP_AVATAR: lambda places: show.step(int(places)),

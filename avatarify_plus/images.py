@@ -69,6 +69,14 @@ class View(NamedTuple):
     adjustment: Adjustment = AS_FOUND
 
 
+def pictures_in(folder: Path, kind: str = "pictures") -> list[Path]:
+    """Return a folder's pictures by name. Raises ValueError if it has none; kind: what the message calls them."""
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not pictures:
+        raise ValueError(f"the folder {folder} holds no {kind}; put {', '.join(PICTURE_SUFFIXES)} files there")
+    return pictures
+
+
 def load_photo(path: Path) -> Image:
     """Read the avatar photo as (H, W, 3) uint8 RGB, upright, its longer side at most MOST_PHOTO_PX.
 

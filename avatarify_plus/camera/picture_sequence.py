@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from avatarify_plus.errors import CameraError
-from avatarify_plus.images import PICTURE_SUFFIXES, read_picture
+from avatarify_plus.images import pictures_in, read_picture
 from avatarify_plus.types import Image
 
 
@@ -39,10 +39,10 @@ class PictureSequence:
 
 def list_folder(folder: Path) -> list[Path]:
     """Return a folder's pictures by name. Raises CameraError if it has none."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
-    if not paths:
-        raise CameraError(f"the folder {folder} holds no pictures; put {', '.join(PICTURE_SUFFIXES)} files there")
-    return paths
+    try:
+        return pictures_in(folder)
+    except ValueError as error:
+        raise CameraError(str(error)) from error
 
 
 def list_pattern(pattern: str) -> list[Path]:
