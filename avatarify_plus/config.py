@@ -13,7 +13,7 @@ KeypointOrigin = Literal["learned", "mesh", "both"]
 Attention = Literal["none", "cbam", "max-pool"]
 Occlusion = Literal["single", "multi-scale"]
 PRESETS = ("fomm", "fomm-cbam", "fomm-attention", "fomm-cbam-occlusion", "ours", "ours-skip")
-SIZES = ("paper", "live", "tiny")
+SIZES = ("paper", "live", "narrow", "tiny")
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,16 @@ _SIZE_FIELDS: dict[str, dict[str, Any]] = {
         "generator_max_width": 96,
         "residual_blocks": 3,
     },
+    "narrow": {
+        "image_size": 128,
+        "motion_size": 32,
+        "detector": HourglassConfig(8, 256, 4),
+        "motion": HourglassConfig(16, 256, 4),
+        "occlusion_widths": (16, 8),
+        "generator_width": 16,
+        "generator_max_width": 64,
+        "residual_blocks": 3,
+    },
     "tiny": {
         "detector": HourglassConfig(4, 16, 2),
         "motion": HourglassConfig(4, 16, 2),
@@ -185,7 +195,9 @@ _SIZE_FIELDS: dict[str, dict[str, Any]] = {
 def network_config(preset: str, size: str, **changes: Any) -> NetworkConfig:
     """Return one of the six presets (the paper's Table 2 rows and `ours-skip`) in one of the sizes.
 
-    `paper` has the paper's widths; `live` needs under 12 GFLOP a frame; `tiny` serves tests.
+    `paper` has the paper's widths; `live` needs under 12 GFLOP a frame; `narrow` is the paper's network at half the
+    picture's side, a quarter of the widths and half the residual blocks, to compare presets without a GPU; `tiny`
+    serves tests.
     Raises ConfigError for an unknown preset or size.
     """
     if preset not in PRESETS:

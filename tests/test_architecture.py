@@ -28,7 +28,7 @@ CLIS = ("run.py", "avatarify_plus/bench/", "avatarify_plus/doctor/", "export/", 
 TORCH_HOMES = ("avatarify_plus/network/", "avatarify_plus/engines/torch_", "export/", "training/")
 HOMES = {
     "av": ("avatarify_plus/sinks/mp4_writer.py", "training/"),
-    "mediapipe": ("avatarify_plus/mesh.py",),
+    "mediapipe": ("avatarify_plus/mesh.py", "training/body_landmarks.py"),
     "pyvirtualcam": ("avatarify_plus/sinks/virtual_camera.py",),
     "openvino": (
         "avatarify_plus/engines/openvino_engine.py",

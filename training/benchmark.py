@@ -133,7 +133,7 @@ class Bench:
         self._config, self._layout = train.build_config(options)
         size = max(self._config.image_size, stage.image_size)
         caches = [open_cache(folder) for folder in options.data] or [noise_cache(size, self._layout)]
-        self._pool = Pool(caches)
+        self._pool = Pool(caches, options.subject)
         self._sampler = PairSampler(self._pool, self._layout, PairOptions(), options.seed)
         self._renderer = Renderer(self._layout, mesh_mirror(self._config.mesh_layout), self._ranks.device)
 

@@ -25,6 +25,7 @@ from training.datasets import (
     ClipError,
     FoundClip,
     Split,
+    Subject,
     count_pictures,
     find_clips,
     split_folder,
@@ -64,7 +65,10 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """frames: (N, S, S, 3) uint8 RGB, memory-mapped; landmarks: (N, 478, 3) float32, NaN where no face was found."""
+    """frames: (N, S, S, 3) uint8 RGB, memory-mapped; landmarks: (N, 478, 3) float32, NaN where no face was found.
+
+    Where the subject is no face, none is looked for.
+    """
 
     clips: list[Clip]
     frames: NDArray[np.uint8]
@@ -82,7 +86,10 @@ class Decoded:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Decode the clip at `index` of the list into rows [start, start + count) of the files in `out`."""
+    """Decode the clip at `index` of the list into rows [start, start + count) of the files in `out`.
+
+    `has_faces`: whether to look for meshes.
+    """
 
     index: int
     path: Path
@@ -90,6 +97,7 @@ class Job:
     size: int
     start: int
     count: int
+    has_faces: bool
 
 
 def read_frames(path: Path) -> list[Image]:
@@ -122,15 +130,19 @@ def list_clips(folder: Path, split: Split = "train") -> list[Path]:
     return [clip.path for clip in find_clips(folder, split)]
 
 
-def build_cache(folder: Path, root: Path, size: int, processes: int, split: Split = "train") -> Cache:
-    """Decode a folder's clips and find their landmarks, below `root`; an existing cache of the same clips is reused.
+def build_cache(
+    folder: Path, root: Path, size: int, processes: int, split: Split = "train", subject: Subject = "face"
+) -> Cache:
+    """Decode a folder's clips and find their faces' meshes, below `root`; an existing cache of the same is reused.
 
     A build that was interrupted goes on where it stopped. Clips that cannot be read are skipped and named.
     Raises DataError if the disk is too small or no clip can be read.
     """
     clips = find_clips(folder, split)
     out = root / "-".join(split_folder(folder, split).resolve().parts[-2:])
-    wanted = {"size": size, "paths": [str(clip.path) for clip in clips]}
+    wanted: dict[str, Any] = {"size": size, "paths": [str(clip.path) for clip in clips]}
+    if subject != "face":
+        wanted["has_faces"] = False
     if _read_json(out / "index.json").get("wanted") != wanted:
         _write_cache(clips, out, size, processes, wanted)
     return open_cache(out)
@@ -166,7 +178,7 @@ def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, w
     starts = np.cumsum([0, *counts])
     done = _read_done(out)
     jobs = [
-        Job(index, clip.path, out, size, int(starts[index]), counts[index])
+        Job(index, clip.path, out, size, int(starts[index]), counts[index], wanted.get("has_faces", True))
         for index, clip in enumerate(clips)
         if counts[index] and index not in done
     ]
@@ -260,7 +272,9 @@ def _decode(job: Job) -> Decoded:
     """Fill the rows of a clip. One that breaks off keeps what it has, from two pictures on."""
     count, problem = 0, None
     landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
-    with FaceMesh(tracking=job.count > 1) as mesh, open(job.out / "frames.u8", "r+b") as file:
+    with contextlib.ExitStack() as stack:
+        mesh = stack.enter_context(FaceMesh(tracking=job.count > 1)) if job.has_faces else None
+        file = stack.enter_context(open(job.out / "frames.u8", "r+b"))
         file.seek(job.start * job.size * job.size * 3)
         try:
             for picture in stream_pictures(job.path):
@@ -268,7 +282,7 @@ def _decode(job: Job) -> Decoded:
                     break
                 image = resize(picture, job.size)
                 file.write(image.data)
-                found = mesh.find(image)
+                found = mesh.find(image) if mesh is not None else None
                 if found is not None:
                     landmarks[count] = found
                 count += 1

@@ -32,6 +32,8 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif")
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 Split = Literal["train", "val", "test"]
+Subject = Literal["face", "body", "any"]
+"""What clips show, and so what may be known of it: a face has a mesh, a body landmarks, anything else its pictures."""
 
 SPLIT_FOLDERS: dict[Split, tuple[Split, ...]] = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 """Folders that a split is read from, the first that exists; a data set often has one of `val` and `test` only."""

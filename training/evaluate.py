@@ -9,6 +9,9 @@
 another, truth = the first one's own clip. These two stand beside the trivial baseline that repeats the source.
 --animate: every photo follows every driver, by relative motion, as in the app; there is no truth: measured are identity
 and how well the driver is followed. Photos and clips should be squares around the head, as the app cuts them.
+
+--subject: what --clips or --puppet show. Faces are compared by their meshes and identities, bodies by AKD and MKR of
+their landmarks; of anything else L1 and PSNR alone are measured. Without a face, models must have learned keypoints.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from avatarify_plus.bundle import Bundle, open_bundle
 from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
 from training.contact_sheet import contact_sheet, write_picture
+from training.datasets import Subject
 from training.findings import Findings
 from training.pool import run_jobs
 from training.report import About, write_report
@@ -85,7 +89,7 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     processes = min(options.processes, len(jobs))
     # Threads do not change the numbers, only the time.
     threads = max(1, (os.cpu_count() or 1) // processes)
-    setup = Setup(bundles, options.engine, threads, options.stride, options.precision)
+    setup = Setup(bundles, options.engine, threads, options.stride, options.precision, options.subject)
     findings = Findings(kind, names if kind == "animation" else (*names, BASELINE))
     device = "unknown"
     began = time.monotonic()
@@ -160,6 +164,7 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     kind.add_argument(
         "--animate", type=Path, nargs=2, metavar=("PHOTOS", "DRIVERS"), help="folders of photos or clips, and of clips"
     )
+    parser.add_argument("--subject", choices=get_args(Subject), default="face", help="what the clips show")
     parser.add_argument("--photos", type=_positive, metavar="N", help="animate: take N photos, evenly spread")
     parser.add_argument("--drivers", type=_positive, metavar="N", help="animate: take N drivers, evenly spread")
     parser.add_argument(
@@ -182,6 +187,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if not options.animate and (options.photos or options.drivers or options.pairs):
         parser.error("--photos, --drivers and --pairs belong to --animate")
+    if options.animate and options.subject != "face":
+        parser.error(f"--animate measures faces alone, found --subject {options.subject}: take --clips or --puppet")
     return options
 
 

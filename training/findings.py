@@ -21,7 +21,7 @@ TITLES = {
     "cross-identity": ("Cross-identity, against the truth", "What people look at"),
     "animation": ("Animation",),
 }
-"""Per kind of evaluation, the titles of its tables."""
+"""Per kind of evaluation, the titles of its tables; the second is of faces alone."""
 
 
 class Findings:
@@ -66,7 +66,7 @@ class Findings:
     def tables(self) -> list[ScoreTable]:
         """Return the means over trials, one row per performer."""
         found = []
-        for number, title in enumerate(TITLES[self.kind]):
+        for number, title in enumerate(self._titles):
             scores = [
                 mean_scores([tables[number][place] for _, tables in self._in_order()])
                 for place in range(len(self.performers))
@@ -76,17 +76,24 @@ class Findings:
         return found
 
     def trial_tables(self) -> list[ScoreTable]:
-        """Return ours per trial, the worst first: by AKD, or by the distance to the photo's identity."""
+        """Return ours per trial, the worst first: by AKD, else L1, or by the distance to the photo's identity."""
         found = []
-        for number, title in enumerate(TITLES[self.kind]):
+        for number, title in enumerate(self._titles):
             rows = [(name, tables[number][0]) for name, tables in self._in_order()]
             found.append(ScoreTable(title, [rows[place] for place in self._worst_first()]))
         return found
 
+    @property
+    def _titles(self) -> tuple[str, ...]:
+        """The titles of the tables that were measured."""
+        _, tables = self._in_order()[0]
+        return TITLES[self.kind][: len(tables)]
+
     def _worst_first(self) -> list[int]:
-        measure = "identity_distance" if self.kind == "animation" else "akd_px"
-        keys = [float(getattr(tables[0][0], measure)) for _, tables in self._in_order()]
-        return sorted(range(len(keys)), key=lambda place: -np.nan_to_num(keys[place], nan=np.inf))
+        measures = ("identity_distance",) if self.kind == "animation" else ("akd_px", "l1")
+        scores = [tables[0][0] for _, tables in self._in_order()]
+        keys = [[-np.nan_to_num(getattr(row, measure), nan=np.inf) for measure in measures] for row in scores]
+        return sorted(range(len(keys)), key=keys.__getitem__)
 
     def _in_order(self) -> list[tuple[str, tuple[tuple[AnyScores, ...], ...]]]:
         return [self._tables[index] for index in sorted(self._tables)]

@@ -21,10 +21,10 @@ AHEAD = 2
 
 
 class _Prepared(NamedTuple):
-    """What a batch needs from the host; frames is None where they are held on the device."""
+    """What a batch needs from the host; meshes is None where there are none, frames where the device holds them."""
 
     choice: Choice
-    meshes: Tensor
+    meshes: Tensor | None
     frames: Tensor | None
 
 
@@ -75,13 +75,15 @@ class BatchLoader:
         choice = self._sampler.choose(index, stage.batch).part(self._ranks.rank, self._ranks.count)
         rows = choice.rows.T.ravel()  # sources, then drivings
         pin = self._ranks.device.type == "cuda"
-        meshes = torch.from_numpy(self._pool.meshes(rows))
+        meshes = torch.from_numpy(self._pool.meshes(rows)) if self._pool.has_meshes else None
         frames = None
         if self._held is None:
             side = self._pool.side
             frames = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, pin_memory=pin)
             self._pool.frames(rows, frames.numpy())
-        prepared = _Prepared(choice, meshes.pin_memory() if pin else meshes, frames)
+        if pin and meshes is not None:
+            meshes = meshes.pin_memory()
+        prepared = _Prepared(choice, meshes, frames)
         return prepared if pin and self._flow is None else self._render(prepared, stage)
 
     def _render(self, prepared: _Prepared, stage: Stage) -> Batch:
@@ -92,7 +94,7 @@ class BatchLoader:
             else:
                 assert self._held is not None
                 frames = self._held[torch.from_numpy(prepared.choice.rows.T.ravel()).to(device)]
-            meshes = prepared.meshes.to(device, non_blocking=True)
+            meshes = None if prepared.meshes is None else prepared.meshes.to(device, non_blocking=True)
             batch = self._renderer.render(frames, meshes, prepared.choice, stage.image_size)
             return batch if self._flow is None else batch._replace(flow=self._flow.find(batch.source, batch.driving))
 

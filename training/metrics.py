@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
@@ -38,14 +38,23 @@ CLOSED_EYES = 0.5
 
 
 class Scores(NamedTuple):
-    """Means over pairs of pictures; `akd_px` in px of a 256 px picture, over the pairs where both show a face.
+    """Means over pairs of pictures; `akd_px` in px of a 256 px picture, over the pairs where both show the subject.
 
     l1: mean absolute difference in [0, 1] (eq. 14 per pixel). psnr_db: of the mean squared error of all pictures.
-    mkr: share of true faces that the prediction lacks. aed: mean distance of identity descriptors.
+    mkr: share of true faces, or of a true body's landmarks, that the prediction lacks. aed: mean distance of identity
+    descriptors. The last three are NaN where the subject has none.
     """
 
     l1: float
     psnr_db: float
+    akd_px: float
+    mkr: float
+    aed: float
+
+
+class Distances(NamedTuple):
+    """How far the subject of one prediction is from the true one, as in `Scores`; NaN where that was not measured."""
+
     akd_px: float
     mkr: float
     aed: float
@@ -88,6 +97,7 @@ class AnimationScores(NamedTuple):
 
 
 AnyScores = Scores | FaceScores | AnimationScores
+Description = TypeVar("Description")
 SomeScores = TypeVar("SomeScores", Scores, FaceScores, AnimationScores, AnyScores)
 
 
@@ -148,32 +158,59 @@ class FaceDescriber:
         return self._refined_mesh.find(image)
 
 
-class Scorer:
-    """Accumulate scores over pairs of prediction and truth."""
+class PictureScorer(Generic[Description]):
+    """Accumulate scores over pairs of prediction and truth: L1 and PSNR, and what descriptions of the subject tell."""
 
     def __init__(self) -> None:
         self._rows: list[Scores] = []
-        self._face_rows: list[FaceScores] = []
         self._squared_errors: list[float] = []
-        self._openings: list[tuple[Openings, Openings]] = []  # the prediction's and the truth's
 
-    def add(
-        self, prediction: Image, truth: Image, predicted_face: FaceDescription, true_face: FaceDescription
-    ) -> Scores:
-        """Add one pair of (H, W, 3) pictures; return this pair's own scores."""
+    def add(self, prediction: Image, truth: Image, predicted: Description, true: Description) -> Scores:
+        """Add one pair of (H, W, 3) pictures and what is known of them; return this pair's own scores."""
         difference = (prediction.astype(np.float32) - truth) / 255
         squared_error = float((difference**2).mean())
-        akd_px, missing, aed = np.nan, np.nan, np.nan
-        if true_face.landmarks is not None:
-            missing = float(predicted_face.landmarks is None)
-            if predicted_face.landmarks is not None:
-                akd_px = mean_distance_px(predicted_face.landmarks, true_face.landmarks)
-            aed = identity_distance(predicted_face, true_face)
-        row = Scores(float(np.abs(difference).mean()), psnr_db(squared_error), akd_px, missing, aed)
+        distances = self.distances(predicted, true)
+        row = Scores(float(np.abs(difference).mean()), psnr_db(squared_error), *distances)
         self._squared_errors.append(squared_error)
         self._rows.append(row)
-        self._add_face(np.abs(difference).mean(2), predicted_face.refined, true_face.refined)
+        self._add_details(np.abs(difference).mean(2), predicted, true)
         return row
+
+    def distances(self, predicted: Description, true: Description) -> Distances:
+        """Return how far the subject of a prediction is from the true one: unknown, of any subject."""
+        return Distances(np.nan, np.nan, np.nan)
+
+    def _add_details(self, difference: FloatArray, predicted: Description, true: Description) -> None:
+        """Add what goes beyond the paper's measures; difference: (H, W), of the two pictures."""
+
+    def scores(self) -> Scores:
+        """Return the means of what was added; NaN where there was nothing to measure."""
+        # From the mean error: a driver's first frame is often the source itself, whose own PSNR is endless.
+        return mean_scores(self._rows)._replace(psnr_db=psnr_db(float(np.mean(self._squared_errors))))
+
+    def tables(self) -> tuple[AnyScores, ...]:
+        """Return all scores, one for each table of a report."""
+        return (self.scores(),)
+
+
+class Scorer(PictureScorer[FaceDescription]):
+    """Accumulate scores over pairs of prediction and truth that show faces."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._face_rows: list[FaceScores] = []
+        self._openings: list[tuple[Openings, Openings]] = []  # the prediction's and the truth's
+
+    def distances(self, predicted: FaceDescription, true: FaceDescription) -> Distances:
+        """See `PictureScorer.distances`."""
+        if true.landmarks is None:
+            return super().distances(predicted, true)
+        if predicted.landmarks is None:
+            return Distances(np.nan, 1.0, np.nan)
+        return Distances(mean_distance_px(predicted.landmarks, true.landmarks), 0.0, identity_distance(predicted, true))
+
+    def _add_details(self, difference: FloatArray, predicted: FaceDescription, true: FaceDescription) -> None:
+        self._add_face(difference, predicted.refined, true.refined)
 
     def _add_face(self, difference: FloatArray, predicted: FloatArray | None, true: FloatArray | None) -> None:
         """Add the (H, W) difference inside and outside the true face, and the distances of its features."""
@@ -190,10 +227,9 @@ class Scorer:
         surround_l1 = float(difference[around].mean()) if around.any() else np.nan
         self._face_rows.append(FaceScores(face_l1, surround_l1, mouth_px, eye_px, np.nan, np.nan, np.nan))
 
-    def scores(self) -> Scores:
-        """Return the means of what was added; NaN where there was nothing to measure."""
-        # From the mean error: a driver's first frame is often the source itself, whose own PSNR is endless.
-        return mean_scores(self._rows)._replace(psnr_db=psnr_db(float(np.mean(self._squared_errors))))
+    def tables(self) -> tuple[AnyScores, ...]:
+        """See `PictureScorer.tables`."""
+        return self.scores(), self.face_scores()
 
     def face_scores(self) -> FaceScores:
         """Return the means and correlations of what was added; NaN where there was nothing to measure."""
@@ -298,7 +334,7 @@ def jitter(faces: Sequence[tuple[FloatArray, FloatArray] | None]) -> float:
 
 
 def mean_distance_px(first: FloatArray, second: FloatArray) -> float:
-    """Return the mean distance of (N, 3) landmarks in the picture's plane, in px of 256."""
+    """Return the mean distance of landmarks (N, 2 or 3) in the picture's plane, in px of 256."""
     return float(np.linalg.norm((first - second)[:, :2] * 256, axis=1).mean())
 
 

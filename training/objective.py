@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from avatarify_plus.network.generator import Painting, Window
-from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
 from training.discriminator import (
     MultiScaleDiscriminator,
@@ -30,6 +30,7 @@ from training.losses import (
     weighted_mean,
     wrongness,
 )
+from training.networks import Network
 from training.pairs import Batch
 
 DISCRIMINATOR_RATE = 2e-4
@@ -44,6 +45,7 @@ class LossWeights:
     see `occlusion_loss` and, for eyes and mouth, `restoration_loss`. `flow`: of the deformation's distance from optical
     flow, and of learned keypoints' that do not follow it. The equivariance losses and the warm-up concern learned
     keypoints only. `expression_gain`: how much more than elsewhere an error counts at the eyes and in the mouth.
+    It, `mesh_keypoints` and `identity` need face meshes.
     `adversarial` adds FOMM's discriminator, and with it `feature_matching`, which FOMM weighs by 10.
     """
 
@@ -70,7 +72,7 @@ class TrainingModel(nn.Module):
 
     def __init__(
         self,
-        model: AnimationModel,
+        model: Network,
         perceptual: nn.Module,
         weights: LossWeights,
         scales: int,
@@ -114,6 +116,7 @@ class TrainingModel(nn.Module):
         if self.model.config.detected_count:
             losses |= self._equivariance(batch, driving_keypoints)
         if follow_mesh:
+            assert batch.source_keypoints is not None and batch.driving_keypoints is not None, "only faces have a mesh"
             losses["mesh keypoints"] = self.weights.mesh_keypoints * (
                 _keypoint_distance(source_keypoints, batch.source_keypoints)
                 + _keypoint_distance(driving_keypoints, batch.driving_keypoints)
@@ -122,7 +125,7 @@ class TrainingModel(nn.Module):
         if batch.flow is not None:
             losses |= self._flow(batch.flow, motion.deformation, source_keypoints, driving_keypoints)
         target = batch.driving
-        weight = expression_weight(batch.driving_mesh, target.shape[-1], self.weights.expression_gain)
+        weight = self._weight(batch)
         if window is not None:
             target, weight = window.cut(target, 2), window.cut(weight, 2)
         losses["pixels"] = self.weights.pixels * weighted_mean((prediction - target).abs(), weight)
@@ -134,6 +137,7 @@ class TrainingModel(nn.Module):
             )
         identity = self._identity[0]
         if identity is not None:
+            assert batch.driving_mesh is not None, "only faces have an identity"
             losses["identity"] = self.weights.identity * identity_distance(
                 identity, prediction, batch.driving, batch.driving_mesh, window
             )
@@ -142,6 +146,12 @@ class TrainingModel(nn.Module):
             condition = self.discriminator.condition(driving_keypoints, size, window)
             losses |= self._adversarial(self.discriminator, prediction, target, condition)
         return losses
+
+    def _weight(self, batch: Batch) -> Tensor:
+        """Return (B, 1, S, S): what each place of the driving pictures counts."""
+        if batch.driving_mesh is None:
+            return torch.ones_like(batch.driving[:, :1])
+        return expression_weight(batch.driving_mesh, batch.driving.shape[-1], self.weights.expression_gain)
 
     def _equivariance(self, batch: Batch, driving_keypoints: Keypoints) -> dict[str, Tensor]:
         learned = self._learned(driving_keypoints)

@@ -14,7 +14,8 @@ from torch import Tensor
 from avatarify_plus.errors import ConfigError, DataError
 from avatarify_plus.motion import MeshLayout
 from avatarify_plus.types import FloatArray, Keypoints
-from training.cache import Cache
+from training.cache import Cache, Clip
+from training.datasets import Subject
 from training.face_points import openings
 from training.flow import Flow
 
@@ -57,14 +58,15 @@ class Batch(NamedTuple):
 
     source_keypoints, driving_keypoints: read off the face mesh, value (B, K, 2), jacobian (B, K, 2, 2).
     driving_mesh: (B, 478, 2) in [0, 1] of the driving picture, numbered as if found in the mirrored picture itself.
+    These three are None where the subject is no face.
     is_photo: (B,) True where both pictures are warps of one photo. flow: from driving to source, if asked for.
     """
 
     source: Tensor
     driving: Tensor
-    source_keypoints: Keypoints
-    driving_keypoints: Keypoints
-    driving_mesh: Tensor
+    source_keypoints: Keypoints | None
+    driving_keypoints: Keypoints | None
+    driving_mesh: Tensor | None
     is_photo: Tensor
     flow: Flow | None = None
 
@@ -92,10 +94,14 @@ class Choice(NamedTuple):
 
 
 class Pool:
-    """The frames and meshes of all caches under one row number."""
+    """The frames and meshes of all caches under one row number.
 
-    def __init__(self, caches: list[Cache]) -> None:
+    `has_meshes`: whether the subject is a face; without, whatever meshes the caches hold are left alone.
+    """
+
+    def __init__(self, caches: list[Cache], subject: Subject = "face") -> None:
         self.caches = caches
+        self.has_meshes = subject == "face"
         self.starts = np.cumsum([0, *(len(cache.frames) for cache in caches)])
         sides = {cache.frames.shape[1] for cache in caches}
         if len(sides) != 1:
@@ -104,6 +110,13 @@ class Pool:
 
     def __len__(self) -> int:
         return int(self.starts[-1])
+
+    def usable_rows(self, cache: Cache, clip: Clip) -> IntArray:
+        """Return the cache's rows of a clip that training may use: those that show a face, or all."""
+        rows = np.arange(clip.start, clip.start + clip.count)
+        if not self.has_meshes:
+            return rows
+        return rows[~np.isnan(cache.landmarks[rows[0] : rows[-1] + 1, 0, 0])]
 
     def frames(self, rows: IntArray, out: NDArray[np.uint8]) -> None:
         """Copy frames (n, S, S, 3) into `out`."""
@@ -150,7 +163,7 @@ class PairSampler:
 
     A `hard_share` of them takes the farthest of eight driving frames: by the whole face, the mouth or the eyes. Of two
     frames chosen for their mouths, the more closed one is the source; for their eyes, the more open one: as photos are,
-    and the harder way round.
+    and the harder way round. Without meshes there are no hard pairs.
     Photos (clips of one picture) give pairs of two random warps of themselves; several photos of one person also give
     pairs of two stills. Both pictures of a pair share crop, mirror and colour jitter. The n-th batch depends on the
     seed and n alone.
@@ -158,13 +171,12 @@ class PairSampler:
 
     def __init__(self, pool: Pool, layout: MeshLayout, options: PairOptions, seed: int) -> None:
         self._pool, self._layout, self._seed = pool, layout, seed
-        self._options = options
+        self._hard_share = options.hard_share if pool.has_meshes else 0.0
         videos: dict[str, list[IntArray]] = {}
         photos: dict[str, list[IntArray]] = {}
         for cache, start in zip(pool.caches, pool.starts[:-1], strict=True):
             for clip in cache.clips:
-                seen = ~np.isnan(cache.landmarks[clip.start : clip.start + clip.count, 0, 0])
-                rows = start + clip.start + np.flatnonzero(seen)
+                rows = start + pool.usable_rows(cache, clip)
                 if len(rows):
                     (videos if len(rows) > 1 else photos).setdefault(clip.identity, []).append(rows)
         if not videos and not photos:
@@ -185,7 +197,7 @@ class PairSampler:
             "photos": len(self._photos),
             "photo_share": self._photo_share,
             "still_share": self._still_share,
-            "hard_share": options.hard_share,
+            "hard_share": self._hard_share,
         }
 
     def random(self, index: int) -> np.random.Generator:
@@ -202,7 +214,7 @@ class PairSampler:
         rows = np.empty((size, 2), np.int64)
         if is_photo.any():
             rows[is_photo] = self._photos[(chance[is_photo, :1] * len(self._photos)).astype(np.int64)]
-        is_hard = random.random(size) < self._options.hard_share
+        is_hard = random.random(size) < self._hard_share
         aspect = random.choice(len(ASPECT_SHARES), size, p=ASPECT_SHARES)
         for groups, mask in ((self._stills, is_still), (self._videos, is_video)):
             if groups is not None and mask.any():

@@ -159,7 +159,7 @@ def _caption(moment: Moment) -> str:
 def _errors(moment: Moment) -> str:
     """Return a frame's own errors; what was not measured is left out."""
     if moment.errors.mkr == 1:
-        return "no face found in the prediction"
+        return "the prediction shows no face, or no body"
     values = [
         f"{title} {value:.{decimals}f}"
         for title, value, decimals in (

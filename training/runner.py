@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import EngineName, MotionMode, Precision
 from avatarify_plus.engines import Engine, Source, open_engine
-from avatarify_plus.errors import DataError, SourceError
+from avatarify_plus.errors import ConfigError, DataError, SourceError
 from avatarify_plus.images import View
-from avatarify_plus.mesh import FaceMesh
 from avatarify_plus.puppeteer import Puppeteer
 from avatarify_plus.types import FloatArray, Image, Keypoints
-from training.metrics import AnimationScorer, AnyScores, FaceDescriber, Scorer, Scores, mean_distance_px
+from training.datasets import Subject
+from training.examiner import FaceExaminer, open_examiner, plain_view
+from training.metrics import AnimationScorer, AnyScores, Scores, mean_distance_px
 from training.trials import Trial
+
+if TYPE_CHECKING:
+    from training.row_puppet import RowPuppet
 
 FRAME_RATE_HZ = 25.0
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every process needs: the bundles, ours first, the engine that computes them, and which frames to score."""
+    """What every process needs: who performs, ours first, the engine that computes bundles, and which frames to score.
 
-    bundles: tuple[Bundle, ...]
+    performers: opened bundles, animated as the app does, or paths that `read_row` takes, animated as the paper does.
+    """
+
+    performers: tuple[Bundle | Path, ...]
     engine: EngineName
     threads: int
     stride: int
     precision: Precision = "auto"
+    subject: Subject = "face"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +170,9 @@ class Puppet:
         return self._idle.keypoints
 
 
+AnyPuppet: TypeAlias = "Puppet | RowPuppet"
+
+
 @dataclass(frozen=True, slots=True)
 class _Take:
     """One scored frame; predictions: one per bundle."""
@@ -185,7 +199,7 @@ class _Album:
     worst: dict[str, Moment] = field(default_factory=dict)
     _farthest: float = -1.0
 
-    def look(self, take: _Take, puppet: Puppet, errors: Scores, travel: float) -> None:
+    def look(self, take: _Take, puppet: AnyPuppet, errors: Scores, travel: float) -> None:
         """Keep a frame if it is the worst so far, or the one where the driver has travelled farthest."""
         worse = [measure for measure in self.measures if self._is_worst(errors, measure)]
         is_farther = self.job.is_shown and travel > self._farthest
@@ -213,20 +227,46 @@ class _Album:
         return severity(errors, measure) > known
 
 
+class _Stage(NamedTuple):
+    """A performer, opened: what computes it, its pictures' side in px, and how to give it a source.
+
+    follows_faces: whether it wants to be told where the driver's face is.
+    """
+
+    device: str
+    size: int
+    follows_faces: bool
+    puppet: Callable[[MotionMode], AnyPuppet]
+
+
+def _open_stage(performer: Bundle | Path, setup: Setup, stack: contextlib.ExitStack) -> _Stage:
+    """Open a performer until the stack closes. Raises AvatarifyError."""
+    if isinstance(performer, Bundle):
+        if setup.subject != "face" and performer.config.reads_mesh:
+            raise ConfigError(
+                f"{performer.manifest.name} reads keypoints off a face mesh, which --subject {setup.subject} has not: "
+                "measure a model with learned keypoints"
+            )
+        engine = stack.enter_context(open_engine(performer, setup.engine, setup.threads, setup.precision))
+        return _Stage(engine.device, engine.config.image_size, True, partial(Puppet, engine))
+    from training.row import read_row  # torch, which bundles do without
+    from training.row_puppet import RowPuppet
+
+    row = read_row(performer)
+    return _Stage("CPU (PyTorch, fp32)", row.config.image_size, False, partial(RowPuppet, row))
+
+
 class Runner:
     """Opened engines and meshes that run one trial after the other; a context manager."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._size = setup.bundles[0].config.image_size
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:  # closes what was opened if the rest fails
-            self._engines = [
-                stack.enter_context(open_engine(bundle, setup.engine, setup.threads, setup.precision))
-                for bundle in setup.bundles
-            ]
-            self._describer = FaceDescriber()
-            stack.callback(self._describer.close)
+            self._stages = [_open_stage(performer, setup, stack) for performer in setup.performers]
+            self._size = self._stages[0].size
+            self._examiner = open_examiner(setup.subject)
+            stack.callback(self._examiner.close)
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Runner:
@@ -240,7 +280,7 @@ class Runner:
     @property
     def device(self) -> str:
         """What computes, for people."""
-        return self._engines[0].device
+        return self._stages[0].device
 
     def run(self, job: Job) -> Outcome:
         """Animate a trial and score every `stride`-th frame. What cannot be read or shows no face is skipped."""
@@ -250,30 +290,33 @@ class Runner:
             return Skipped(job.trial, str(error))
 
     def _judge_against_truth(self, job: Job) -> Result:
-        source, puppets, album = self._prepare(job, ("akd_px", "l1", "aed"))
-        source_face = self._describer.describe(source)
-        scorers = [Scorer() for _ in (*puppets, "repeat the source")]
+        describe, measures = self._examiner.describe, self._examiner.measures
+        source, puppets, album = self._prepare(job, measures)
+        shown = describe(source)
+        scorers = [self._examiner.scorer() for _ in (*puppets, "repeat the source")]
         for take in self._takes(job.trial, puppets):
             assert take.truth is not None, "only trials with a truth are judged against it"
-            true_face = self._describer.describe(take.truth)
+            true = describe(take.truth)
             errors = [
-                scorer.add(picture, take.truth, self._describer.describe(picture), true_face)
+                scorer.add(picture, take.truth, describe(picture), true)
                 for scorer, picture in zip(scorers, take.predictions, strict=False)
             ]
-            travel = scorers[-1].add(source, take.truth, source_face, true_face).akd_px
+            travel = float(getattr(scorers[-1].add(source, take.truth, shown, true), measures[0]))
             album.look(take, puppets[0], errors[0], travel)
-        tables = tuple(s.scores() for s in scorers), tuple(s.face_scores() for s in scorers)
+        tables = tuple(zip(*(scorer.tables() for scorer in scorers), strict=True))
         return Result(job.trial, tables, album.telling, album.worst)
 
     def _judge_animation(self, job: Job) -> Result:
+        examiner = self._examiner
+        assert isinstance(examiner, FaceExaminer), "an animation without a truth is judged by faces"
         source, puppets, album = self._prepare(job, ("aed",))
-        source_face = self._describer.describe(source)
+        source_face = examiner.describe(source)
         scorers = [AnimationScorer(source_face) for _ in puppets]
         first: FloatArray | None = None
         for take in self._takes(job.trial, puppets):
-            driver = self._describer.find(take.view.image)
+            driver = examiner.find(take.view.image)
             errors = [
-                scorer.add(self._describer.describe(picture), driver)
+                scorer.add(examiner.describe(picture), driver)
                 for scorer, picture in zip(scorers, take.predictions, strict=True)
             ]
             first = driver if first is None else first
@@ -281,35 +324,31 @@ class Runner:
             album.look(take, puppets[0], errors[0], travel)
         return Result(job.trial, (tuple(s.scores() for s in scorers),), album.telling, album.worst)
 
-    def _prepare(self, job: Job, measures: tuple[str, ...]) -> tuple[Image, list[Puppet], _Album]:
+    def _prepare(self, job: Job, measures: tuple[str, ...]) -> tuple[Image, list[AnyPuppet], _Album]:
         """Set the source in every bundle's puppet. Raises SourceError if it shows no face."""
         source = job.trial.source_picture(self._size)
-        puppets = [Puppet(engine, job.trial.motion) for engine in self._engines]
-        view = self._still_view(source)
+        puppets = [stage.puppet(job.trial.motion) for stage in self._stages]
+        view = self._examiner.view(source)
         if not view.has_face:
             raise SourceError(f"no face in the first picture of {job.trial.source}")
         for puppet in puppets:
             puppet.set_source(view)
         return source, puppets, _Album(job, source, puppets[0].source_keypoints, measures)
 
-    def _still_view(self, image: Image) -> View:
-        landmarks = self._describer.find(image)
-        return View(image, landmarks, has_face=landmarks is not None)
-
-    def _takes(self, trial: Trial, puppets: list[Puppet]) -> Iterator[_Take]:
+    def _takes(self, trial: Trial, puppets: list[AnyPuppet]) -> Iterator[_Take]:
         """Animate every `stride`-th frame, as the app would but unsmoothed. Raises DataError for a single picture."""
         count = 0
+        follows_faces = any(stage.follows_faces for stage in self._stages)
         if trial.motion == "relative" and trial.initial:
-            initial = self._still_view(trial.initial_picture(self._size))
+            initial = self._examiner.view(trial.initial_picture(self._size))
             for puppet in puppets:
                 puppet.animate(initial, 0.0)
-        with FaceMesh(tracking=True) as tracker:
+        with self._examiner.watch() if follows_faces else contextlib.nullcontext(plain_view) as see:
             for index, (driving, truth) in enumerate(trial.frames(self._size)):
-                landmarks = tracker.find(driving)  # the tracker wants every frame
+                view = see(driving)  # a tracker wants every frame
                 count += 1
                 if index % self._setup.stride:
                     continue
-                view = View(driving, landmarks, has_face=landmarks is not None)
                 time_s = index / FRAME_RATE_HZ
                 yield _Take(index, view, truth, tuple(puppet.animate(view, time_s) for puppet in puppets))
         if count < 2:

@@ -45,8 +45,8 @@ COLUMNS: dict[type[AnyScores], tuple[Column, ...]] = {
 """Per kind of scores its columns, in the order of its fields."""
 
 LEGENDS: dict[type[AnyScores], str] = {
-    Scores: "L1 and PSNR of the pictures; AKD over the 468-point face mesh in px of 256; MKR: share of faces lost; "
-    "AED: distance of identity descriptors.",
+    Scores: "L1 and PSNR of the pictures; AKD over the 468-point face mesh, or a body's 17 landmarks, in px of 256; "
+    "MKR: share of faces, or of a body's landmarks, lost; AED: distance of faces' identity descriptors.",
     FaceScores: "L1 inside and outside the face; distances of lip and eyelid points in px of 256, eyelids also where "
     "the truth's eyes are closed; correlation (r) of mouth and eye opening with the truth over a clip.",
     AnimationScores: "identity: distance of the picture's descriptor to the photo's; same: share below 0.6, one person "

@@ -1,4 +1,4 @@
-"""Train a model on clips and photos of faces.
+"""Train a model on clips and photos of faces, or, with --subject, of bodies or anything else that moves.
 
     python training/train.py --data clips/train --out runs/live --preset ours-skip --size live --minutes 120
     torchrun --nproc-per-node 2 training/train.py ...          two processes, one thread each, are faster on two cores
@@ -30,18 +30,18 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from avatarify_plus.config import PRESETS, SIZES, KeypointOrigin, NetworkConfig, network_config
+from avatarify_plus.config import SIZES, KeypointOrigin, NetworkConfig
 from avatarify_plus.errors import AvatarifyError, ConfigError
 from avatarify_plus.motion import MeshLayout, load_mesh_layout
-from avatarify_plus.network.model import AnimationModel
 from training.cache import Cache, build_cache, open_cache
 from training.checkpoint import SaveError, is_finite, load_checkpoint, load_start, load_what_fits, save_checkpoint
-from training.datasets import Split
+from training.datasets import Split, Subject
 from training.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
 from training.guard import DivergedError, LossGuard, StopRequest
 from training.identity import IdentityNetwork
 from training.loader import BatchLoader, fits_on_device
 from training.logbook import Logbook
+from training.networks import BASELINE, TRAINABLE, Network, base_config, build_network
 from training.objective import LossWeights, TrainingModel
 from training.overrides import apply_overrides
 from training.pairs import PairOptions, PairSampler, Pool, mesh_mirror
@@ -99,13 +99,18 @@ def add_step_options(parser: argparse.ArgumentParser) -> None:
     pairs = PairOptions()
     add = parser.add_argument
     # --- network
-    add("--preset", choices=PRESETS, default="ours")
+    add("--preset", choices=TRAINABLE, default="ours")
     add("--size", choices=SIZES, default="live")
-    add("--keypoints", choices=get_args(KeypointOrigin), default="mesh")
+    add(
+        "--keypoints",
+        choices=get_args(KeypointOrigin),
+        help="where keypoints come from (default: mesh of a face, else learned)",
+    )
     add(
         "--keypoint-count",
         type=int,
-        help=f"learned keypoints (default: as many as the mesh's; with `both`, {LEARNED_BESIDE_MESH} beside them)",
+        help="learned keypoints (default: as many as the mesh's; "
+        f"with `both`, {LEARNED_BESIDE_MESH} beside them; without a face, the paper's 10)",
     )
     add(
         "--set",
@@ -116,6 +121,12 @@ def add_step_options(parser: argparse.ArgumentParser) -> None:
         help="change fields of NetworkConfig, e.g. heatmap_variance=0.003 motion.width=48",
     )
     # --- pairs and losses
+    add(
+        "--subject",
+        choices=get_args(Subject),
+        default="face",
+        help="what the clips show; only of faces is a mesh found and used, for keypoints, hard pairs and losses",
+    )
     add("--photo-share", type=float, default=pairs.photo_share, help="share of pairs made by warping one photo")
     add("--still-share", type=float, default=pairs.still_share, help="share of pairs of two photos of one person")
     add("--hard-pairs", type=float, default=pairs.hard_share, help="share of pairs that differ most of four")
@@ -154,24 +165,57 @@ def add_step_options(parser: argparse.ArgumentParser) -> None:
 
 def build_config(options: argparse.Namespace) -> tuple[NetworkConfig, MeshLayout]:
     """Return the network that the options ask for, and its mesh layout. Raises ConfigError."""
-    base = network_config(options.preset, options.size)
+    base = base_config(options.preset, options.size)
     named = [change for change in options.set if change.startswith("mesh_layout=")]
     layout = load_mesh_layout(apply_overrides(base, named, "--set").mesh_layout)
+    if base.preset == BASELINE:  # it has no keypoints
+        config = apply_overrides(base, options.set, "--set")
+        refuse_meshes(options, config)
+        return config, layout
+    has_face = options.subject == "face"
+    origin: KeypointOrigin = options.keypoints or ("mesh" if has_face else "learned")
     own = layout.keypoint_count
-    learned = (options.keypoint_count or LEARNED_BESIDE_MESH) if options.keypoints == "both" else 0
-    count = (options.keypoint_count or own) if options.keypoints == "learned" else own + learned
-    if options.mesh_warmup and (options.keypoints, count) != ("learned", own):
-        raise ConfigError(
-            f"--mesh-warmup needs --keypoints learned and --keypoint-count {own}, found {options.keypoints} and {count}"
-        )
+    learned = (options.keypoint_count or LEARNED_BESIDE_MESH) if origin == "both" else 0
+    alone = options.keypoint_count or (own if has_face else base.keypoint_count)
+    count = alone if origin == "learned" else own + learned
     radius = ANCHOR_RADIUS if learned else base.anchor_radius
-    base = replace(base, keypoints=options.keypoints, keypoint_count=count, learned_count=learned, anchor_radius=radius)
-    return apply_overrides(base, options.set, "--set"), layout
+    base = replace(base, keypoints=origin, keypoint_count=count, learned_count=learned, anchor_radius=radius)
+    config = apply_overrides(base, options.set, "--set")
+    refuse_meshes(options, config)
+    if options.mesh_warmup and (origin, count) != ("learned", own):
+        raise ConfigError(
+            f"--mesh-warmup needs --keypoints learned and --keypoint-count {own}, found {origin} and {count}"
+        )
+    return config, layout
 
 
-def build_objective(options: argparse.Namespace, model: AnimationModel, ranks: Ranks) -> TrainingModel:
+def refuse_meshes(options: argparse.Namespace, config: NetworkConfig) -> None:
+    """Raise ConfigError if the options want a face mesh of a subject that has none."""
+    if options.subject == "face":
+        return
+    weights = build_weights(options)
+    wants = {
+        f"--keypoints {config.keypoints}": config.reads_mesh and config.preset != BASELINE,
+        "--mesh-warmup": bool(options.mesh_warmup),
+        "--weight identity": bool(weights.identity),
+        "--weight expression_gain": bool(weights.expression_gain),
+    }
+    wanted = [option for option, is_wanted in wants.items() if is_wanted]
+    if wanted:
+        raise ConfigError(
+            f"--subject {options.subject} goes without a face mesh, found {', '.join(wanted)}: leave that out"
+        )
+
+
+def build_weights(options: argparse.Namespace) -> LossWeights:
+    """Return the weights of the losses; what needs a face mesh is 0 for other subjects. Raises ConfigError."""
+    weights = LossWeights() if options.subject == "face" else LossWeights(identity=0.0, expression_gain=0.0)
+    return apply_overrides(weights, options.weight, "--weight")
+
+
+def build_objective(options: argparse.Namespace, model: Network, ranks: Ranks) -> TrainingModel:
     """Return what computes the losses of a step: compiled, and with batch statistics over all ranks, as asked."""
-    weights = apply_overrides(LossWeights(), options.weight, "--weight")
+    weights = build_weights(options)
     count = model.config.keypoint_count
     objective = TrainingModel(
         model,
@@ -206,7 +250,7 @@ def build_pool(options: argparse.Namespace, size: int, ranks: Ranks) -> tuple[Po
     def opened(folder: Path, split: Split) -> Cache:
         if (folder / "frames.u8").exists():
             return open_cache(folder)
-        return build_cache(folder, root, size, os.cpu_count() or 1 if ranks.is_first else 1, split)
+        return build_cache(folder, root, size, os.cpu_count() or 1 if ranks.is_first else 1, split, options.subject)
 
     if not ranks.is_first:
         ranks.wait()
@@ -214,7 +258,7 @@ def build_pool(options: argparse.Namespace, size: int, ranks: Ranks) -> tuple[Po
     validation = opened(options.val, "val") if options.val and ranks.is_first else None
     if ranks.is_first:
         ranks.wait()
-    return Pool(caches), validation
+    return Pool(caches, options.subject), validation
 
 
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
@@ -231,7 +275,7 @@ class Run:
 
     path: Path
     config: NetworkConfig
-    model: AnimationModel
+    model: Network
     average: nn.Module
     objective: TrainingModel
     optimiser: torch.optim.Optimizer
@@ -311,13 +355,13 @@ def _train(options: argparse.Namespace, ranks: Ranks) -> None:
     pairs = PairOptions(options.photo_share, options.still_share, options.hard_pairs, options.identity_exponent)
     options.out.mkdir(parents=True, exist_ok=True)
     pool, clips = build_pool(options, config.image_size, ranks)
-    validation = Validation(clips, layout, VALIDATED_CLIPS) if clips else None
+    validation = Validation(clips, layout, VALIDATED_CLIPS, options.subject) if clips else None
     sampler = PairSampler(pool, layout, pairs, options.seed)
 
     # --- model, average and optimiser
     torch.manual_seed(options.seed)
     torch.backends.cudnn.benchmark = True
-    model = AnimationModel(config).to(ranks.device)
+    model = build_network(config).to(ranks.device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
     average = copy.deepcopy(model).eval()
     objective = build_objective(options, model, ranks)
@@ -427,6 +471,7 @@ def _train(options: argparse.Namespace, ranks: Ranks) -> None:
 def _summary(options: argparse.Namespace, sampler: PairSampler) -> dict[str, Any]:
     """Return what a model card should say of this run; what it started from is added when it starts."""
     return {
+        "subject": options.subject,
         "data": sampler.summary,
         "stages": options.stages,
         "minutes": None if options.steps else options.minutes,

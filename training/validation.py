@@ -2,45 +2,48 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.images import resize
 from avatarify_plus.motion import MeshLayout, keypoints_from_mesh
-from avatarify_plus.network.model import AnimationModel
-from avatarify_plus.types import Image, Keypoints
+from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.cache import Cache
 from training.contact_sheet import contact_sheet
+from training.datasets import Subject
+from training.networks import Network
 
 
 class Validation:
-    """Self-reenactment of a few clips: L1 at full size and a contact sheet. Source = first frame.
+    """Self-reenactment of a few clips: L1 at the network's size and a contact sheet. Source = first frame.
 
-    Driving = the frame whose face differs most from it: the hardest of the clip.
+    Driving = the frame whose face, or of other subjects picture, differs most from it: the hardest of the clip.
     """
 
-    def __init__(self, cache: Cache, layout: MeshLayout, clips: int) -> None:
-        usable = [c for c in cache.clips if c.count > 1 and not np.isnan(cache.landmarks[c.start, 0, 0])]
+    def __init__(self, cache: Cache, layout: MeshLayout, clips: int, subject: Subject = "face") -> None:
+        self._layout = layout if subject == "face" else None
+        usable = [clip for clip in cache.clips if clip.count > 1 and self._shows(cache.landmarks[clip.start])]
         if not usable:
-            raise DataError("no clip for validation begins with a face: give other --val clips")
+            wanted = "begins with a face" if subject == "face" else "has two pictures"
+            raise DataError(f"no clip for validation {wanted}: give other --val clips")
         picked = usable[:: max(1, len(usable) // clips)][:clips]
-        rows = [(clip.start, _farthest(cache, clip.start, clip.count)) for clip in picked]
-        self._layout = layout
+        farthest = _farthest_face if subject == "face" else _farthest_picture
+        rows = [(clip.start, farthest(cache, clip.start, clip.count)) for clip in picked]
         self._pairs = [
             (np.array(cache.frames[a]), np.array(cache.frames[b]), cache.landmarks[a], cache.landmarks[b])
             for a, b in rows
         ]
 
-    def run(self, model: AnimationModel) -> tuple[dict[str, float], Image]:
+    def run(self, model: Network) -> tuple[dict[str, float], Image]:
         """Return the "val L1", a mean over the pairs, and the contact sheet; leaves the model in evaluation mode."""
         model.eval()
         errors, rows = [], []
         device = next(model.parameters()).device
         with torch.no_grad():
             for source, driving, source_mesh, driving_mesh in self._pairs:
+                source, driving = (resize(picture, model.config.image_size) for picture in (source, driving))
                 images = torch.from_numpy(np.stack([source, driving])).to(device).permute(0, 3, 1, 2).float() / 255
                 keypoints = [
                     model.locate(images[i : i + 1], self._read(mesh, device))
@@ -53,16 +56,28 @@ class Validation:
         labels = ["source", "driving", "ours", "occlusion, coarse", "fine"][: len(rows[0])]
         return {"val L1": float(np.mean(errors))}, contact_sheet(rows, labels)
 
-    def _read(self, mesh: np.ndarray[Any, Any], device: torch.device) -> Keypoints:
-        """Return the keypoints of a mesh, with a batch dimension."""
+    def _shows(self, mesh: FloatArray) -> bool:
+        """Return whether a picture with this mesh can be a source."""
+        return self._layout is None or not np.isnan(mesh[0, 0])
+
+    def _read(self, mesh: FloatArray, device: torch.device) -> Keypoints | None:
+        """Return the keypoints of a mesh, with a batch dimension; None where the subject has none."""
+        if self._layout is None:
+            return None
         return Keypoints(*(torch.from_numpy(part)[None].to(device) for part in keypoints_from_mesh(mesh, self._layout)))
 
 
-def _farthest(cache: Cache, start: int, count: int) -> int:
+def _farthest_face(cache: Cache, start: int, count: int) -> int:
     """Return the frame whose face differs most from the first's."""
     meshes = cache.landmarks[start : start + count, :468, :2]
     distance = np.abs(meshes - meshes[0]).mean((1, 2))
     return start + int(np.nanargmax(distance))
+
+
+def _farthest_picture(cache: Cache, start: int, count: int) -> int:
+    """Return the frame whose colours differ most from the first's."""
+    first = cache.frames[start].astype(np.int16)
+    return start + int(np.argmax([np.abs(cache.frames[start + i] - first).mean() for i in range(count)]))
 
 
 def _picture(x: Tensor) -> Image:

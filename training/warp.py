@@ -25,10 +25,11 @@ class Renderer:
         line = torch.linspace(-1, 1, 5, device=device)
         self._control = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)  # (25, 2)
 
-    def render(self, frames: Tensor, meshes: Tensor, choice: Choice, size: int) -> Batch:
+    def render(self, frames: Tensor, meshes: Tensor | None, choice: Choice, size: int) -> Batch:
         """Render pairs.
 
-        frames: (2B, S, S, 3) uint8 on the device, the sources and then the drivings. meshes: (2B, 478, 2) in [0, 1].
+        frames: (2B, S, S, 3) uint8 on the device, the sources and then the drivings. meshes: (2B, 478, 2) in [0, 1];
+        without, the batch has neither mesh nor keypoints.
         """
         device, pairs = frames.device, len(choice.rows)
         affine, mirrored, colours = (
@@ -42,16 +43,19 @@ class Renderer:
         grid = self._grid(affine, sign, warped, spline, size)
         pictures = F.grid_sample(_shrunk(frames, size), grid, padding_mode="reflection", align_corners=False)
         pictures = _coloured(pictures.unflatten(0, (2, pairs)), colours)
+        source, driving = (side.contiguous(memory_format=torch.channels_last) for side in pictures)
+        is_photo = torch.from_numpy(choice.is_photo).to(device, non_blocking=True)
+        if meshes is None:
+            return Batch(source, driving, None, None, None, is_photo)
         found = self._moved(meshes * 2 - 1, affine, sign, mirrored, warped, spline)
         keypoints = mesh_keypoints(found, self._operator)
-        source, driving = (side.contiguous(memory_format=torch.channels_last) for side in pictures)
         return Batch(
             source,
             driving,
             Keypoints(*(part[:pairs] for part in keypoints)),
             Keypoints(*(part[pairs:] for part in keypoints)),
             (found[pairs:] + 1) / 2,
-            torch.from_numpy(choice.is_photo).to(device, non_blocking=True),
+            is_photo,
         )
 
     def _grid(self, affine: Tensor, sign: Tensor, warped: Tensor, spline: Tensor, size: int) -> Tensor:

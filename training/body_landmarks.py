@@ -1,0 +1,58 @@
+"""The landmarks of a body: MediaPipe's pose model, whose full weights come with the package. It lives only here."""
+
+from __future__ import annotations
+
+import warnings
+from types import TracebackType
+
+import numpy as np
+
+from avatarify_plus.native_log import hidden_native_messages
+from avatarify_plus.types import FloatArray, Image
+
+BODY_LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
+"""Of MediaPipe's 33: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles, left before right. These are
+COCO's, as the paper's detector has them; the others would weigh face, fingers and feet more."""
+
+LEAST_VISIBILITY = 0.5
+"""A landmark counts as seen from this chance on that it is in the picture and nothing hides it."""
+
+
+class BodyLandmarks:
+    """Find the landmarks of one body, each picture searched anew."""
+
+    def __init__(self) -> None:
+        with hidden_native_messages():
+            import mediapipe
+
+            self._pose = mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1)
+            self.find(np.zeros((64, 64, 3), np.uint8))  # the graph's threads write until the first picture is done
+
+    def __enter__(self) -> BodyLandmarks:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release MediaPipe's graph."""
+        self._pose.close()
+
+    def find(self, image: Image) -> FloatArray:
+        """Return the landmarks (17, 2) in a picture (H, W, 3), x and y in [0, 1]; NaN where one is not seen."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)  # MediaPipe's own affair
+            body = self._pose.process(image).pose_landmarks
+        if body is None:
+            return np.full((len(BODY_LANDMARKS), 2), np.nan, np.float32)
+        points = [body.landmark[index] for index in BODY_LANDMARKS]
+        return seen_landmarks(np.array([(point.x, point.y, point.visibility) for point in points], np.float32))
+
+
+def seen_landmarks(points: FloatArray) -> FloatArray:
+    """Return x and y (N, 2) of points (N, 3), NaN for those whose visibility, the third, is low or that lie outside."""
+    places = points[:, :2]
+    is_seen = (points[:, 2] >= LEAST_VISIBILITY) & (places >= 0).all(1) & (places <= 1).all(1)
+    return np.where(is_seen[:, None], places, np.float32(np.nan))
