@@ -1,0 +1,288 @@
+"""Train and measure the rows of a comparison under one budget, as the paper's Tables 1 and 2 do, and write the page.
+
+    python training/ablation.py run faces --data clips/train photos --val clips/val --out runs/table2
+    python training/ablation.py run taichihd --data taichi --out runs/taichi --page taichi.md
+    python training/ablation.py evaluate runs/table2/ours-seed0 --val clips/val
+    python training/ablation.py store runs/table2/*-seed0 --to rows
+
+`run` trains one row after the other (or --parallel of them at a time), measures each as soon as it is trained, and
+writes the tables anew after each. It can be stopped at any time; the same command goes on. `evaluate` measures rows
+from their weights: run folders, checkpoints or what `store` wrote. `page` writes the tables from what was measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import itertools
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
+
+from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
+from training.cache import build_cache
+from training.checkpoint import load_checkpoint
+from training.datasets import Split
+from training.findings import Findings
+from training.metrics import scores_to_dict
+from training.networks import base_config
+from training.pool import run_jobs
+from training.results import Measured, write_tables
+from training.row import CHECKPOINT, SUFFIX, Row, read_row, write_row
+from training.runner import Job, Setup
+from training.score_table import ScoreTable
+from training.studies import STUDIES, Study, find_study
+from training.trials import self_reenactments
+
+TRAIN = Path(__file__).resolve().parent / "train.py"
+SCORES = "scores.json"
+
+
+def run_study(options: argparse.Namespace) -> None:
+    """Train and measure what is not yet trained and measured. Raises AvatarifyError where a row fails."""
+    study = find_study(options.study)
+    options.val = options.val or options.data[0]
+    rows, seeds = chosen_rows(study, options.rows), options.seeds or study.seeds
+    folders = [(row, seed, options.out / f"{row}-seed{seed}") for seed, row in itertools.product(seeds, rows)]
+    for row, seed, folder in folders:
+        require_same_run(folder, study, row, seed)
+    if any(steps_done(folder) < study.steps for _, _, folder in folders):
+        decode(study, options)
+    measuring = threading.Lock()  # one at a time: it takes all processes
+
+    def make(row: str, seed: int, folder: Path) -> None:
+        if steps_done(folder) < study.steps:
+            train_row(study, row, seed, folder, options)
+        with measuring:
+            trained = [folder for _, _, folder in folders if steps_done(folder) >= study.steps]
+            measure([folder for folder in trained if not (folder / SCORES).exists()], study, options)
+            if options.page:
+                write_page(study, options.out, options.page)
+
+    with concurrent.futures.ThreadPoolExecutor(options.parallel) as pool:
+        jobs = [pool.submit(make, *folder) for folder in folders]
+        try:
+            for job in concurrent.futures.as_completed(jobs):
+                job.result()
+        finally:
+            for job in jobs:
+                job.cancel()
+    print(f"{len(folders)} runs of {study.name} trained and measured in {options.out}")
+
+
+def decode(study: Study, options: argparse.Namespace) -> None:
+    """Decode all clips before the rows share them."""
+    size = base_config(study.rows[0], study.size).image_size
+    folders: list[tuple[Path, Split]] = [*((folder, "train") for folder in options.data), (options.val, "val")]
+    for folder, split in folders:
+        if not (folder / "frames.u8").exists():
+            build_cache(folder, options.out / "cache", size, os.cpu_count() or 1, split, study.subject)
+
+
+def chosen_rows(study: Study, names: list[str] | None) -> tuple[str, ...]:
+    """Return the rows to run, in the study's order. Raises ConfigError for one that it does not have."""
+    unknown = sorted(set(names or ()) - set(study.rows))
+    if unknown:
+        raise ConfigError(f"{study.name} has no row {', '.join(unknown)}: choose of {', '.join(study.rows)}")
+    return tuple(row for row in study.rows if not names or row in names)
+
+
+def steps_done(folder: Path) -> int:
+    """Return how far a run has come, 0 before its first checkpoint."""
+    path = folder / CHECKPOINT
+    return int(load_checkpoint(path)["step"]) if path.exists() else 0
+
+
+def require_same_run(folder: Path, study: Study, row: str, seed: int) -> None:
+    """Raise ConfigError if a folder's run is not this one: rows are only comparable under one budget."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return
+    values = load_checkpoint(path)
+    summary, config = values.get("training", {}), values["config"]
+    pairs = {
+        "preset": (config["preset"], row),
+        "size": (config["size"], study.size),
+        "seed": (summary.get("seed"), seed),
+        "stages": (summary.get("stages"), study.stages),
+        "rate": (summary.get("peak_rate"), study.rate),
+    }
+    wrong = [f"{name} {found} instead of {wanted}" for name, (found, wanted) in pairs.items() if found != wanted]
+    if wrong or int(values["step"]) > study.steps:
+        wrong = wrong or [f"{values['step']} steps instead of {study.steps}"]
+        raise ConfigError(f"{folder} was trained with {', '.join(wrong)}: choose another --out")
+
+
+def train_row(study: Study, row: str, seed: int, folder: Path, options: argparse.Namespace) -> None:
+    """Train one row to its end, in a process of its own that writes to train.log.
+
+    Raises DataError if it ends before that.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // options.parallel)
+    command = [sys.executable, str(TRAIN), *study.arguments(row, seed), "--out", str(folder)]
+    command += ["--data", *map(str, options.data), "--val", str(options.val), *options.train]
+    command += ["--cache", str(options.out / "cache")]
+    print(f"training {row}, seed {seed}: {study.steps} steps; see {folder / 'train.log'}", flush=True)
+    with open(folder / "train.log", "a", encoding="utf-8") as log:
+        environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False).returncode
+    done = steps_done(folder)
+    if code or done < study.steps:
+        last = (folder / "train.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
+        raise DataError(
+            f"{row}, seed {seed} ended after {done} of {study.steps} steps ({' '.join(last)}): run the same command "
+            "again to go on"
+        )
+
+
+def measure(paths: list[Path], study: Study, options: argparse.Namespace) -> None:
+    """Measure rows by reconstruction of the val clips and leave the scores in their folders. Raises AvatarifyError."""
+    if not paths:
+        return
+    findings = reconstruct(paths, [path.name for path in paths], study, options)
+    scores = dict(findings.tables()[0].rows)
+    for path in paths:
+        row = read_row(path)
+        measured = Measured(
+            preset=row.config.preset,
+            seed=int(row.training["seed"]),
+            scores=scores_to_dict(scores[path.name]),
+            baseline=scores_to_dict(scores[findings.performers[-1]]),
+            parameters=row.parameters,
+            frame_operations=row.frame_operations,
+            steps=int(row.training["steps"]),
+            samples=int(row.training["samples"]),
+            clips=findings.count,
+            stride=study.stride,
+        )
+        (path / SCORES).write_text(json.dumps(measured.to_dict(), indent=1) + "\n", encoding="utf-8")
+
+
+def reconstruct(paths: list[Path], names: list[str], study: Study, options: argparse.Namespace) -> Findings:
+    """Let rows reconstruct the val clips, each from its first picture, and score them."""
+    trials = self_reenactments(options.val)[:: options.every]
+    jobs = [Job(index, trial, False) for index, trial in enumerate(trials)]
+    processes = min(options.processes, len(jobs))
+    threads = max(1, (os.cpu_count() or 1) // processes)
+    setup = Setup(tuple(paths), "torch", threads, study.stride, subject=study.subject)
+    findings = Findings("self-reenactment", (*names, "repeat the source"))
+    with tqdm(total=len(jobs), unit="clip", desc=", ".join(names)) as bar:
+        for job, outcome, _ in run_jobs(setup, jobs, processes):
+            findings.add(job, outcome)
+            bar.update()
+    if not findings.count:
+        raise DataError(f"none of the {len(jobs)} clips of {options.val} could be used: {findings.skipped[0].reason}")
+    return findings
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """Measure rows side by side from their weights and print the tables."""
+    study = find_study(options.study)
+    names = [path.stem if path.name != CHECKPOINT else path.parent.name for path in options.runs]
+    rows = [read_row(path) for path in options.runs]
+    if len({row.config.image_size for row in rows}) > 1:
+        raise ConfigError("rows can be compared at one picture size only")
+    findings = reconstruct(options.runs, names, study, options)
+    print("\n\n".join(_unranked(table).to_text() for table in findings.tables()))
+    print()
+    for name, row in zip(names, rows, strict=True):
+        print(f"{name}: {_size_of(row)}, {row.training.get('samples', 0)} samples")
+
+
+def _unranked(table: ScoreTable) -> ScoreTable:
+    """Return a table without the line of differences, which two rows of many would have."""
+    return ScoreTable(table.title, table.rows)
+
+
+def _size_of(row: Row) -> str:
+    return f"{row.parameters / 1e6:.2f} M parameters, {row.frame_operations / 1e9:.2f} GFLOP a frame"
+
+
+def store(options: argparse.Namespace) -> None:
+    """Store rows in one file each."""
+    for path in options.runs:
+        target = options.to / f"{path.name}{SUFFIX}"
+        write_row(read_row(path), target)
+        print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+
+
+def write_page(study: Study, out: Path, page: Path) -> None:
+    """Write the tables of what was measured into a page. Raises DataError if nothing was or it cannot be written."""
+    found = [Measured(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob(f"*-seed*/{SCORES}"))]
+    found = [measured for measured in found if measured.preset in study.rows]
+    if not found:
+        raise DataError(f"{out} holds no measured run of {study.name}")
+    write_tables(page, study, found)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    processes = os.cpu_count() or 1
+
+    run = commands.add_parser("run", help="train and measure the rows of a study")
+    run.set_defaults(act=run_study)
+    run.add_argument("study", choices=STUDIES)
+    run.add_argument(
+        "--data", type=Path, nargs="+", required=True, help="folders of clips and photos, or caches of them"
+    )
+    run.add_argument("--out", type=Path, required=True, help="folder of the runs, one folder in it for each")
+    run.add_argument("--rows", nargs="+", help="only these rows")
+    run.add_argument("--seeds", type=int, nargs="+", help="instead of the study's")
+    run.add_argument("--parallel", type=int, default=1, metavar="N", help="train so many rows at a time")
+    run.add_argument("--page", type=Path, help="page to write the tables into")
+    run.add_argument("--train", nargs=argparse.REMAINDER, default=[], help="options for training/train.py, last of all")
+
+    single = commands.add_parser("evaluate", help="measure rows from their weights")
+    single.set_defaults(act=evaluate)
+    single.add_argument("runs", type=Path, nargs="+", metavar="ROW", help="run folders, checkpoints or stored rows")
+    single.add_argument("--study", choices=STUDIES, default="faces", help="whose measures to take (default: faces)")
+
+    for command in (run, single):
+        command.add_argument(
+            "--val", type=Path, required=command is single, help="folder of clips to measure on (default: DATA's own)"
+        )
+        command.add_argument(
+            "--every", type=int, default=1, metavar="N", help="take every n-th clip only: a quick look"
+        )
+        command.add_argument("--processes", type=int, default=processes, help="clips measured at a time")
+
+    keep = commands.add_parser("store", help="store rows in one file each, weights in half precision")
+    keep.set_defaults(act=store)
+    keep.add_argument("runs", type=Path, nargs="+", metavar="ROW")
+    keep.add_argument("--to", type=Path, required=True, help="folder for the files")
+
+    page = commands.add_parser("page", help="write the tables of what was measured")
+    page.set_defaults(act=lambda options: write_page(find_study(options.study), options.out, options.page))
+    page.add_argument("study", choices=STUDIES)
+    page.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    page.add_argument("--page", type=Path, required=True, help="page to write the tables into")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line."""
+    options = build_parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        options.act(options)
+    except AvatarifyError as error:
+        print(f"ablation: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
