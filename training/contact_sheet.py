@@ -35,11 +35,11 @@ def _cell(image: Image, cell_px: int) -> Image:
     return cell
 
 
-def write_picture(path: Path, image: Image) -> None:
-    """Write an RGB picture. Raises DataError if it cannot be written."""
+def write_picture(path: Path, image: Image, jpeg_quality: int = 95) -> None:
+    """Write an RGB picture; `jpeg_quality`, up to 100, is of JPEG only. Raises DataError if it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        written = cv2.imwrite(str(path), image[..., ::-1])
+        written = cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
     except (OSError, cv2.error) as error:
         raise DataError(f"cannot write the picture {path}: {error}") from error
     if not written:

@@ -90,16 +90,21 @@ def draw_keypoints(image: Image, keypoints: Keypoints, scale: float) -> Image:
 
     scale: length in px per unit of the jacobian. The first axis is drawn thick.
     """
-    side = KEYPOINT_CELL_PX
-    canvas: NDArray[Any] = cv2.resize(image, (side, side), interpolation=cv2.INTER_CUBIC)
-    places = (np.asarray(keypoints.value, np.float64) + 1) / 2 * side - 0.5  # (K, 2)
+    canvas, places = _enlarged_with_places(image, keypoints, KEYPOINT_CELL_PX)
     for place, axes, colour in zip(places, keypoints.jacobian, keypoint_colours(len(places)), strict=True):
         for axis, thickness in ((0, 2), (1, 1)):
             tip = place + scale * np.asarray(axes, np.float64)[:, axis]
             _line(canvas, place, tip, (0, 0, 0), thickness + 2)
             _line(canvas, place, tip, colour, thickness)
-        cv2.circle(canvas, _pixel(place), DOT_PX + 1, (0, 0, 0), -1, cv2.LINE_AA)
-        cv2.circle(canvas, _pixel(place), DOT_PX, colour, -1, cv2.LINE_AA)
+        _dot(canvas, place, colour, DOT_PX)
+    return canvas
+
+
+def draw_dots(image: Image, keypoints: Keypoints, side_px: int, radius_px: int) -> Image:
+    """Return a picture of side_px with a dot per keypoint, each in its own colour (Figure 13 of the paper)."""
+    canvas, places = _enlarged_with_places(image, keypoints, side_px)
+    for place, colour in zip(places, keypoint_colours(len(places)), strict=True):
+        _dot(canvas, place, colour, radius_px)
     return canvas
 
 
@@ -117,6 +122,17 @@ def keypoint_colours(count: int) -> list[tuple[int, int, int]]:
         )
         colours.append((round(255 * red), round(255 * green), round(255 * blue)))
     return colours
+
+
+def _enlarged_with_places(image: Image, keypoints: Keypoints, side_px: int) -> tuple[NDArray[Any], NDArray[np.float64]]:
+    """Return a copy of a picture in another size, and where its keypoints are in it, (K, 2) in px."""
+    canvas: NDArray[Any] = cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_CUBIC)
+    return canvas, (np.asarray(keypoints.value, np.float64) + 1) / 2 * side_px - 0.5
+
+
+def _dot(canvas: NDArray[Any], place: NDArray[np.float64], colour: tuple[int, int, int], radius_px: int) -> None:
+    cv2.circle(canvas, _pixel(place), radius_px + 1, (0, 0, 0), -1, cv2.LINE_AA)
+    cv2.circle(canvas, _pixel(place), radius_px, colour, -1, cv2.LINE_AA)
 
 
 def _line(

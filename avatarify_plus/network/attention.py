@@ -20,9 +20,17 @@ class Attention(nn.Module):
         self.place = nn.Conv2d(2, 1, 7, padding=3)
 
     def forward(self, feature: Tensor) -> Tensor:
+        feature = feature * self.channel_weights(feature)
+        return feature * self.place_weights(feature)  # eq. 10
+
+    def channel_weights(self, feature: Tensor) -> Tensor:
+        """Return how much of each channel passes, (B, C, 1, 1) in [0, 1]: eq. 8."""
         weight = self.mlp(feature.amax((2, 3), keepdim=True))  # (B, C, 1, 1)
         if self.use_average:
             weight = weight + self.mlp(feature.mean((2, 3), keepdim=True))
-        feature = feature * torch.sigmoid(self.gain * weight)  # eq. 8
+        return torch.sigmoid(self.gain * weight)
+
+    def place_weights(self, feature: Tensor) -> Tensor:
+        """Return how much of each place passes, (B, 1, H, W) in [0, 1], of a feature weighted by channel: eq. 9."""
         pooled = torch.cat([feature.mean(1, keepdim=True), feature.amax(1, keepdim=True)], dim=1)  # (B, 2, H, W)
-        return feature * torch.sigmoid(self.place(pooled))  # eq. 9-10
+        return torch.sigmoid(self.place(pooled))

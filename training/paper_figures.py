@@ -1,0 +1,281 @@
+"""Draw the paper's figures from trained rows of its Table 2: keypoints, side by side, occlusion and attention maps.
+
+    python training/paper_figures.py --fomm runs/fomm-seed0 --ours runs/ours-seed0 --clips clips/val --out figures
+
+A row is a run folder of training/train.py, its checkpoint, or a stored row. Each clip re-enacts itself: its first
+picture follows those that differ most from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
+
+from avatarify_plus.errors import AvatarifyError, ConfigError, DataError, ModelError
+from avatarify_plus.network.attention import Attention
+from avatarify_plus.network.graphs import to_app_image, to_model_image
+from avatarify_plus.network.model import AnimationModel
+from avatarify_plus.types import FloatArray, Image, Keypoints
+from training.contact_sheet import contact_sheet, write_picture
+from training.figures import draw_dots
+from training.row import read_row
+from training.trials import self_reenactments
+
+WIDTH_PX = 1000
+JPEG_QUALITY = 88
+FAR_FRAMES = 2
+"""How many pictures of a clip are shown beside its first."""
+
+DOT_PX = 3
+HEAT_OPACITY = 0.65
+
+
+class AttentionMaps(NamedTuple):
+    """What the attention module lets pass. channels: (C,), eq. 8. place: (m, m), eq. 9. All in [0, 1]."""
+
+    channels: FloatArray
+    place: FloatArray
+
+
+class Look(NamedTuple):
+    """What a row makes of a driving picture; occlusions: coarse to fine, (s, s) in [0, 1]."""
+
+    prediction: Image
+    keypoints: Keypoints
+    occlusions: tuple[FloatArray, ...]
+    attention: AttentionMaps | None
+
+
+class Scene(NamedTuple):
+    """The pictures of a clip that are shown: its first, which is the source, and those far from it."""
+
+    source: Image
+    driving: tuple[Image, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PaperRow:
+    """A trained network under the name of its preset."""
+
+    name: str
+    network: AnimationModel
+
+    @property
+    def image_size(self) -> int:
+        """The side of its pictures in px."""
+        return self.network.config.image_size
+
+    def keypoints(self, picture: Image) -> Keypoints:
+        """Return where the row sees its keypoints in a picture."""
+        with torch.inference_mode():
+            found = self.network.locate(_batched(picture), None)
+        return Keypoints(*(part[0].numpy() for part in found))
+
+    def look(self, source: Image, driving: Image) -> Look:
+        """Show the source in the driving pose, by absolute motion, and tell how it came about."""
+        kept: list[AttentionMaps] = []
+
+        def keep(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            assert isinstance(module, Attention)
+            channels = module.channel_weights(inputs[0])
+            place = module.place_weights(inputs[0] * channels)
+            kept.append(AttentionMaps(channels.flatten().numpy(), place[0, 0].numpy()))
+
+        attention = self.network.dense_motion.attention
+        hooks = [attention.register_forward_pre_hook(keep)] if isinstance(attention, Attention) else []
+        try:
+            with torch.inference_mode():
+                image, target = _batched(source), _batched(driving)
+                pose = self.network.locate(target, None)
+                prediction = self.network(image, self.network.locate(image, None), pose)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return Look(
+            to_app_image(prediction.image)[0].numpy(),
+            Keypoints(*(part[0].numpy() for part in pose)),
+            tuple(part[0, 0].numpy() for part in prediction.motion.occlusions),
+            kept[0] if kept else None,
+        )
+
+
+def read_paper_row(path: Path) -> PaperRow:
+    """Read a row. Raises ModelError if there is none or it has no learned keypoints."""
+    row = read_row(path)
+    if not isinstance(row.network, AnimationModel):
+        raise ModelError(f"{path} is {row.config.preset!r}, which has no keypoints: give a row of the paper's Table 2")
+    return PaperRow(row.config.preset, row.network)
+
+
+def far_frames(pictures: Sequence[Image], count: int) -> list[int]:
+    """Return the numbers of pictures that differ most, by mean level, from the first and from one another.
+
+    Each next one is the farthest from all before it, the first picture included: that one is not among them.
+    """
+    stack = np.stack(pictures).astype(np.int16)
+    nearest = np.abs(stack - stack[0]).mean((1, 2, 3))
+    chosen: list[int] = []
+    for _ in range(min(count, len(pictures) - 1)):
+        chosen.append(int(nearest.argmax()))
+        nearest = np.minimum(nearest, np.abs(stack - stack[chosen[-1]]).mean((1, 2, 3)))
+    return chosen
+
+
+def read_scenes(folders: Sequence[Path], size_px: int) -> list[Scene]:
+    """Return a scene per clip below the folders; photos beside clips are left out.
+
+    Raises DataError if a folder or clip cannot be read, or if a clip has too few pictures.
+    """
+    scenes = []
+    for trial in (trial for folder in folders for trial in self_reenactments(folder)):
+        pictures = [picture for picture, _ in trial.frames(size_px)]
+        if len(pictures) <= FAR_FRAMES:
+            raise DataError(f"{trial.driving} has {len(pictures)} picture(s): a clip needs {FAR_FRAMES + 1} or more")
+        far = far_frames(pictures, FAR_FRAMES)
+        scenes.append(Scene(pictures[0], tuple(pictures[index] for index in far)))
+    return scenes
+
+
+def keypoint_sheet(fomm: PaperRow, ours: PaperRow, scenes: Sequence[Scene]) -> Image:
+    """Return a line per clip: its pictures with FOMM's keypoints, then with ours (Figure 13)."""
+    cell_px = WIDTH_PX // (2 * (1 + FAR_FRAMES))
+    lines = [
+        [
+            draw_dots(picture, row.keypoints(picture), cell_px, DOT_PX)
+            for row in (fomm, ours)
+            for picture in (scene.source, *scene.driving)
+        ]
+        for scene in scenes
+    ]
+    return contact_sheet(lines, [name for row in (fomm, ours) for name in [row.name] * (1 + FAR_FRAMES)], cell_px)
+
+
+def side_by_side_sheet(fomm: PaperRow, ours: PaperRow, scenes: Sequence[Scene]) -> Image:
+    """Return a line per clip: source, then driving | FOMM | ours of each far picture (Figures 11 and 12)."""
+    lines = []
+    for scene in scenes:
+        cells = [scene.source]
+        for driving in scene.driving:
+            cells += [driving, *(row.look(scene.source, driving).prediction for row in (fomm, ours))]
+        lines.append(cells)
+    labels = ["source", *["driving = truth", fomm.name, ours.name] * FAR_FRAMES]
+    return contact_sheet(lines, labels, WIDTH_PX // len(labels))
+
+
+def occlusion_sheet(fomm: PaperRow, ours: PaperRow, scenes: Sequence[Scene]) -> Image:
+    """Return a line per clip: source | driving | ours | its occlusion maps | FOMM's; white keeps the warped source."""
+    lines, means = [], []
+    for scene in scenes:
+        mine, theirs = (row.look(scene.source, scene.driving[0]) for row in (ours, fomm))
+        maps = (*mine.occlusions, *theirs.occlusions)
+        greys = [_grey(levels, ours.image_size) for levels in maps]
+        lines.append([scene.source, scene.driving[0], mine.prediction, *greys])
+        means.append([levels.mean() for levels in maps])
+    names = [ours.name] * len(mine.occlusions) + [fomm.name] * len(theirs.occlusions)
+    shown = zip(names, maps, np.mean(means, axis=0), strict=True)
+    labels = ["source", "driving", ours.name, *(f"{name} {len(of)} px, mean {mean:.2f}" for name, of, mean in shown)]
+    return contact_sheet(lines, labels, WIDTH_PX // len(labels))
+
+
+def attention_sheet(rows: Sequence[PaperRow], scenes: Sequence[Scene]) -> Image:
+    """Return a line per clip: driving, then each row's place attention as heat over it and channel weights as bars.
+
+    A row's weights differ little from picture to picture, so that dark to light is from its least to its greatest in
+    the whole sheet: the labels tell these.
+    """
+    size = rows[0].image_size
+    columns: list[list[Image]] = [[scene.driving[0] for scene in scenes]]
+    labels = ["driving"]
+    for row in rows:
+        found = [row.look(scene.source, scene.driving[0]).attention for scene in scenes]
+        maps = [attention for attention in found if attention is not None]
+        places, place_range = _stretched([attention.place for attention in maps])
+        bars, bar_range = _stretched([np.tile(attention.channels, (size, 1)) for attention in maps])
+        columns.append([_heat(place, scene.driving[0]) for place, scene in zip(places, scenes, strict=True)])
+        columns.append([_grey(bar, WIDTH_PX) for bar in bars])
+        labels += [f"{row.name}, {place_range}", f"channels, {bar_range}"]
+    return contact_sheet(list(zip(*columns, strict=True)), labels, WIDTH_PX // len(labels))
+
+
+def draw(options: argparse.Namespace) -> list[Path]:
+    """Write the four pictures and return where they are. Raises AvatarifyError if that cannot be done."""
+    fomm, ours, *more = (read_paper_row(path) for path in (options.fomm, options.ours, *options.more))
+    sizes = sorted({row.image_size for row in (fomm, ours, *more)})
+    if len(sizes) > 1:
+        raise ConfigError(f"rows can be shown at one picture size only, found {', '.join(map(str, sizes))} px")
+    for row in (ours, *more):
+        if not isinstance(row.network.dense_motion.attention, Attention):
+            raise ConfigError(f"the row {row.name!r} has no attention module to show: give one that has")
+    scenes = read_scenes(options.clips, sizes[0])
+    sheets = {
+        "keypoints": keypoint_sheet(fomm, ours, scenes),
+        "side-by-side": side_by_side_sheet(fomm, ours, scenes),
+        "occlusion": occlusion_sheet(fomm, ours, scenes),
+        "attention": attention_sheet([ours, *more], scenes),
+    }
+    paths = []
+    for name, sheet in sheets.items():
+        paths.append(options.out / f"{options.prefix}-{name}.jpg")
+        write_picture(paths[-1], sheet, JPEG_QUALITY)
+    return paths
+
+
+def _batched(picture: Image) -> torch.Tensor:
+    """Return a picture as the network takes it, (1, 3, S, S)."""
+    return to_model_image(torch.from_numpy(np.ascontiguousarray(picture))[None])
+
+
+def _stretched(maps: Sequence[FloatArray]) -> tuple[list[FloatArray], str]:
+    """Stretch maps to [0, 1] by one scale, and tell what 0 and 1 were."""
+    least, most = (float(end(part)) for end, part in ((np.min, np.stack(maps)), (np.max, np.stack(maps))))
+    return [(part - least) / max(most - least, 1e-6) for part in maps], f"{least:.2f}-{most:.2f}"
+
+
+def _levels(values: FloatArray, size_px: int) -> Image:
+    """Return a map in [0, 1] as (size_px, size_px) levels, without inventing values between its own."""
+    levels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    enlarged: Image = cv2.resize(levels, (size_px, size_px), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+    return enlarged
+
+
+def _grey(values: FloatArray, size_px: int) -> Image:
+    return np.repeat(_levels(values, size_px)[..., None], 3, axis=2)
+
+
+def _heat(values: FloatArray, picture: Image) -> Image:
+    """Lay a map in [0, 1] over a picture, from dark violet to yellow."""
+    heat = cv2.applyColorMap(_levels(values, len(picture)), cv2.COLORMAP_INFERNO)[..., ::-1]
+    blended: Image = np.rint(HEAT_OPACITY * heat + (1 - HEAT_OPACITY) * picture).astype(np.uint8)
+    return blended
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--fomm", type=Path, required=True, metavar="ROW", help="the row to compare with")
+    parser.add_argument("--ours", type=Path, required=True, metavar="ROW", help="the paper's row")
+    parser.add_argument("--more", type=Path, nargs="+", default=[], metavar="ROW", help="rows whose attention to show")
+    parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="FOLDER", help="folders of clips")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="write the pictures there")
+    parser.add_argument("--prefix", default="table2", help="how their names begin")
+    try:
+        for path in draw(parser.parse_args(arguments)):
+            print(path)
+    except AvatarifyError as error:
+        print(f"paper_figures: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
