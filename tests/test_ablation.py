@@ -23,6 +23,7 @@ from training.row_puppet import RowPuppet
 from training.studies import STUDIES, TABLE_2, TABLE_2_TAICHI, Study, find_study
 from training.x2face import CODE, X2Face
 
+ROOT = Path(__file__).resolve().parents[1]
 MEASURED = Measured(
     preset="fomm",
     seed=0,
@@ -153,6 +154,15 @@ def test_a_stored_row_is_the_row(preset: str, tmp_path: Path) -> None:
     assert np.abs(pictures[0] - pictures[1]).max() <= 2  # half precision
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "training" / "rows").iterdir()), ids=lambda path: path.stem)
+def test_the_stored_rows_are_those_of_the_study(path: Path) -> None:
+    study, row = find_study("faces"), read_row(path)
+    assert path.stem == f"{row.config.preset}-seed{row.training['seed']}" and row.config.preset in study.rows
+    assert (row.config.size, row.training["steps"]) == (study.size, study.steps)
+    assert row.training["peak_rate"] == study.rate and path.stat().st_size < 10e6
+    assert row.config.preset == "x2face" or row.config.keypoint_count == study.keypoint_count
+
+
 def test_what_is_no_row_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no checkpoint"):
         read_row(tmp_path)
@@ -209,7 +219,6 @@ def test_a_row_that_fails_is_told(
 
 
 def test_rows_are_measured_from_their_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = Path(__file__).resolve().parents[1]
     data = write_cache(tmp_path / "data", {"a_1": 4})
     assert (
         train.main(
@@ -220,7 +229,7 @@ def test_rows_are_measured_from_their_weights(tmp_path: Path, capsys: pytest.Cap
     assert ablation.main(["store", str(tmp_path / "run"), "--to", str(tmp_path / "rows")]) == 0
     clips = tmp_path / "clips"
     clips.mkdir()
-    (clips / "a_1.mp4").write_bytes((root / "examples" / "driver.mp4").read_bytes())
+    (clips / "a_1.mp4").write_bytes((ROOT / "examples" / "driver.mp4").read_bytes())
     rows = [str(tmp_path / "run"), str(tmp_path / "rows" / "run.safetensors")]
     capsys.readouterr()
     assert ablation.main(["evaluate", *rows, "--val", str(clips), "--study", "faces", "--processes", "1"]) == 0

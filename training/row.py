@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from avatarify_plus.config import NetworkConfig
@@ -80,14 +80,20 @@ def read_row(path: Path) -> Row:
 
 
 def write_row(row: Row, path: Path) -> None:
-    """Store a row in one file: weights in half precision, config and training in its header."""
+    """Store a row in one file: weights in half precision, config and training in its header.
+
+    Raises ModelError if it cannot be written.
+    """
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in row.network.state_dict().items()
     }
     about = {"config": json.dumps(row.config.to_dict()), "training": json.dumps(row.training)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, about)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(save(tensors, about))
+    except OSError as error:
+        raise ModelError(f"cannot write the row {path}: {error}") from error
 
 
 def _read_run(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:

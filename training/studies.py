@@ -125,6 +125,7 @@ STUDIES = {
             steps=80_000,
             rate=2e-4,
             train=FOMM_LOSSES,
+            stride=1,
             paper={"VoxCeleb1": TABLE_1_VOXCELEB},
         ),
         Study(
@@ -137,6 +138,7 @@ STUDIES = {
             steps=126_000,
             rate=2e-4,
             train=FOMM_LOSSES,
+            stride=1,
             paper={"TaiChiHD": TABLE_2_TAICHI | {BASELINE: PaperScores(0.080, 17.65, 0.109, 0.27)}},
         ),
         Study(
