@@ -101,9 +101,9 @@ def _differences(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
     reference = {run.seed: run for run in by_row[REFERENCE]}
     names = [name for name in MEASURES if name != "mkr"]
     titles = [MEASURES[name][0].removesuffix(" px") for name in names]
-    head = ["against FOMM", *(f"{title}, ours" for title in titles)]
+    head = ["against FOMM", *(f"{title} here" for title in titles)]
     for data_set in study.paper:
-        head += [f"{title}, paper ({data_set})" for title in titles]
+        head += [f"{title}, {data_set}" for title in titles]
     lines = [head]
     for row, runs in by_row.items():
         if row == REFERENCE:
@@ -119,7 +119,9 @@ def _differences(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
                 a, b = (getattr(scores[key], name, None) if key in scores else None for key in (row, REFERENCE))
                 cells.append("" if a is None or not b else f"{100 * (a / b - 1):+.1f} %")
         lines.append([_title(row), *cells])
-    return f"Differences in per cent, of each seed's runs (lowest and highest in brackets):\n\n{_markdown(lines)}"
+    return (
+        f"Differences from FOMM of the same seed, mean (lowest and highest), beside the paper's:\n\n{_markdown(lines)}"
+    )
 
 
 def _title(row: str) -> str:
