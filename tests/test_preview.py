@@ -21,6 +21,7 @@ from avatarify_plus.errors import SinkError
 from avatarify_plus.preview import Preview, require_x_server
 from avatarify_plus.shift_key import LIBRARY
 from fakes import plain_picture
+from virtual_screen import virtual_screen
 
 ROOT = Path(__file__).resolve().parents[1]
 WINDOW = """
@@ -101,12 +102,7 @@ class Desktop:
 
 @contextmanager
 def open_desktop() -> Iterator[Desktop]:
-    reading, writing = os.pipe()
-    screen = subprocess.Popen(["Xvfb", "-displayfd", str(writing)], pass_fds=[writing], stderr=subprocess.DEVNULL)
-    os.close(writing)
-    try:
-        with os.fdopen(reading) as numbers:
-            display = f":{numbers.readline().strip()}"
+    with virtual_screen() as display:
         program = subprocess.Popen(
             [sys.executable, "-c", WINDOW],
             cwd=ROOT,
@@ -120,9 +116,6 @@ def open_desktop() -> Iterator[Desktop]:
         finally:
             program.kill()
             program.communicate()
-    finally:
-        screen.terminate()
-        screen.wait(10)
 
 
 @needs_screen

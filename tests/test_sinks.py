@@ -21,6 +21,7 @@ from avatarify_plus.sinks.outputs import RETRY_S
 from avatarify_plus.sinks.recorder import BACKLOG, Recorder
 from avatarify_plus.types import Image, Size
 from fakes import FakeClock, FakeSink, plain_picture, read_film
+from virtual_screen import virtual_screen
 
 SIZE = Size(64, 64)
 ROOT = Path(__file__).resolve().parents[1]
@@ -233,20 +234,12 @@ def test_the_window_opens_while_recording(tmp_path: Path) -> None:
         "    recorder.send(picture, index / 25), preview.show(picture), preview.presses()\n"
         "preview.close(), recorder.close()\n"
     )
-    reading, writing = os.pipe()
-    screen = subprocess.Popen(["Xvfb", "-displayfd", str(writing)], pass_fds=[writing], stderr=subprocess.DEVNULL)
-    os.close(writing)
-    try:
-        with os.fdopen(reading) as numbers:
-            display = f":{numbers.readline().strip()}"
+    with virtual_screen() as display:
         environment = os.environ | {"DISPLAY": display}
         command = [sys.executable, "-c", code, str(tmp_path / "out.mp4")]
         shown = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
-    finally:
-        screen.terminate()
-        screen.wait(10)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert len(read_film(tmp_path / "out.mp4")[0]) == 3
 

@@ -23,18 +23,16 @@ import sys
 import threading
 from pathlib import Path
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
 from training.cache import build_cache
 from training.checkpoint import load_checkpoint
 from training.datasets import Split
-from training.findings import Findings
+from training.findings import BASELINE, Findings
 from training.metrics import scores_to_dict
 from training.networks import base_config
-from training.pool import run_jobs
+from training.pool import judge
 from training.results import Measured, write_tables
 from training.row import CHECKPOINT, SUFFIX, Row, read_row, write_row
 from training.runner import Job, Setup
@@ -156,7 +154,7 @@ def measure(paths: list[Path], study: Study, options: argparse.Namespace) -> Non
             preset=row.config.preset,
             seed=int(row.training["seed"]),
             scores=scores_to_dict(scores[path.name]),
-            baseline=scores_to_dict(scores[findings.performers[-1]]),
+            baseline=scores_to_dict(scores[BASELINE]),
             parameters=row.parameters,
             frame_operations=row.frame_operations,
             steps=int(row.training["steps"]),
@@ -174,11 +172,8 @@ def reconstruct(paths: list[Path], names: list[str], study: Study, options: argp
     processes = min(options.processes, len(jobs))
     threads = max(1, (os.cpu_count() or 1) // processes)
     setup = Setup(tuple(paths), "torch", threads, study.stride, subject=study.subject)
-    findings = Findings("self-reenactment", (*names, "repeat the source"))
-    with tqdm(total=len(jobs), unit="clip", desc=", ".join(names)) as bar:
-        for job, outcome, _ in run_jobs(setup, jobs, processes):
-            findings.add(job, outcome)
-            bar.update()
+    findings = Findings("self-reenactment", (*names, BASELINE))
+    judge(setup, jobs, processes, findings, ", ".join(names))
     if not findings.count:
         raise DataError(f"none of the {len(jobs)} clips of {options.val} could be used: {findings.skipped[0].reason}")
     return findings

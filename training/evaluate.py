@@ -27,8 +27,6 @@ import time
 from pathlib import Path
 from typing import get_args
 
-from tqdm import tqdm
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from avatarify_plus.bundle import Bundle, open_bundle
@@ -36,15 +34,14 @@ from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
 from training.contact_sheet import contact_sheet, write_picture
 from training.datasets import Subject
-from training.findings import Findings
-from training.pool import run_jobs
+from training.findings import BASELINE, Findings
+from training.pool import judge
 from training.report import About, write_report
 from training.runner import Job, Setup
 from training.trials import Trial, animations, puppet_pairs, self_reenactments, spread
 
 logger = logging.getLogger("evaluate")
 OURS = "ours"
-BASELINE = "repeat the source"
 SKIPPED_SHOWN = 10
 
 
@@ -91,12 +88,8 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     threads = max(1, (os.cpu_count() or 1) // processes)
     setup = Setup(bundles, options.engine, threads, options.stride, options.precision, options.subject)
     findings = Findings(kind, names if kind == "animation" else (*names, BASELINE))
-    device = "unknown"
     began = time.monotonic()
-    with tqdm(total=len(jobs), unit="trial", desc=f"{bundles[0].manifest.name}, {processes} process(es)") as bar:
-        for job, outcome, device in run_jobs(setup, jobs, processes):  # noqa: B007
-            findings.add(job, outcome)
-            bar.update()
+    device = judge(setup, jobs, processes, findings, f"{bundles[0].manifest.name}, {processes} process(es)")
     seconds = round(time.monotonic() - began, 1)
     _name_skipped(findings)
     engine = f"{options.engine} ({device})"

@@ -13,6 +13,9 @@ from training.score_table import ScoreTable
 FAILURES = 4
 """How many of the worst frames are kept per measure, each of another trial."""
 
+BASELINE = "repeat the source"
+"""The trivial performer that the others stand beside wherever there is a truth."""
+
 MEASURES = {"akd_px": "AKD", "l1": "L1", "aed": "AED"}
 """What failures are picked by, and how people call it."""
 

@@ -23,12 +23,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError, ModelError
 from avatarify_plus.network.attention import Attention
-from avatarify_plus.network.graphs import to_app_image, to_model_image
+from avatarify_plus.network.graphs import to_app_image
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet, write_picture
 from training.figures import draw_dots
 from training.row import read_row
+from training.row_puppet import app_keypoints, network_image
 from training.trials import self_reenactments
 
 WIDTH_PX = 1000
@@ -78,8 +79,7 @@ class PaperRow:
     def keypoints(self, picture: Image) -> Keypoints:
         """Return where the row sees its keypoints in a picture."""
         with torch.inference_mode():
-            found = self.network.locate(_batched(picture), None)
-        return Keypoints(*(part[0].numpy() for part in found))
+            return app_keypoints(self.network.locate(network_image(picture), None))
 
     def look(self, source: Image, driving: Image) -> Look:
         """Show the source in the driving pose, by absolute motion, and tell how it came about."""
@@ -95,7 +95,7 @@ class PaperRow:
         hooks = [attention.register_forward_pre_hook(keep)] if isinstance(attention, Attention) else []
         try:
             with torch.inference_mode():
-                image, target = _batched(source), _batched(driving)
+                image, target = network_image(source), network_image(driving)
                 pose = self.network.locate(target, None)
                 prediction = self.network(image, self.network.locate(image, None), pose)
         finally:
@@ -103,7 +103,7 @@ class PaperRow:
                 hook.remove()
         return Look(
             to_app_image(prediction.image)[0].numpy(),
-            Keypoints(*(part[0].numpy() for part in pose)),
+            app_keypoints(pose),
             tuple(part[0, 0].numpy() for part in prediction.motion.occlusions),
             kept[0] if kept else None,
         )
@@ -228,11 +228,6 @@ def draw(options: argparse.Namespace) -> list[Path]:
         paths.append(options.out / f"{options.prefix}-{name}.jpg")
         write_picture(paths[-1], sheet, JPEG_QUALITY)
     return paths
-
-
-def _batched(picture: Image) -> torch.Tensor:
-    """Return a picture as the network takes it, (1, 3, S, S)."""
-    return to_model_image(torch.from_numpy(np.ascontiguousarray(picture))[None])
 
 
 def _stretched(maps: Sequence[FloatArray]) -> tuple[list[FloatArray], str]:

@@ -9,8 +9,24 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
 
+from tqdm import tqdm
+
 from avatarify_plus.errors import AvatarifyError, DataError
+from training.findings import Findings
 from training.runner import Job, Outcome, Runner, Setup, Skipped
+
+
+def judge(setup: Setup, jobs: Sequence[Job], processes: int, findings: Findings, title: str) -> str:
+    """Run jobs, with a progress bar, and add what became of them to the findings; return the device that computed.
+
+    Raises as `run_jobs`.
+    """
+    device = "unknown"
+    with tqdm(total=len(jobs), unit="trial", desc=title) as bar:
+        for job, outcome, device in run_jobs(setup, jobs, processes):  # noqa: B007
+            findings.add(job, outcome)
+            bar.update()
+    return device
 
 
 def run_jobs(setup: Setup, jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome, str]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avatarify_plus.errors import DataError
+from training.findings import BASELINE
 from training.studies import REFERENCE, Study
 
 
@@ -93,7 +94,7 @@ def _figures(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
         lines.append([_title(row), str(len(runs)), *cells, *size])
     some = next(iter(by_row.values()))[0]
     cells = [_with_spread([some.baseline.get(name)], decimals) for name, (_, decimals) in MEASURES.items()]
-    lines.append(["repeat the source", "", *cells, "", ""])
+    lines.append([BASELINE, "", *cells, "", ""])
     return f"Mean over the seeds, with half the distance between the farthest two:\n\n{_markdown(lines)}"
 
 

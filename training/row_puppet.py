@@ -28,32 +28,34 @@ class RowPuppet:
     def set_source(self, view: View) -> None:
         """Set the photo."""
         with torch.inference_mode():
-            image = _batch(view.image)
+            image = network_image(view.image)
             self._source = self._network.encode_source(image, self._network.locate(image, None))
 
     def animate(self, view: View, time_s: float) -> Image:
         """Return the picture for a view of the driver; the time does not matter."""
         assert self._source is not None, "set_source comes first"
         with torch.inference_mode():
-            self._driving = self._network.locate(_batch(view.image), None)
+            self._driving = self._network.locate(network_image(view.image), None)
             picture: Image = to_app_image(self._network.animate(self._source, self._driving).image)[0].numpy()
         return picture
 
     def keypoints(self, view: View, time_s: float) -> tuple[Keypoints, Keypoints]:
         """Return the driver's keypoints in the view that was just animated, and those that were shown: the same."""
         assert self._driving is not None, "animate comes first"
-        return _app_keypoints(self._driving), _app_keypoints(self._driving)
+        return app_keypoints(self._driving), app_keypoints(self._driving)
 
     @property
     def source_keypoints(self) -> Keypoints:
         """The source's keypoints."""
         assert self._source is not None, "set_source comes first"
-        return _app_keypoints(self._source.keypoints)
+        return app_keypoints(self._source.keypoints)
 
 
-def _batch(image: Image) -> Tensor:
+def network_image(image: Image) -> Tensor:
+    """Return a picture (S, S, 3) as the network takes it, (1, 3, S, S)."""
     return to_model_image(torch.from_numpy(np.ascontiguousarray(image))[None])
 
 
-def _app_keypoints(keypoints: Keypoints) -> Keypoints:
+def app_keypoints(keypoints: Keypoints) -> Keypoints:
+    """Return the keypoints of a batch of one as the app has them: numpy, without the batch."""
     return Keypoints(*(part[0].numpy() for part in keypoints))

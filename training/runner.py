@@ -293,7 +293,7 @@ class Runner:
         describe, measures = self._examiner.describe, self._examiner.measures
         source, puppets, album = self._prepare(job, measures)
         shown = describe(source)
-        scorers = [self._examiner.scorer() for _ in (*puppets, "repeat the source")]
+        scorers = [self._examiner.scorer() for _ in range(len(puppets) + 1)]  # the last repeats the source
         for take in self._takes(job.trial, puppets):
             assert take.truth is not None, "only trials with a truth are judged against it"
             true = describe(take.truth)

@@ -16,6 +16,7 @@ from avatarify_plus.network.blocks import (
     coordinate_grid,
     resize,
     resize_deformation,
+    silent_head,
     warp,
 )
 from avatarify_plus.network.dense_motion import Motion
@@ -50,7 +51,7 @@ class X2Face(nn.Module):
         depth = round(math.log2(config.image_size / NARROWEST_PX))
         widths = [min(most, width * 2**level) for level in range(depth + 1)]
         self.embedder = Hourglass(3, HourglassConfig(width, most, depth))
-        self.embedded_offset = _still_head(self.embedder.out_channels)
+        self.embedded_offset = silent_head(self.embedder.out_channels, 2, kernel=3)
         self.encoder = nn.Sequential(
             *(DownBlock(3 if level == 0 else widths[level], widths[level + 1]) for level in range(depth)),
             nn.Flatten(),
@@ -60,7 +61,7 @@ class X2Face(nn.Module):
             nn.Linear(CODE, widths[-1] * NARROWEST_PX**2),
             nn.Unflatten(1, (widths[-1], NARROWEST_PX, NARROWEST_PX)),
             *(UpBlock(widths[level + 1], widths[level]) for level in reversed(range(1, depth))),
-            _still_head(widths[1]),
+            silent_head(widths[1], 2, kernel=3),
         )
 
     def detect(self, image: Tensor) -> Keypoints:
@@ -93,12 +94,3 @@ class X2Face(nn.Module):
     def forward(self, image: Tensor, source: Keypoints, driving: Keypoints, window: Window | None = None) -> Prediction:
         """Encode and animate in one call, as training does."""
         return self.animate(self.encode_source(image, source), driving, window)
-
-
-def _still_head(channels: int) -> nn.Conv2d:
-    """Return a convolution that yields no offset until it is trained."""
-    head = nn.Conv2d(channels, 2, 3, padding=1)
-    nn.init.zeros_(head.weight)
-    assert head.bias is not None
-    nn.init.zeros_(head.bias)
-    return head

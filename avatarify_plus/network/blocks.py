@@ -89,6 +89,15 @@ class Hourglass(nn.Module):
         return x
 
 
+def silent_head(channels: int, out_channels: int, kernel: int = 1) -> nn.Conv2d:
+    """Return a convolution that yields zeros until it is trained."""
+    head = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2)
+    nn.init.zeros_(head.weight)
+    assert head.bias is not None
+    nn.init.zeros_(head.bias)
+    return head
+
+
 def antialias(image: Tensor, size: int) -> Tensor:
     """Blur with a Gaussian and keep every n-th pixel; (B, C, H, H) to (B, C, size, size).
 

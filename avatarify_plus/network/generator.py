@@ -14,6 +14,7 @@ from avatarify_plus.network.blocks import (
     UpBlock,
     resize,
     resize_deformation,
+    silent_head,
     warp,
 )
 from avatarify_plus.network.dense_motion import Motion
@@ -80,12 +81,12 @@ class Generator(nn.Module):
         self.hint_heads = nn.ModuleList()
         if config.motion_to_painter:
             hints = (config.occlusion_entry or config.motion_channels, *config.occlusion_widths)
-            self.hint_heads.extend(_silent_head(*pair) for pair in zip(hints, reversed(widths), strict=True))
+            self.hint_heads.extend(silent_head(*pair) for pair in zip(hints, reversed(widths), strict=True))
         self.pose_head = None
         if config.keypoints_to_painter:
             self.pose_head = nn.Sequential(
                 ConvBlock(config.keypoint_count, config.keypoints_to_painter),
-                _silent_head(config.keypoints_to_painter, widths[2]),
+                silent_head(config.keypoints_to_painter, widths[2]),
             )
 
     def encode(self, picture: Tensor) -> Features:
@@ -159,12 +160,3 @@ class Generator(nn.Module):
             return cast(Tensor, self.tail(x, hint))
         x = self.up_blocks[1](x)
         return cast(Tensor, self.final(x if hint is None else x + self.hint_heads[2](hint)))
-
-
-def _silent_head(channels: int, out_channels: int) -> nn.Conv2d:
-    """Return a 1x1 convolution that yields zeros until it is trained."""
-    head = nn.Conv2d(channels, out_channels, 1)
-    nn.init.zeros_(head.weight)
-    assert head.bias is not None
-    nn.init.zeros_(head.bias)
-    return head
