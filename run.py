@@ -19,7 +19,12 @@ from avatarify_plus.types import Size
 if TYPE_CHECKING:  # the rest is imported once signals are heeded: OpenCV and its like take their time
     from avatarify_plus.live import Summary
 
-TELL_AT_INFO = ("avatarify_plus.live", "avatarify_plus.health", "avatarify_plus.camera", "avatarify_plus.sinks")
+TELL_AT_INFO = (
+    "avatarify_plus.live",
+    "avatarify_plus.session.status_line",
+    "avatarify_plus.camera",
+    "avatarify_plus.sinks",
+)
 """Parts whose news are for everybody; what the others tell is for --verbose."""
 
 

@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.camera import CaptureWish, Driver, open_driver
-from avatarify_plus.cast import photos_in, require_photo
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine, open_engine
 from avatarify_plus.errors import ConfigError, SinkError
-from avatarify_plus.health import Health
-from avatarify_plus.preview import Preview
-from avatarify_plus.screen import Screen
-from avatarify_plus.show import open_show
+from avatarify_plus.preview.window import Preview
+from avatarify_plus.session.avatars import photos_in, require_photo
+from avatarify_plus.session.preview_controller import Screen
+from avatarify_plus.session.session import open_show
+from avatarify_plus.session.status_line import Health
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.sinks.virtual_camera import VirtualCamera

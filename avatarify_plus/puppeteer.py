@@ -6,14 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from avatarify_plus.calibration import Calibration, Reading, Sample, read_face
 from avatarify_plus.config import MotionMode
 from avatarify_plus.engines import Engine, Source
 from avatarify_plus.errors import SourceError
-from avatarify_plus.glide import Glide
-from avatarify_plus.images import AS_FOUND, Adjustment, View
-from avatarify_plus.limit import Limit
-from avatarify_plus.motion import (
+from avatarify_plus.motion.keypoints import (
     KeypointSmoother,
     blend,
     join_keypoints,
@@ -22,6 +18,10 @@ from avatarify_plus.motion import (
     movement_scale,
     transfer,
 )
+from avatarify_plus.motion.limit import Limit
+from avatarify_plus.motion.neutral_face import Calibration, Reading, Sample, read_face
+from avatarify_plus.motion.transition import Glide
+from avatarify_plus.pictures.images import AS_FOUND, Adjustment, View
 from avatarify_plus.types import Image, Keypoints
 
 LOOSEST_CUTOFF_HZ = 12.0

@@ -15,9 +15,9 @@ from avatarify_plus.camera import open_driver
 from avatarify_plus.config import MotionMode
 from avatarify_plus.engines import Engine, Source
 from avatarify_plus.errors import CameraError, DataError
-from avatarify_plus.framing import DriverFraming, mesh_finder
-from avatarify_plus.images import View
+from avatarify_plus.face.framing import DriverFraming, mesh_finder
 from avatarify_plus.network import signatures as names
+from avatarify_plus.pictures.images import View
 from avatarify_plus.puppeteer import Puppeteer
 from avatarify_plus.types import Image, Keypoints
 

@@ -176,7 +176,7 @@ def open_tensorrt(stack: ExitStack, subject: Subject, precision: str, device: to
     if device.type == "cpu" or precision == "bf16":
         raise EngineError("TensorRT computes on a GPU, here in fp32 and fp16")
     require_parts("tensorrt")
-    from avatarify_plus.engines.engine_cache import bundle_argument
+    from avatarify_plus.engines.tensorrt_cache import bundle_argument
     from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
     from export import trt
 

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from avatarify_plus.bundle import MANIFEST, OPSET, WEIGHTS, Manifest, graph_file, open_bundle, write_manifest
 from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
-from avatarify_plus.motion import load_mesh_layout
+from avatarify_plus.motion.keypoints import load_mesh_layout
 from avatarify_plus.network import signatures as names
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel

@@ -18,9 +18,9 @@ from avatarify_plus.bundle import Bundle, open_bundle
 from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.engines import Engine, open_engine
 from avatarify_plus.errors import AvatarifyError, EngineError, SourceError
-from avatarify_plus.images import centred_square, crop, load_photo
-from avatarify_plus.mesh import FaceMesh
-from avatarify_plus.motion import join_keypoints, keypoints_from_mesh, load_mesh_layout
+from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.motion.keypoints import join_keypoints, keypoints_from_mesh, load_mesh_layout
+from avatarify_plus.pictures.images import centred_square, crop, load_photo
 from avatarify_plus.types import Image, Keypoints
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"

@@ -16,7 +16,7 @@ if not __package__:  # run as a file: its imports start at the repository root, 
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.engines.cuda import NEEDS, Cuda
 from avatarify_plus.engines.engine import require_precision
-from avatarify_plus.engines.engine_cache import PORTABLE, EngineCache, Identity, graph_precisions
+from avatarify_plus.engines.tensorrt_cache import PORTABLE, EngineCache, Identity, graph_precisions
 from avatarify_plus.engines.tensorrt_library import EITHER, RTX, TENSORRT, load_library
 from avatarify_plus.errors import AvatarifyError, EngineError, ModelError
 from export.trt_builder import Builder, Gpu

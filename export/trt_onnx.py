@@ -9,7 +9,7 @@ import onnx
 from tqdm import tqdm
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.engines.engine_cache import PORTABLE, bundle_argument, model_digests
+from avatarify_plus.engines.tensorrt_cache import PORTABLE, bundle_argument, model_digests
 from avatarify_plus.engines.tensorrt_library import RTX, Library
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names

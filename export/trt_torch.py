@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from avatarify_plus.bundle import WEIGHTS, open_bundle
-from avatarify_plus.engines.engine_cache import bundle_argument, weights_digest
+from avatarify_plus.engines.tensorrt_cache import bundle_argument, weights_digest
 from avatarify_plus.engines.tensorrt_library import RTX, TENSORRT, load_library
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names

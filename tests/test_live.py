@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from avatarify_plus import live
-from avatarify_plus.badge import still_card
 from avatarify_plus.camera import Film, LiveCamera
 from avatarify_plus.config import AppConfig
-from avatarify_plus.controls import Press, press_of
 from avatarify_plus.errors import AvatarifyError, CameraError, ConfigError, SinkError, SourceError, VirtualCameraError
 from avatarify_plus.live import run
-from avatarify_plus.motion import load_mesh_layout
+from avatarify_plus.motion.keypoints import load_mesh_layout
+from avatarify_plus.pictures.badge import still_card
+from avatarify_plus.preview.keys import Press, press_of
 from avatarify_plus.types import Image, Keypoints, Size
 from fakes import EXAMPLES, FakeEngine, FakeReader, FakeSink, example_driver, plain_picture, read_film, write_film
 
@@ -142,7 +142,7 @@ def test_mirroring_mirrors_the_driver_not_the_avatar(config: AppConfig) -> None:
 
 def test_framing_none_uses_the_pictures_as_they_are(config: AppConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """With learned keypoints nobody needs a face: drawings and animals are welcome, MediaPipe is not even started."""
-    monkeypatch.setattr("avatarify_plus.framing.FaceMesh", None)
+    monkeypatch.setattr("avatarify_plus.face.framing.FaceMesh", None)
     engine = FakeEngine("learned")
     assert run(replace(config, framing="none"), engine).frame_count == COUNT
     assert len(engine.detected) == COUNT + 1

@@ -6,13 +6,13 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from avatarify_plus.calibration import PATIENCE_S
 from avatarify_plus.config import MotionMode
 from avatarify_plus.errors import SourceError
-from avatarify_plus.glide import GLIDE_S
-from avatarify_plus.images import Adjustment, View
-from avatarify_plus.limit import TRAVEL
-from avatarify_plus.motion import keypoints_from_mesh, load_mesh_layout, movement_scale, transfer
+from avatarify_plus.motion.keypoints import keypoints_from_mesh, load_mesh_layout, movement_scale, transfer
+from avatarify_plus.motion.limit import TRAVEL
+from avatarify_plus.motion.neutral_face import PATIENCE_S
+from avatarify_plus.motion.transition import GLIDE_S
+from avatarify_plus.pictures.images import Adjustment, View
 from avatarify_plus.puppeteer import GAP_S, HOLD_S, REST_S, Puppeteer
 from avatarify_plus.types import FloatArray, Keypoints
 from fakes import FakeEngine, oval_mesh, plain_picture

@@ -7,8 +7,8 @@ import pytest
 
 from avatarify_plus.bundle import Bundle, open_bundle
 from avatarify_plus.config import AppConfig
+from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.live import run
-from avatarify_plus.mesh import FaceMesh
 from avatarify_plus.types import FloatArray, Image
 from fakes import EXAMPLES, read_film
 

@@ -26,19 +26,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
-from training.cache import build_cache
-from training.checkpoint import load_checkpoint
-from training.datasets import Split
-from training.findings import BASELINE, Findings
-from training.metrics import scores_to_dict
+from training.data.cache import build_cache
+from training.data.datasets import Split
+from training.evaluation.findings import BASELINE, Findings
+from training.evaluation.metrics import scores_to_dict
+from training.evaluation.results import Measured, write_tables
+from training.evaluation.runner import Job, Setup
+from training.evaluation.score_table import ScoreTable
+from training.evaluation.studies import STUDIES, Study, find_study
+from training.evaluation.trained_network import CHECKPOINT, SUFFIX, Row, read_row, write_row
+from training.evaluation.trial_processes import judge
+from training.evaluation.trials import self_reenactments
+from training.loop.checkpoint import load_checkpoint
 from training.networks import base_config
-from training.pool import judge
-from training.results import Measured, write_tables
-from training.row import CHECKPOINT, SUFFIX, Row, read_row, write_row
-from training.runner import Job, Setup
-from training.score_table import ScoreTable
-from training.studies import STUDIES, Study, find_study
-from training.trials import self_reenactments
 
 TRAIN = Path(__file__).resolve().parent / "train.py"
 SCORES = "scores.json"

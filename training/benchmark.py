@@ -28,16 +28,16 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from avatarify_plus.errors import AvatarifyError, ConfigError
-from avatarify_plus.motion import MeshLayout
+from avatarify_plus.motion.keypoints import MeshLayout
 from avatarify_plus.network.model import AnimationModel
 from training import train
-from training.cache import Cache, Clip, open_cache
-from training.loader import BatchLoader
-from training.objective import TrainingModel
-from training.pairs import Batch, PairOptions, PairSampler, Pool, mesh_mirror
-from training.ranks import Ranks
-from training.schedule import Stage, parse_stages
-from training.warp import Renderer
+from training.data.cache import Cache, Clip, open_cache
+from training.data.pairs import Batch, PairOptions, PairSampler, Pool, mesh_mirror
+from training.data.warp import Renderer
+from training.loop.loader import BatchLoader
+from training.loop.ranks import Ranks
+from training.loop.schedule import Stage, parse_stages
+from training.objective.objective import TrainingModel
 
 PHASES = ("data", "forward", "backward", "optimiser")
 ALTERNATIVES = ("precision", "compile", "channels-last", "data-on-device")

@@ -33,12 +33,12 @@ from avatarify_plus.bundle import Bundle, open_bundle
 from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
 from training.contact_sheet import contact_sheet, write_picture
-from training.datasets import Subject
-from training.findings import BASELINE, Findings
-from training.pool import judge
-from training.report import About, write_report
-from training.runner import Job, Setup
-from training.trials import Trial, animations, puppet_pairs, self_reenactments, spread
+from training.data.datasets import Subject
+from training.evaluation.findings import BASELINE, Findings
+from training.evaluation.report import About, write_report
+from training.evaluation.runner import Job, Setup
+from training.evaluation.trial_processes import judge
+from training.evaluation.trials import Trial, animations, puppet_pairs, self_reenactments, spread
 
 logger = logging.getLogger("evaluate")
 OURS = "ours"

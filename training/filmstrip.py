@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 from avatarify_plus.errors import AvatarifyError, DataError
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
-from training.trials import decode_squares
+from training.evaluation.trials import decode_squares
 
 
 def strip(path: Path, frames: list[int], side_px: int) -> Image:

@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 
 from avatarify_plus.errors import AvatarifyError
 from training import train
-from training.pack import is_pack, unpack, write_pack
-from training.pieces import join_pieces, write_pieces
+from training.transfer.checkpoint_chunks import join_pieces, write_pieces
+from training.transfer.dataset_archive import is_pack, unpack, write_pack
 
 logger = logging.getLogger("training")
 

@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from training.cache import open_cache
+from training.data.cache import open_cache
 
 # Points on the subject's right half (the picture's left) or on the middle line; the left half follows by symmetry.
 RIGHT = {

@@ -27,10 +27,10 @@ from avatarify_plus.network.graphs import to_app_image
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet, write_picture
-from training.figures import draw_dots
-from training.row import read_row
-from training.row_puppet import app_keypoints, network_image
-from training.trials import self_reenactments
+from training.evaluation.figures import draw_dots
+from training.evaluation.network_animation import app_keypoints, network_image
+from training.evaluation.trained_network import read_row
+from training.evaluation.trials import self_reenactments
 
 WIDTH_PX = 1000
 JPEG_QUALITY = 88

@@ -37,11 +37,11 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
-from avatarify_plus.images import Box, crop
-from avatarify_plus.mesh import FaceMesh
+from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.pictures.images import Box, crop
 from avatarify_plus.types import Image
-from training.datasets import VIDEO_SUFFIXES, ClipError, frame_rate, stream_pictures
-from training.workers import each_result
+from training.data.datasets import VIDEO_SUFFIXES, ClipError, frame_rate, stream_pictures
+from training.data.parallel import each_result
 
 logger = logging.getLogger("prepare")
 
@@ -69,8 +69,8 @@ LEFT_OVERLAP = 0.25
 """A face whose box overlaps the clip's first by less has left its place; as in FOMM's VoxCeleb."""
 
 SIDE_PER_FACE = 1.96
-"""Side of the square over the face mesh's box, as the app cuts it (`avatarify_plus/framing.py`): about 2.1 times a face
-detector's box."""
+"""Side of the square over the face mesh's box, as the app cuts it (`avatarify_plus/face/framing.py`): about 2.1 times
+a face detector's box."""
 
 RISE_PER_FACE = 0.043
 """How far the square's centre lies above the box's, over its length; likewise."""

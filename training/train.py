@@ -32,24 +32,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script 
 
 from avatarify_plus.config import SIZES, KeypointOrigin, NetworkConfig
 from avatarify_plus.errors import AvatarifyError, ConfigError
-from avatarify_plus.motion import MeshLayout, load_mesh_layout
-from training.cache import Cache, build_cache, open_cache
-from training.checkpoint import SaveError, is_finite, load_checkpoint, load_start, load_what_fits, save_checkpoint
-from training.datasets import Split, Subject
-from training.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
-from training.guard import DivergedError, LossGuard, StopRequest
-from training.identity import IdentityNetwork
-from training.loader import BatchLoader, fits_on_device
-from training.logbook import Logbook
+from avatarify_plus.motion.keypoints import MeshLayout, load_mesh_layout
+from training.data.cache import Cache, build_cache, open_cache
+from training.data.datasets import Split, Subject
+from training.data.pairs import PairOptions, PairSampler, Pool, mesh_mirror
+from training.data.warp import Renderer
+from training.loop.checkpoint import SaveError, is_finite, load_checkpoint, load_start, load_what_fits, save_checkpoint
+from training.loop.guard import DivergedError, LossGuard, StopRequest
+from training.loop.loader import BatchLoader, fits_on_device
+from training.loop.logbook import Logbook
+from training.loop.overrides import apply_overrides
+from training.loop.ranks import Ranks, joined_ranks, synchronise_batch_norm
+from training.loop.schedule import learning_rate, parse_stages, stage_at
+from training.loop.validation import Validation
 from training.networks import BASELINE, TRAINABLE, Network, base_config, build_network
-from training.objective import LossWeights, TrainingModel
-from training.overrides import apply_overrides
-from training.pairs import PairOptions, PairSampler, Pool, mesh_mirror
-from training.perceptual import PERCEPTUAL_NETWORKS, perceptual_network
-from training.ranks import Ranks, joined_ranks, synchronise_batch_norm
-from training.schedule import learning_rate, parse_stages, stage_at
-from training.validation import Validation
-from training.warp import Renderer
+from training.objective.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
+from training.objective.identity import IdentityNetwork
+from training.objective.objective import LossWeights, TrainingModel
+from training.objective.perceptual import PERCEPTUAL_NETWORKS, perceptual_network
 
 logger = logging.getLogger("training")
 

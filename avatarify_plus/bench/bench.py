@@ -32,11 +32,11 @@ from avatarify_plus.bench.machine import this_machine
 from avatarify_plus.bench.report import Absence, Latency, Percentiles, Report, Result, Speed, ratios, table
 from avatarify_plus.bench.startup import Start, measure_start
 from avatarify_plus.camera import Film, LiveCamera, LoopedClip
-from avatarify_plus.cast import require_photo
 from avatarify_plus.config import AppConfig, EngineName
 from avatarify_plus.engines import Engine
 from avatarify_plus.errors import AvatarifyError, ConfigError, EngineError, SinkError
-from avatarify_plus.show import Show, open_show
+from avatarify_plus.session.avatars import require_photo
+from avatarify_plus.session.session import Show, open_show
 from avatarify_plus.sinks import Outputs, Sink
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.types import Frame, Image, Size

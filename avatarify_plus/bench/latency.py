@@ -21,13 +21,13 @@ import numpy as np
 from avatarify_plus.bench.bench import EXAMPLES
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.camera import LiveCamera, PictureReader, open_reader
-from avatarify_plus.cast import require_photo
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine
 from avatarify_plus.errors import AvatarifyError
-from avatarify_plus.show import open_show
+from avatarify_plus.session.avatars import require_photo
+from avatarify_plus.session.session import open_show
+from avatarify_plus.session.timing import PICTURE_STAGES, Stage
 from avatarify_plus.sinks import Outputs
-from avatarify_plus.timing import PICTURE_STAGES, Stage
 from avatarify_plus.types import Image
 
 MOST_FRAMES = 300

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from avatarify_plus.bench.machine import Machine
 from avatarify_plus.bench.startup import Start
-from avatarify_plus.timing import PICTURE_STAGES, Stage, Timing
+from avatarify_plus.session.timing import PICTURE_STAGES, Stage, Timing
 
 PICTURE, TURN, LATENCY = "picture", "turn", "latency"
 ROWS: dict[str, tuple[Stage, ...]] = {

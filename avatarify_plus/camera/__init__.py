@@ -4,9 +4,9 @@ from avatarify_plus.camera.camera_device import CameraDevice, describe
 from avatarify_plus.camera.camera_mode import CameraMode, CaptureWish
 from avatarify_plus.camera.capture_reader import CaptureReader
 from avatarify_plus.camera.device_list import list_cameras
-from avatarify_plus.camera.driver import Driver
 from avatarify_plus.camera.drivers import open_driver
-from avatarify_plus.camera.film import Film
+from avatarify_plus.camera.file_source import Film
+from avatarify_plus.camera.frame_source import Driver
 from avatarify_plus.camera.live_camera import LiveCamera
 from avatarify_plus.camera.looped_clip import LoopedClip
 from avatarify_plus.camera.reader import PictureReader

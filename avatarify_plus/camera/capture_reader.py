@@ -7,7 +7,7 @@ from fractions import Fraction
 import cv2
 
 from avatarify_plus.errors import CameraError
-from avatarify_plus.images import from_bgr
+from avatarify_plus.pictures.images import from_bgr
 from avatarify_plus.types import Image
 
 USUAL_RATE = Fraction(30)

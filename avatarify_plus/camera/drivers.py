@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from avatarify_plus.camera.camera_mode import CaptureWish
-from avatarify_plus.camera.driver import Driver
-from avatarify_plus.camera.film import Film
+from avatarify_plus.camera.file_source import Film
+from avatarify_plus.camera.frame_source import Driver
 from avatarify_plus.camera.live_camera import LiveCamera
 from avatarify_plus.camera.looped_clip import LoopedClip
 from avatarify_plus.camera.readers import find_origin, open_clip

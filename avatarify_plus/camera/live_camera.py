@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from avatarify_plus.camera.attempt import Attempt
-from avatarify_plus.camera.origin import Origin
+from avatarify_plus.camera.read_thread import Attempt
 from avatarify_plus.camera.reader import PictureReader
+from avatarify_plus.camera.reopenable import Origin
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Frame, Image
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from avatarify_plus.errors import CameraError
-from avatarify_plus.images import pictures_in, read_picture
+from avatarify_plus.pictures.images import pictures_in, read_picture
 from avatarify_plus.types import Image
 
 

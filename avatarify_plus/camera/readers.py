@@ -11,13 +11,13 @@ from avatarify_plus.camera.camera_mode import CaptureWish
 from avatarify_plus.camera.capture import open_capture
 from avatarify_plus.camera.capture_reader import CaptureReader
 from avatarify_plus.camera.device_list import known_cameras
-from avatarify_plus.camera.origin import Origin
 from avatarify_plus.camera.picture_sequence import PictureSequence, list_folder, list_pattern
 from avatarify_plus.camera.reader import PictureReader
+from avatarify_plus.camera.reopenable import Origin
 from avatarify_plus.camera.stream import Stream
 from avatarify_plus.camera.webcam import Webcam
 from avatarify_plus.errors import CameraError
-from avatarify_plus.images import PICTURE_SUFFIXES
+from avatarify_plus.pictures.images import PICTURE_SUFFIXES
 
 
 def open_reader(camera: str, sequence_fps: float) -> PictureReader:

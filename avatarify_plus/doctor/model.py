@@ -8,8 +8,8 @@ from avatarify_plus.bundle import SHIPPED, Bundle, open_bundle
 from avatarify_plus.config import AppConfig
 from avatarify_plus.doctor.finding import FAILED, OK, Finding, Wanted
 from avatarify_plus.errors import ModelError
-from avatarify_plus.images import load_photo
-from avatarify_plus.mesh import FaceMesh
+from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.pictures.images import load_photo
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 PHOTO = EXAMPLES / "avatar_2.jpg"

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 from avatarify_plus.doctor.finding import FAILED, OK, WARNING, Finding, Wanted
 from avatarify_plus.errors import SinkError
-from avatarify_plus.preview import Preview
-from avatarify_plus.show import CALL_SIZE
+from avatarify_plus.preview.window import Preview
+from avatarify_plus.session.session import CALL_SIZE
 from avatarify_plus.sinks.virtual_camera import Backend, VirtualCamera, probe
 
 USUAL_RATE = Fraction(30)

@@ -13,7 +13,7 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.doctor.finding import FAILED, OK, WARNING, Finding, Wanted
 from avatarify_plus.doctor.model import EXAMPLES, PHOTO, open_wanted
 from avatarify_plus.engines import choose_engine
-from avatarify_plus.show import open_show
+from avatarify_plus.session.session import open_show
 from avatarify_plus.sinks import Outputs
 
 CLIP = EXAMPLES / "driver.mp4"

@@ -13,7 +13,7 @@ from avatarify_plus.config import Precision
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.nvidia import first_gpu
 from avatarify_plus.engines.onnxruntime_provider import PROVIDERS, load_cuda, open_session, require_available
-from avatarify_plus.engines.rehearsal import rehearse
+from avatarify_plus.engines.warm_up import rehearse
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names
 from avatarify_plus.types import Image, Keypoints

@@ -9,11 +9,11 @@ from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.cuda import NEEDS, Cuda
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
-from avatarify_plus.engines.engine_cache import EngineCache, build_command, bundle_argument
-from avatarify_plus.engines.engine_choice import Here, choose_engines
-from avatarify_plus.engines.rehearsal import rehearse
+from avatarify_plus.engines.tensorrt_cache import EngineCache, build_command, bundle_argument
+from avatarify_plus.engines.tensorrt_choice import Here, choose_engines
 from avatarify_plus.engines.tensorrt_graph import Door, TensorRtGraph
 from avatarify_plus.engines.tensorrt_library import EITHER, Library, installed_libraries, load_library
+from avatarify_plus.engines.warm_up import rehearse
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import signatures as names
 from avatarify_plus.types import Image, Keypoints

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avatarify_plus.engines.cuda import Cuda, Memory
-from avatarify_plus.engines.engine_cache import Entry, build_command, replace_file
+from avatarify_plus.engines.tensorrt_cache import Entry, build_command, replace_file
 from avatarify_plus.engines.tensorrt_library import RTX, Library
 from avatarify_plus.errors import EngineError
 

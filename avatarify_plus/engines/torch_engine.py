@@ -10,8 +10,8 @@ import torch
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
-from avatarify_plus.engines.rehearsal import rehearse
 from avatarify_plus.engines.torch_network import FloatingPrecision, TorchNetwork
+from avatarify_plus.engines.warm_up import rehearse
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network.weights import read_model
 from avatarify_plus.types import Image, Keypoints

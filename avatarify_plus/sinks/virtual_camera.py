@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from avatarify_plus.errors import VirtualCameraError
 from avatarify_plus.sinks.backend import ROOT, Backend, probe
 from avatarify_plus.sinks.loopback import find_loopbacks, format_of, why_not_free
-from avatarify_plus.sinks.revival import revive
+from avatarify_plus.sinks.loopback_reset import revive
 from avatarify_plus.types import Image, Size
 
 __all__ = ["Backend", "VirtualCamera", "probe"]

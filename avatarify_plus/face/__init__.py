@@ -1,0 +1,1 @@
+"""Where the face is: its mesh, and the square around the head."""

@@ -1,0 +1,1 @@
+"""How the driver's movement becomes the avatar's: arithmetic on keypoints."""

@@ -1,0 +1,35 @@
+"""Easing from what is shown to what is to be shown, so that nothing jumps."""
+
+from __future__ import annotations
+
+from avatarify_plus.motion.keypoints import blend
+from avatarify_plus.types import Keypoints
+
+GLIDE_S = 0.4
+"""Long enough not to look like a jump, short enough not to look like a lag."""
+
+
+class Glide:
+    """Lead from the keypoints where it began to those wanted, which may move meanwhile.
+
+    start: where the glide under way began; None when none is.
+    """
+
+    def __init__(self) -> None:
+        self.start: Keypoints | None = None
+        self._begun_s = 0.0
+        self._length_s = GLIDE_S
+
+    def begin(self, shown: Keypoints, time_s: float, length_s: float = GLIDE_S) -> None:
+        """Start from what was shown last."""
+        self.start, self._begun_s, self._length_s = shown, time_s, length_s
+
+    def lead(self, wanted: Keypoints, time_s: float) -> Keypoints:
+        """Return what to show at a time: `wanted` itself when no glide is under way."""
+        if self.start is None:
+            return wanted
+        share = max(time_s - self._begun_s, 0.0) / self._length_s
+        if share >= 1:
+            self.start = None
+            return wanted
+        return blend(self.start, wanted, share * share * (3 - 2 * share))  # smoothstep

@@ -1,0 +1,1 @@
+"""What is done to pictures: read, cut, resized, written on, put together."""

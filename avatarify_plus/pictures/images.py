@@ -1,0 +1,255 @@
+"""Pictures as (H, W, 3) uint8 RGB: reading a photo, cutting a box out of a picture, mirroring."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from avatarify_plus.errors import SourceError
+from avatarify_plus.native_log import hidden_native_messages
+from avatarify_plus.pictures.jpeg import read_jpeg
+from avatarify_plus.types import FloatArray, Image
+
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+LEAST_PHOTO_PX = 64
+MOST_PHOTO_PX = 4096
+"""Larger photos are shrunk to this longer side: no face gains by more, and memory and time stay small."""
+
+SAMPLES = 64
+"""So many pixels a side tell how a picture is turned."""
+
+APPLE_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+"""What a HEIC or HEIF file says at its fifth byte, after "ftyp"."""
+
+BEHIND_ALPHA = 255
+"""What is seen through a transparent picture: white."""
+
+
+class Box(NamedTuple):
+    """A rectangle of a picture in pixels; it may reach out of the picture."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+
+class Adjustment(NamedTuple):
+    """How a square was moved by hand: enlarged what it shows by `zoom`, then moved by shares of the old square's side.
+
+    Positive shifts move the square right and down, so that the face moves left and up in it.
+    """
+
+    zoom: float = 1.0
+    shift_x: float = 0.0
+    shift_y: float = 0.0
+
+
+AS_FOUND = Adjustment()
+
+
+class View(NamedTuple):
+    """What the model sees of a picture.
+
+    image: (S, S, 3) uint8 RGB. landmarks: (478, 3) float32 face mesh, x and y in [0, 1] of `image` (beyond where the
+    face reaches out of it), or None if no mesh was asked for or no face found. `has_face` False: there is nobody to
+    follow in this picture. `is_anew`: the square was laid anew, so that all that is measured in it has jumped.
+    """
+
+    image: Image
+    landmarks: FloatArray | None
+    has_face: bool
+    is_dark: bool = False
+    is_anew: bool = False
+    adjustment: Adjustment = AS_FOUND
+
+
+def pictures_in(folder: Path, kind: str = "pictures") -> list[Path]:
+    """Return a folder's pictures by name. Raises ValueError if it has none; kind: what the message calls them."""
+    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    if not pictures:
+        raise ValueError(f"the folder {folder} holds no {kind}; put {', '.join(PICTURE_SUFFIXES)} files there")
+    return pictures
+
+
+def load_photo(path: Path) -> Image:
+    """Read the avatar photo as (H, W, 3) uint8 RGB, upright, its longer side at most MOST_PHOTO_PX.
+
+    Raises SourceError if it cannot be used.
+    """
+    try:
+        photo = read_picture(path, MOST_PHOTO_PX)
+    except OSError as error:
+        raise SourceError(f"cannot read the photo {path}: {error.strerror or error}; check the path") from error
+    except ValueError as error:
+        raise SourceError(f"cannot use the photo {path}: {error}; save it as JPEG or PNG") from error
+    height, width = photo.shape[:2]
+    if min(height, width) < LEAST_PHOTO_PX:
+        raise SourceError(
+            f"the photo {path} is too small: {width}x{height} pixels; use one of at least "
+            f"{LEAST_PHOTO_PX}x{LEAST_PHOTO_PX}, better 512x512"
+        )
+    return photo
+
+
+def read_picture(path: Path, most_px: int | None = None) -> Image:
+    """Read any still picture, the first of several in a file, as (H, W, 3) uint8 RGB.
+
+    EXIF orientation is applied, grey and CMYK become RGB, 16 bits become 8, transparency is laid over white; a picture
+    with a side longer than `most_px` is shrunk to that.
+    Raises OSError if the file cannot be read and ValueError if it holds no whole picture that OpenCV knows.
+    """
+    data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every path on Windows
+    if not data.size:
+        raise ValueError("the file is empty")
+    jpeg = read_jpeg(data.tobytes())
+    if jpeg is not None and not jpeg.is_complete:
+        raise ValueError("it is cut short (copy or download it again)")
+    try:
+        with hidden_native_messages():
+            if jpeg is None:
+                image = _decode(data)
+            else:  # JPEG has no transparency, and is quickly read at a half, a quarter or an eighth of its size
+                image = _upright(data, 1 if most_px is None else max(jpeg.width, jpeg.height) // most_px)
+    except cv2.error as error:
+        raise ValueError("it is damaged or too large") from error
+    if image is None:
+        is_apple = data[4:8].tobytes() == b"ftyp" and data[8:12].tobytes() in APPLE_BRANDS
+        raise ValueError("it is a HEIC picture" if is_apple else "it is damaged or not a picture of a known format")
+    return image if most_px is None else _at_most(image, most_px)
+
+
+def _decode(data: NDArray[np.uint8]) -> Image | None:
+    """Return the picture in a file's bytes, upright and opaque, or None."""
+    stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # keeps transparency, ignores orientation
+    if stored is None:
+        return None
+    if stored.ndim < 3 or stored.shape[2] != 4 or stored.dtype == np.float32:
+        del stored
+        return _upright(data)
+    upright = _upright(data)
+    return None if upright is None else _lay_over_background(_turned_like(upright, stored))
+
+
+def _turned_like(upright: Image, stored: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Turn or flip (H, W, 4) BGRA so that it lies like the upright picture of the same file.
+
+    OpenCV tells no orientation; few pixels are enough to see which of the eight fits, as a rule the first.
+    """
+    turns = [np.rot90(side, quarter) for side in (stored, stored[:, ::-1]) for quarter in range(4)]
+    fitting = [turn for turn in turns if turn.shape[:2] == upright.shape[:2]]
+    steps = tuple(slice(None, None, max(length // SAMPLES, 1)) for length in upright.shape[:2])
+    full = 1 if stored.dtype == np.uint8 else 257
+    colours = upright[steps].astype(np.float32)
+    errors = [np.abs(turn[steps][..., 2::-1].astype(np.float32) / full - colours).mean() for turn in fitting]
+    return np.ascontiguousarray(fitting[int(np.argmin(errors))])
+
+
+def _upright(data: NDArray[np.uint8], shrinking: int = 1) -> Image | None:
+    """Return the picture in a file's bytes, shrunk by at most that factor, turned as its EXIF block says."""
+    flag = cv2.IMREAD_COLOR
+    for factor, reduced in (
+        (2, cv2.IMREAD_REDUCED_COLOR_2),
+        (4, cv2.IMREAD_REDUCED_COLOR_4),
+        (8, cv2.IMREAD_REDUCED_COLOR_8),
+    ):
+        flag = reduced if shrinking >= factor else flag
+    picture = cv2.imdecode(data, flag)
+    return None if picture is None else from_bgr(picture)
+
+
+def _at_most(image: Image, most_px: int) -> Image:
+    """Shrink a picture so that its longer side is at most so many pixels."""
+    height, width = image.shape[:2]
+    factor = most_px / max(height, width)
+    if factor >= 1:
+        return image
+    size = max(round(width * factor), 1), max(round(height * factor), 1)
+    shrunk: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    return shrunk
+
+
+def from_bgr(picture: NDArray[np.generic]) -> Image:
+    """Return OpenCV's (H, W, 3) BGR uint8 picture as RGB."""
+    image: Image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return image
+
+
+def _lay_over_background(stored: NDArray[np.generic]) -> Image:
+    """Blend (H, W, 4) BGRA of 8 or 16 bits over the background."""
+    full = np.float32(255 if stored.dtype == np.uint8 else 65535)
+    colour = cv2.cvtColor(stored, cv2.COLOR_BGRA2RGB).astype(np.float32) / full
+    alpha = stored[..., 3:].astype(np.float32) / full  # (H, W, 1)
+    blended = colour * alpha + (1 - alpha) * (BEHIND_ALPHA / 255)
+    image: Image = np.rint(blended * 255).astype(np.uint8)
+    return image
+
+
+def crop(image: Image, box: Box, size_px: int, quick: bool = False) -> Image:
+    """Cut a box out of a picture and resize it to (size_px, size_px, 3), see `resize`.
+
+    The box is rounded to whole pixels; where it reaches out of the picture, the picture's edge is repeated.
+    """
+    height, width = image.shape[:2]
+    left, top = round(box.left), round(box.top)
+    right, bottom = left + max(round(box.width), 1), top + max(round(box.height), 1)
+    inside = image[_clamp(top, height) : _clamp(bottom, height, 1), _clamp(left, width) : _clamp(right, width, 1)]
+    missing = (max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0))
+    if any(missing):
+        inside = cv2.copyMakeBorder(inside, *missing, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
+        inside = inside[: bottom - top, : right - left]  # a box wholly outside is larger by the one edge pixel kept
+    return resize(inside, size_px, quick)
+
+
+def _clamp(position: int, length: int, least: int = 0) -> int:
+    """Return a slice bound inside the picture that leaves at least one pixel between start and stop."""
+    return min(max(position, least), length - 1 + least)
+
+
+def resize(image: Image, size_px: int, quick: bool = False) -> Image:
+    """Resize to (size_px, size_px, 3), averaging when the picture shrinks. The aspect ratio is not kept.
+
+    quick: interpolate to the nearest whole multiple of the size, then average; several times faster, a little less
+    smooth.
+    """
+    height, width = image.shape[:2]
+    if (height, width) == (size_px, size_px):
+        return np.ascontiguousarray(image)
+    shrinks = height * width > size_px * size_px
+    if shrinks and quick:
+        multiple = max(min(height, width) // size_px, 1) * size_px
+        image = cv2.resize(image, (multiple, multiple), interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
+        if multiple == size_px:
+            return image
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    resized: Image = cv2.resize(image, (size_px, size_px), interpolation=method).astype(np.uint8, copy=False)
+    return resized
+
+
+def mirror(image: Image) -> Image:
+    """Return the picture flipped left to right."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+def brighten(image: Image, factor: float) -> Image:
+    """Return the picture with all levels multiplied, cut off at white."""
+    brighter: Image = cv2.convertScaleAbs(image, alpha=factor).astype(np.uint8, copy=False)
+    return brighter
+
+
+def centred_square(image: Image) -> Box:
+    """Return the largest square in the picture's middle."""
+    height, width = image.shape[:2]
+    side = min(height, width)
+    return Box(math.floor((width - side) / 2), math.floor((height - side) / 2), side, side)
+
+
+def whole(image: Image) -> Box:
+    """Return the box of the whole picture."""
+    height, width = image.shape[:2]
+    return Box(0, 0, width, height)

@@ -1,0 +1,1 @@
+"""The preview window: its picture and its keys."""

@@ -1,0 +1,1 @@
+"""One run of the loop: the avatars, what a frame goes through, and what keys do meanwhile."""

@@ -1,0 +1,81 @@
+"""What each key does to a running show."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from avatarify_plus.config import RANGES
+from avatarify_plus.preview.keys import Command, Press
+from avatarify_plus.session.session import Show
+
+ZOOM_STEP = 1.05
+STRENGTH_STEP = 0.1
+SMOOTHING_STEP = 0.1
+OVERLAY_STEP = 0.1
+
+
+class Desk:
+    """Obey key presses.
+
+    shows_help: whether the keys are listed on the screen. changes: the fields of AppConfig that keys have changed, for
+    the next time.
+    """
+
+    def __init__(self, show: Show, stop: threading.Event) -> None:
+        self.shows_help = False
+        self.changes: dict[str, Any] = {}
+        self._show = show
+        self._deeds: dict[Command, Callable[[float], None]] = {
+            Command.CHOOSE_AVATAR: lambda number: show.choose(int(number)),
+            Command.STEP_AVATAR: lambda places: show.step(int(places)),
+            Command.RELOAD_AVATARS: lambda _: show.cast.reload(),
+            Command.ZOOM: lambda steps: self._set("zoom", show.config.zoom * ZOOM_STEP**steps),
+            Command.SHIFT_X: lambda share: self._add("shift_x", share),
+            Command.SHIFT_Y: lambda share: self._add("shift_y", share),
+            Command.RESET_VIEW: lambda _: self._reset_view(),
+            Command.OVERLAY: lambda steps: self._add("overlay", steps * OVERLAY_STEP),
+            Command.RECALIBRATE: lambda _: show.puppeteer.recalibrate(),
+            Command.SEARCH: lambda _: self._toggle("search"),
+            Command.MIRROR_PREVIEW: lambda _: self._toggle("mirror_preview"),
+            Command.MIRROR_OUTPUT: lambda _: self._toggle("mirror_output"),
+            Command.STATS: lambda _: self._toggle("show_stats"),
+            Command.FACE: lambda _: self._toggle("show_face"),
+            Command.STRENGTH: lambda steps: self._add("strength", steps * STRENGTH_STEP),
+            Command.SMOOTHING: lambda steps: self._add("smoothing", steps * SMOOTHING_STEP),
+            Command.PASSTHROUGH: lambda _: self._pass_through(),
+            Command.PANIC: lambda _: self._panic(),
+            Command.HELP: lambda _: self._help(),
+            Command.QUIT: lambda _: stop.set(),
+        }
+
+    def obey(self, press: Press) -> None:
+        """Do what a key asks for; values stop at their limits."""
+        self._deeds[press.command](press.argument)
+
+    def _set(self, name: str, value: Any) -> None:
+        if name in RANGES:
+            least, most = RANGES[name]
+            value = round(min(max(value, least), most), 4)
+        self._show.change(**{name: value})
+        self.changes[name] = value
+
+    def _add(self, name: str, amount: float) -> None:
+        self._set(name, getattr(self._show.config, name) + amount)
+
+    def _toggle(self, name: str) -> None:
+        self._set(name, not getattr(self._show.config, name))
+
+    def _reset_view(self) -> None:
+        for name, value in (("zoom", 1.0), ("shift_x", 0.0), ("shift_y", 0.0)):
+            self._set(name, value)
+
+    def _pass_through(self) -> None:
+        self._show.passes_through = not self._show.passes_through
+
+    def _panic(self) -> None:
+        self._show.is_panicking = not self._show.is_panicking
+
+    def _help(self) -> None:
+        self.shows_help = not self.shows_help

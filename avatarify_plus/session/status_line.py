@@ -1,0 +1,54 @@
+"""How the show is doing, second by second."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from avatarify_plus.camera import Driver
+from avatarify_plus.engines import Engine
+from avatarify_plus.session.timing import Timing
+
+logger = logging.getLogger(__name__)
+
+INTERVAL_S = 1.0
+
+NEWEST = 150
+"""Latency is told over so many newest frames: five seconds of a usual webcam."""
+
+
+class Health:
+    """Sum up what the loop does, once a second.
+
+    line: frames a second, latency from capture to sent, dropped frames and the engine, for people; empty at first.
+    """
+
+    def __init__(
+        self, timing: Timing, driver: Driver, engine: Engine, logs: bool, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        """`logs`: whether to log every new line."""
+        self.line = ""
+        self._timing = timing
+        self._driver = driver
+        self._engine = f"{engine.name} {engine.precision}"
+        self._logs = logs
+        self._clock = clock
+        self._since_s = clock()
+        self._count = 0
+
+    def update(self) -> None:
+        """Sum up anew if a second has passed."""
+        elapsed_s = self._clock() - self._since_s
+        if elapsed_s < INTERVAL_S:
+            return
+        count = self._timing.frame_count
+        median_ms, late_ms = (self._timing.latency_ms(percent, NEWEST) for percent in (50, 95))
+        self.line = (
+            f"{(count - self._count) / elapsed_s:.1f} fps, latency {median_ms:.0f} ms (95 % within {late_ms:.0f}), "
+            f"{self._driver.skipped_count} frames dropped, {self._engine}"
+        )
+        self._since_s += elapsed_s
+        self._count = count
+        if self._logs:
+            logger.info("%s", self.line)

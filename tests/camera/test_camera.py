@@ -1,0 +1,314 @@
+"""What --camera names: files of whom every frame counts, and how what is wrong is told."""
+
+import functools
+import http.server
+import sys
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from avatarify_plus.camera import CaptureReader, Film, LiveCamera, LoopedClip, PictureReader, open_driver, open_reader
+from avatarify_plus.camera.camera_mode import CameraMode, CaptureWish
+from avatarify_plus.camera.playback_clock import MOST_LATE_S, Pace
+from avatarify_plus.errors import CameraError
+from avatarify_plus.types import Frame, Image, Size
+from fakes import FakeClock, plain_picture, write_film
+
+COUNT = 12
+
+
+def levels(count: int = COUNT) -> list[Image]:
+    """Return pictures that can be told apart after compression."""
+    return [plain_picture(20 * index, 64, 64) for index in range(count)]
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_film(tmp_path_factory.mktemp("film") / "film.mp4", levels(), Fraction(30000, 1001))
+
+
+def all_frames(name: str | Path, sequence_fps: float = 25.0) -> list[Frame]:
+    with open_driver(str(name), sequence_fps, plays_live=False) as driver:
+        return [frame for frame in driver.frames(threading.Event()) if frame is not None]
+
+
+class FakeCapture:
+    """OpenCV's part of a device: `answers` says for each try whether a picture comes, None for a damaged one."""
+
+    def __init__(self, answers: list[bool | None], size: tuple[int, int] = (64, 48)) -> None:
+        self.settings: dict[int, float] = {cv2.CAP_PROP_FPS: 0.0}
+        self.order: list[int] = []
+        self._answers = iter(answers)
+        self._answer: bool | None = None
+        self._size = size
+
+    def get(self, key: int) -> float:
+        return self.settings.get(key, 0.0)
+
+    def set(self, key: int, value: float) -> bool:
+        self.order.append(key)
+        self.settings[key] = value
+        return True
+
+    def grab(self) -> bool:
+        self._answer = next(self._answers, False)
+        return self._answer is not False
+
+    def retrieve(self) -> tuple[bool, Image | None]:
+        if self._answer is None:
+            return False, None
+        return True, np.zeros((self._size[1], self._size[0], 3), np.uint8)
+
+
+def webcam_reader(answers: list[bool | None]) -> CaptureReader:
+    return CaptureReader(FakeCapture(answers), "webcam 0", is_live=True, ends=False)  # type: ignore[arg-type]
+
+
+# --- files ---
+
+
+def test_a_file_gives_every_frame_its_rate_and_count(film: Path) -> None:
+    with open_driver(str(film), 25, plays_live=False) as driver:
+        assert isinstance(driver, Film)
+        assert (driver.rate, driver.count, driver.is_live) == (Fraction(30000, 1001), COUNT, False)
+        frames = list(driver.frames(threading.Event()))
+    assert [frame.index for frame in frames] == list(range(COUNT))
+    np.testing.assert_allclose([frame.captured_at for frame in frames], np.arange(COUNT) * 1001 / 30000)
+    for frame, picture in zip(frames, levels(), strict=True):
+        assert np.abs(frame.image.astype(int) - picture).mean() < 3
+    assert driver.skipped_count == 0
+    assert driver.trouble is None
+
+
+def test_colours_are_rgb(tmp_path: Path) -> None:
+    red = np.zeros((64, 64, 3), np.uint8)
+    red[..., 0] = 220
+    path = write_film(tmp_path / "red.mp4", [red] * 3)
+    picture = all_frames(path)[0].image
+    assert picture[..., 0].mean() > 190
+    assert picture[..., 2].mean() < 30
+
+
+def test_stop_ends_a_film(film: Path) -> None:
+    stop = threading.Event()
+    with open_driver(str(film), 25, plays_live=False) as driver:
+        seen = 0
+        for _ in driver.frames(stop):
+            seen += 1
+            stop.set()
+    assert seen == 1
+
+
+def test_a_folder_is_a_film_in_the_order_of_names(tmp_path: Path) -> None:
+    for index in (2, 0, 1):
+        cv2.imwrite(str(tmp_path / f"shot{index}.png"), plain_picture(50 * index))
+    (tmp_path / "notes.txt").write_text("not a picture")
+    frames = all_frames(tmp_path, 10.0)
+    assert [int(frame.image[0, 0, 0]) for frame in frames] == [0, 50, 100]
+    assert [frame.captured_at for frame in frames] == [0.0, 0.1, 0.2]
+
+
+def test_a_pattern_counts_from_one_to_the_first_gap(tmp_path: Path) -> None:
+    for index in (1, 2, 3, 5):
+        cv2.imwrite(str(tmp_path / f"shot{index:03d}.png"), plain_picture(40 * index))
+    frames = all_frames(tmp_path / "shot%03d.png")
+    assert [int(frame.image[0, 0, 0]) for frame in frames] == [40, 80, 120]
+
+
+def test_one_picture_is_a_film_of_one_frame(tmp_path: Path) -> None:
+    for index in range(3):  # OpenCV alone would take the numbered neighbours, too
+        cv2.imwrite(str(tmp_path / f"shot{index}.png"), plain_picture(40 * index))
+    assert len(all_frames(tmp_path / "shot0.png")) == 1
+
+
+# --- files, live ---
+
+
+def test_a_file_played_live_goes_on_for_ever(film: Path) -> None:
+    with open_driver(str(film), 25, plays_live=True) as driver:
+        assert isinstance(driver, LiveCamera)
+        assert (driver.is_live, driver.rate, driver.count) == (True, Fraction(30000, 1001), None)
+        indices = []
+        for frame in driver.frames(threading.Event()):
+            if frame is not None:
+                indices.append(frame.index)
+                if frame.index >= 2 * COUNT:
+                    break
+    assert indices == sorted(set(indices))
+
+
+def test_a_folder_played_live_goes_on_for_ever(tmp_path: Path) -> None:
+    for index in range(2):
+        cv2.imwrite(str(tmp_path / f"shot{index}.png"), plain_picture(100 * index))
+    with open_driver(str(tmp_path), 200, plays_live=True) as driver:
+        frames: Iterator[Frame] = (frame for frame in driver.frames(threading.Event()) if frame is not None)
+        seen = {(frame.index % 2, int(frame.image[0, 0, 0])) for frame, _ in zip(frames, range(20), strict=False)}
+    assert seen <= {(0, 0), (1, 100)}
+
+
+def test_a_clip_begins_again_without_a_seam(film: Path) -> None:
+    reader = LoopedClip(str(film), Fraction(30))
+    pictures = [reader.read() for _ in range(3 * COUNT)]
+    reader.close()
+    for picture, level in zip(pictures, levels() * 3, strict=True):
+        assert picture is not None
+        assert np.abs(picture.astype(int) - level).mean() < 3
+
+
+def test_a_clip_opens_the_next_round_before_the_last_one_ends(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a large video takes longer than the time between two of its pictures."""
+    is_open, threads = threading.Event(), []
+
+    def open_late(clip: str, sequence_fps: float) -> PictureReader:
+        threads.append(threading.current_thread())
+        is_open.set()
+        return open_reader(clip, sequence_fps)
+
+    monkeypatch.setattr("avatarify_plus.camera.looped_clip.open_reader", open_late)
+    reader = LoopedClip(str(film), Fraction(30))
+    is_open.clear()
+    assert reader.read() is not None
+    assert is_open.wait(5)
+    reader.close()
+    assert threads[0] is threading.current_thread()
+    assert threads[1] is not threading.current_thread()
+
+
+def test_a_clip_that_vanishes_is_told_at_the_seam(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "shot.png"), plain_picture(40))
+    reader = LoopedClip(str(tmp_path), Fraction(30))
+    (tmp_path / "shot.png").rename(tmp_path / "shot.txt")
+    with pytest.raises(CameraError, match=r"cannot read the picture|holds no pictures"):
+        [reader.read() for _ in range(3)]
+    reader.close()
+
+
+def test_the_pace_is_the_clips_and_nobody_hurries() -> None:
+    clock = FakeClock()
+    pace = Pace(Fraction(10), clock)
+    assert pace.wait_s() == 0
+    clock.pass_ms(30)
+    assert pace.wait_s() == pytest.approx(0.07)
+    clock.pass_ms(170)  # a little late: the next one waits the less
+    assert pace.wait_s() == 0
+    clock.pass_ms(20)
+    assert pace.wait_s() == pytest.approx(0.08)
+    clock.pass_ms(10_000)  # the computer slept
+    waits = [pace.wait_s() for _ in range(10)]
+    assert waits.count(0) == 1 + int(MOST_LATE_S * 10)
+    assert waits[-1] > 0
+
+
+# --- webcams and streams, as far as they need no device ---
+
+
+def test_a_wish_is_told_to_the_webcam_in_the_order_that_keeps_it() -> None:
+    from avatarify_plus.camera.capture import ask
+
+    capture = FakeCapture([])
+    mode = ask(capture, CaptureWish(Size(1280, 720), 30.0, "mjpg"), ())  # type: ignore[arg-type]
+    assert mode == CameraMode(Size(1280, 720), (30.0,), "MJPG")
+    names = ("BUFFERSIZE", "FOURCC", "FRAME_WIDTH", "FRAME_HEIGHT", "FPS")
+    assert capture.order == [getattr(cv2, f"CAP_PROP_{name}") for name in names]
+    untouched = FakeCapture([])
+    ask(untouched, CaptureWish(), ())  # type: ignore[arg-type]
+    assert untouched.order == [cv2.CAP_PROP_BUFFERSIZE]
+
+
+def test_an_unplugged_webcam_is_told() -> None:
+    reader = webcam_reader([False])
+    assert (reader.rate, reader.count) == (Fraction(30), None)
+    with pytest.raises(CameraError, match="webcam 0 gives no pictures any more"):
+        reader.read()
+
+
+def test_a_webcam_may_be_late_at_first_but_not_later() -> None:
+    reader = webcam_reader([False, True, False, True])
+    assert reader.read() is not None
+    with pytest.raises(CameraError, match="webcam 0 gives no pictures any more"):
+        reader.read()
+
+
+def test_damaged_pictures_are_passed_over() -> None:
+    reader = webcam_reader([True, None, None, True, None, None, None, True])
+    assert [reader.read() is not None for _ in range(2)] == [True, True]
+    with pytest.raises(CameraError, match="gives no pictures"):
+        reader.read()
+
+
+def test_a_url_is_a_live_stream(film: Path) -> None:
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:
+            """Keep quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(film.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_port}/{film.name}"
+        reader = open_reader(url, 25)
+        assert reader.is_live
+        assert count_pictures(reader) == COUNT
+        with open_driver(url, 25, plays_live=False) as driver:
+            assert isinstance(driver, LiveCamera)
+            for frame in driver.frames(threading.Event()):
+                if frame is not None and frame.index >= COUNT:  # it ended and was opened again
+                    break
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def count_pictures(reader: PictureReader) -> int:
+    count = 0
+    while reader.read() is not None:
+        count += 1
+    reader.close()
+    return count
+
+
+# --- what goes wrong ---
+
+
+def test_a_missing_webcam_is_told() -> None:
+    with pytest.raises(CameraError, match=r"cannot open webcam 97: check that it is plugged in.*found: ") as caught:
+        open_reader("97", 25)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere.mp4", "there is no driver .*nowhere.mp4: give a webcam's number or name .found: "),
+        ("junk.mp4", "cannot read .*junk.mp4 as a video: .*convert it"),
+        ("empty.mp4", "cannot read .*empty.mp4 as a video"),
+        ("cut.mp4", "cannot read .*cut.mp4 as a video"),
+        ("hollow", "holds no pictures; put"),
+        ("shot%03d.png", "no pictures match .*shot%03d.png: neither .*shot000.png nor .*shot001.png exists"),
+        ("shot%03q.png", "is no pattern for one number"),
+        ("bad.png", "cannot read the picture .*bad.png"),
+        ("http://127.0.0.1:9/none.mp4", "cannot open the stream http://127.0.0.1:9/none.mp4: check the address"),
+    ],
+)
+def test_what_is_no_driver_is_told_in_one_line(tmp_path: Path, film: Path, name: str, message: str) -> None:
+    (tmp_path / "junk.mp4").write_bytes(b"not a film" * 100)
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "cut.mp4").write_bytes(film.read_bytes()[:300])
+    (tmp_path / "hollow").mkdir()
+    with pytest.raises(CameraError, match=message) as caught:
+        all_frames(name if "://" in name else tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+def test_opening_what_is_missing_prints_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "junk.mp4").write_bytes(b"not a film" * 100)
+    for name in ("97", str(tmp_path / "junk.mp4")):
+        with pytest.raises(CameraError):
+            open_reader(name, 25)
+    print("still there", file=sys.stderr)
+    assert capfd.readouterr().err == "still there\n"

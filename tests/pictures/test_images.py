@@ -1,0 +1,259 @@
+"""Reading photos and cutting boxes."""
+
+import struct
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+from avatarify_plus.errors import SourceError
+from avatarify_plus.pictures.images import (
+    MOST_PHOTO_PX,
+    Box,
+    brighten,
+    centred_square,
+    crop,
+    load_photo,
+    mirror,
+    read_picture,
+    resize,
+    whole,
+)
+from avatarify_plus.pictures.jpeg import read_jpeg
+from avatarify_plus.types import Image
+from fakes import EXAMPLES, plain_picture
+
+
+@pytest.fixture
+def gradient() -> Image:
+    """(80, 120, 3): red rises to the right, green downwards."""
+    picture = np.zeros((80, 120, 3), np.uint8)
+    picture[..., 0] = 2 * np.arange(120)[None]
+    picture[..., 1] = 3 * np.arange(80)[:, None]
+    return picture
+
+
+def save(path: Path, rgb: Image) -> Path:
+    assert cv2.imwrite(str(path), np.ascontiguousarray(rgb[..., ::-1]))
+    return path
+
+
+def test_a_png_comes_back_exactly(tmp_path: Path, gradient: Image) -> None:
+    np.testing.assert_array_equal(load_photo(save(tmp_path / "photo.png", gradient)), gradient)
+
+
+def test_a_name_with_foreign_letters_is_read(tmp_path: Path, gradient: Image) -> None:
+    plain = save(tmp_path / "photo.png", gradient)
+    np.testing.assert_array_equal(load_photo(plain.rename(tmp_path / "Zoë 照片.png")), gradient)
+
+
+def test_exif_orientation_is_applied(tmp_path: Path, gradient: Image) -> None:
+    path = save(tmp_path / "photo.jpg", gradient)
+    turned = load_photo(with_orientation(path, 6))  # 6: the camera was turned, show it rotated clockwise
+    assert turned.shape == (120, 80, 3)
+    error = np.abs(turned.astype(int) - np.rot90(load_photo(path), -1))
+    assert error.mean() < 3
+
+
+def with_orientation(path: Path, orientation: int) -> Path:
+    """Return a copy of a JPEG with an EXIF block that holds nothing but the orientation."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0" + b"II*\0" + struct.pack("<IH", 8, 1) + entry + struct.pack("<I", 0)
+    data = path.read_bytes()
+    out = path.with_stem("turned")
+    out.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
+    return out
+
+
+def test_grey_becomes_rgb(tmp_path: Path, gradient: Image) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), gradient[..., 1])
+    photo = load_photo(tmp_path / "grey.png")
+    np.testing.assert_array_equal(photo, np.repeat(gradient[..., 1:2], 3, axis=2))
+
+
+def test_sixteen_bits_become_eight(tmp_path: Path, gradient: Image) -> None:
+    cv2.imwrite(str(tmp_path / "deep.png"), gradient[..., ::-1].astype(np.uint16) * 257)
+    photo = load_photo(tmp_path / "deep.png")
+    assert photo.dtype == np.uint8
+    np.testing.assert_allclose(photo, gradient, atol=1)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_transparency_is_laid_over_white(tmp_path: Path, gradient: Image, depth: type[np.unsignedinteger]) -> None:
+    full = np.iinfo(depth).max
+    alpha = np.zeros((80, 120, 1), depth)
+    alpha[:40], alpha[40:60] = full, full // 2
+    bgra = np.concatenate([gradient[..., ::-1].astype(depth) * depth(full // 255), alpha], 2)
+    cv2.imwrite(str(tmp_path / "cut.png"), bgra)
+    photo = load_photo(tmp_path / "cut.png")
+    np.testing.assert_allclose(photo[:40], gradient[:40], atol=1)
+    np.testing.assert_allclose(photo[40:60], gradient[40:60] / 2 + 127.5, atol=2)
+    np.testing.assert_array_equal(photo[60:], 255)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_transparent_pictures_are_turned_too(tmp_path: Path, gradient: Image, orientation: int, suffix: str) -> None:
+    """`turned` is how a viewer shows each of EXIF's eight orientations."""
+    alpha = np.full((80, 120), 255, np.uint8)
+    alpha[:, :30] = 0
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"cut.{suffix}"
+    Pillow.fromarray(np.dstack([gradient, alpha])).save(path, exif=exif, lossless=True)
+    flat = np.where(alpha[..., None] == 255, gradient, 255)
+    flipped = flat[:, ::-1] if orientation in (2, 4, 5, 7) else flat
+    turned = np.rot90(flipped, {1: 0, 2: 0, 3: 2, 4: 2, 5: 1, 6: -1, 7: -1, 8: 1}[orientation])
+    np.testing.assert_array_equal(load_photo(path), turned)
+
+
+def test_pictures_with_few_colours_are_read(tmp_path: Path, gradient: Image) -> None:
+    palette = Pillow.fromarray(gradient).quantize(64)
+    wanted = np.asarray(palette.convert("RGB"))
+    for name, options in (("plain.png", {}), ("clear.png", {"transparency": 0}), ("first.gif", {})):
+        palette.save(tmp_path / name, **options)
+        found = load_photo(tmp_path / name)
+        is_clear = np.asarray(palette) == 0 if options else np.zeros((80, 120), bool)
+        np.testing.assert_array_equal(found, np.where(is_clear[..., None], 255, wanted))
+    bits = np.zeros((80, 120), bool)
+    bits[20:40] = True
+    Pillow.fromarray(bits).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(load_photo(tmp_path / "bits.png"), np.where(bits[..., None], 255, [0, 0, 0]))
+
+
+def test_print_colours_become_rgb(tmp_path: Path, gradient: Image) -> None:
+    Pillow.fromarray(gradient).convert("CMYK").save(tmp_path / "print.jpg", quality=95)
+    assert np.abs(load_photo(tmp_path / "print.jpg").astype(int) - gradient).mean() < 3
+
+
+@pytest.mark.parametrize("suffix", ["gif", "webp"])
+def test_of_a_moving_picture_the_first_is_taken(tmp_path: Path, gradient: Image, suffix: str) -> None:
+    first, second = (Pillow.fromarray(picture) for picture in (gradient, 255 - gradient))
+    first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=[second], duration=100)
+    assert np.abs(load_photo(tmp_path / f"moving.{suffix}").astype(int) - gradient).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_huge_photo_is_shrunk(tmp_path: Path, gradient: Image, suffix: str) -> None:
+    huge = cv2.resize(gradient, (9000, 1200), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+    path = save(tmp_path / f"huge.{suffix}", huge)
+    photo = load_photo(path)
+    assert photo.shape == (round(1200 * MOST_PHOTO_PX / 9000), MOST_PHOTO_PX, 3)
+    wanted = cv2.resize(huge, photo.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(photo.astype(int) - wanted).mean() < 1.5
+    assert read_picture(path).shape == huge.shape
+
+
+@pytest.mark.parametrize("shape", [(64, 640), (640, 64)])
+def test_photos_of_any_shape_are_read(tmp_path: Path, shape: tuple[int, int]) -> None:
+    assert load_photo(save(tmp_path / "strip.jpg", plain_picture(9, *shape))).shape == (*shape, 3)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"exif": b"Exif\0\0" + b"\xff\xd9" * 50}])
+def test_a_truncated_photo_is_refused(tmp_path: Path, share: float, options: dict[str, object]) -> None:
+    """Not half shown: decoders fill the rest with grey. Nor does an end marker in a thumbnail count."""
+    with Pillow.open(EXAMPLES / "avatar_1.jpg") as photo:
+        photo.resize((300, 300)).save(tmp_path / "whole.jpg", **options)
+    data = (tmp_path / "whole.jpg").read_bytes()
+    header = read_jpeg(data)
+    assert header is not None and header == (300, 300, True)
+    (tmp_path / "cut.jpg").write_bytes(data[: int(share * len(data))])
+    with pytest.raises(SourceError, match=r"is cut short|is damaged or not a picture"):
+        load_photo(tmp_path / "cut.jpg")
+    (tmp_path / "trailer.jpg").write_bytes(data + b"a phone's own remarks")
+    assert load_photo(tmp_path / "trailer.jpg").shape == (300, 300, 3)
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp", "gif", "tif"])
+def test_other_truncated_photos_are_refused(tmp_path: Path, suffix: str) -> None:
+    with Pillow.open(EXAMPLES / "avatar_1.jpg") as photo:
+        photo.resize((300, 300)).save(tmp_path / f"whole.{suffix}")
+    data = (tmp_path / f"whole.{suffix}").read_bytes()
+    (tmp_path / f"cut.{suffix}").write_bytes(data[: len(data) // 2])
+    with pytest.raises(SourceError, match="is damaged or not a picture"):
+        load_photo(tmp_path / f"cut.{suffix}")
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1"])
+def test_an_iphones_heic_is_named(tmp_path: Path, brand: bytes) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(200))
+    with pytest.raises(SourceError, match="it is a HEIC picture; save it as JPEG or PNG"):
+        load_photo(tmp_path / "photo.heic")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot read the photo"), (b"", "is empty"), (b"hello" * 99, "not a picture"), ("cut", "is cut short")],
+)
+def test_what_is_no_photo_is_told(tmp_path: Path, content: bytes | str | None, message: str) -> None:
+    path = tmp_path / "photo.jpg"
+    if content == "cut":
+        path.write_bytes((EXAMPLES / "avatar_1.jpg").read_bytes()[:300])
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    with pytest.raises(SourceError, match=message) as caught:
+        load_photo(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_is_no_photo(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot read the photo"):
+        load_photo(tmp_path)
+
+
+def test_a_tiny_photo_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"too small: 63x90 pixels; use"):
+        load_photo(save(tmp_path / "photo.png", plain_picture(9, 90, 63)))
+    assert read_picture(tmp_path / "photo.png").shape == (90, 63, 3)
+
+
+def test_a_box_inside_is_cut_exactly(gradient: Image) -> None:
+    np.testing.assert_array_equal(crop(gradient, Box(30, 20, 40, 40), 40), gradient[20:60, 30:70])
+
+
+def test_a_box_beyond_the_picture_repeats_its_edge(gradient: Image) -> None:
+    cut = crop(gradient, Box(-10, 50, 60, 60), 60)
+    np.testing.assert_array_equal(cut[:30, 10:], gradient[50:, :50])
+    np.testing.assert_array_equal(cut[:30, :10], np.repeat(gradient[50:, :1], 10, axis=1))
+    np.testing.assert_array_equal(cut[30:, 10:], np.repeat(gradient[-1:, :50], 30, axis=0))
+
+
+@pytest.mark.parametrize(("left", "top"), [(500, 10), (-500, 10), (10, 500), (10, -500)])
+def test_a_box_wholly_outside_is_edge_only(gradient: Image, left: int, top: int) -> None:
+    assert crop(gradient, Box(left, top, 30, 30), 30).shape == (30, 30, 3)
+
+
+def test_shrinking_averages_and_growing_keeps_the_mean() -> None:
+    board = np.zeros((64, 64, 3), np.uint8)
+    board[::2, ::2] = board[1::2, 1::2] = 200
+    np.testing.assert_allclose(resize(board, 32), 100, atol=1)
+    assert abs(float(resize(board, 128).mean()) - 100) < 2
+
+
+def test_mirroring_twice_is_identity(gradient: Image) -> None:
+    np.testing.assert_array_equal(mirror(gradient)[:, 0], gradient[:, -1])
+    np.testing.assert_array_equal(mirror(mirror(gradient)), gradient)
+
+
+def test_boxes_of_a_picture(gradient: Image) -> None:
+    assert whole(gradient) == Box(0, 0, 120, 80)
+    assert centred_square(gradient) == Box(20, 0, 80, 80)
+
+
+@pytest.mark.parametrize("size", [(300, 300), (513, 513), (1080, 1080), (700, 300), (100, 100)])
+def test_resizing_quickly_is_nearly_averaging(size: tuple[int, int]) -> None:
+    height, width = size
+    y, x = np.mgrid[:height, :width] / max(size)
+    waves = np.stack([np.sin(a * x + b * y) for a, b in ((20, 9), (5, 30), (25, 25))], -1)
+    picture = (128 + 100 * waves).astype(np.uint8)
+    averaged, quick = resize(picture, 64).astype(int), resize(picture, 64, quick=True).astype(int)
+    assert quick.shape == averaged.shape == (64, 64, 3)
+    assert np.abs(quick - averaged).mean() < 2
+
+
+def test_brightening_multiplies_and_stops_at_white(gradient: Image) -> None:
+    np.testing.assert_array_equal(brighten(gradient, 2.0), np.minimum(gradient.astype(int) * 2, 255))

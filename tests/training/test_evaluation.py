@@ -1,0 +1,297 @@
+"""Measures obey their definitions, and an evaluation survives bad data, any number of processes, and tells it all."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from avatarify_plus.bundle import open_bundle
+from avatarify_plus.errors import DataError
+from avatarify_plus.motion.keypoints import load_mesh_layout
+from avatarify_plus.types import FloatArray, Image, Keypoints
+from fakes import EXAMPLES, example_driver, plain_picture
+from training import filmstrip
+from training.evaluate import main
+from training.evaluation.figures import draw_keypoints, keypoint_colours
+from training.evaluation.metrics import (
+    AnimationScorer,
+    FaceDescription,
+    Scorer,
+    angles_deg,
+    correlation,
+    face_mask,
+    jitter,
+    openings,
+)
+from training.evaluation.runner import Job, Result, Setup, Skipped
+from training.evaluation.trial_processes import run_jobs
+from training.evaluation.trials import Trial, animations, decode_squares, puppet_pairs, self_reenactments, spread
+
+SECTIONS = (
+    "Scores",
+    "Run",
+    "Side by side",
+    "Keypoints",
+    "How the picture comes about",
+    "Failure cases",
+    "Per trial, worst first",
+    "Skipped",
+)
+
+
+def write_clip(path: Path, pictures: list[Image]) -> Path:
+    height, width = pictures[0].shape[:2]
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 25, (width, height))
+    for picture in pictures:
+        writer.write(picture[..., ::-1])
+    writer.release()
+    return path
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips of a face, one without, and a file that is no video."""
+    folder = tmp_path_factory.mktemp("clips")
+    frames = example_driver(16, 256)
+    write_clip(folder / "a_1.mp4", frames[:6])
+    write_clip(folder / "b_1.mp4", frames[10:16])
+    write_clip(folder / "nobody_1.mp4", [plain_picture(90, 256, 256)] * 4)
+    (folder / "broken_1.mp4").write_bytes(b"no video")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def face() -> FloatArray:
+    """The mean face of the mesh layout, flat, in the middle of the picture; (478, 3)."""
+    file = Path(__file__).resolve().parents[2] / "avatarify_plus" / "mesh_layouts" / "face-20.json"
+    flat = np.array(json.loads(file.read_text())["mean_face"]) * 0.15 + 0.5
+    return np.concatenate([flat, np.zeros((478, 1))], 1).astype(np.float32)
+
+
+def with_mouth(face: FloatArray, gap: float) -> FloatArray:
+    opened = face.copy()
+    opened[14] = opened[13] + np.array([0, gap, 0], np.float32)
+    return opened
+
+
+def turned(face: FloatArray, axis: int, degrees: float) -> FloatArray:
+    """Rotate a mesh about an axis through the picture's middle."""
+    vector = np.zeros(3)
+    vector[axis] = np.radians(degrees)
+    matrix, _ = cv2.Rodrigues(vector)
+    return ((face - [0.5, 0.5, 0]) @ matrix.T + [0.5, 0.5, 0]).astype(np.float32)
+
+
+def test_the_truth_scores_perfectly_against_itself(face: FloatArray) -> None:
+    scorer, image = Scorer(), np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
+    for gap in np.linspace(0, 0.1, 7):
+        mesh = with_mouth(face, gap)
+        description = FaceDescription(mesh[:468], np.ones(128, np.float32), mesh)
+        scorer.add(image, image, description, description)
+    assert scorer.scores() == (0, pytest.approx(100), 0, 0, 0)
+    found = scorer.face_scores()
+    assert found[:4] == (0, 0, 0, 0)
+    assert found.mouth_correlation == pytest.approx(1) and np.isnan(found.eye_correlation)  # the eyes do not move
+
+
+def test_errors_count_where_they_are(face: FloatArray) -> None:
+    truth = np.full((128, 128, 3), 100, np.uint8)
+    inside = face_mask(face, 128, 128)
+    assert inside[64, 64] and not inside[2, 2] and 0.05 < inside.mean() < 0.6
+    prediction = truth.copy()
+    prediction[inside] += 51
+    lips_moved = face + np.where(np.isin(np.arange(478), (13, 14, 61, 291))[:, None], [0.1, 0, 0], 0).astype(np.float32)
+    scorer = Scorer()
+    scorer.add(prediction, truth, FaceDescription(face, None, lips_moved), FaceDescription(face, None, face))
+    found = scorer.face_scores()
+    assert found.face_l1 == pytest.approx(0.2) and found.surround_l1 == 0
+    assert found.mouth_akd_px == pytest.approx(4 * 25.6 / 40, rel=1e-3) and found.eye_akd_px == 0
+
+
+def test_blinks_are_measured_where_the_truth_blinks(face: FloatArray) -> None:
+    shut = face.copy()
+    for upper, lower in ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373)):
+        shut[upper] = shut[lower]
+    assert openings(shut).eyes == 0 < openings(face).eyes
+    scorer, image = Scorer(), plain_picture(0)
+    for mesh in (face, face, shut, face, face):
+        scorer.add(image, image, FaceDescription(face, None, face), FaceDescription(mesh, None, mesh))
+    found = scorer.face_scores()
+    assert found.blink_akd_px == pytest.approx(5 * found.eye_akd_px) and found.blink_akd_px > 0
+    assert found.eye_correlation == 0  # the prediction never blinks
+
+
+def test_correlation_knows_its_limits() -> None:
+    values = np.random.default_rng(1).normal(size=20)
+    assert correlation(values, values, 0.1) == pytest.approx(1)
+    assert correlation(-2 * values, values, 0.1) == pytest.approx(-1)
+    assert np.isnan(correlation(values, values, 100)) and np.isnan(correlation(values[:3], values[:3], 0.1))
+    assert correlation(np.ones(20), values, 0.1) == 0
+
+
+@pytest.mark.parametrize(("axis", "angle"), [(1, 0), (0, 1), (2, 2)])
+def test_head_turns_are_read_off_the_mesh(face: FloatArray, axis: int, angle: int) -> None:
+    start = angles_deg(face)
+    moved = [a - b for a, b in zip(angles_deg(turned(face, axis, 20)), start, strict=True)]
+    assert abs(moved[angle]) == pytest.approx(20, abs=0.5)
+    assert [abs(moved[other]) < 0.5 for other in range(3) if other != angle] == [True, True]
+
+
+def test_jitter_is_relative_to_the_driver(face: FloatArray) -> None:
+    generator = np.random.default_rng(2)
+    driver = [face + generator.normal(0, 0.003, face.shape).astype(np.float32) for _ in range(8)]
+    half = [face + (mesh - face) / 2 for mesh in driver]
+    assert jitter(list(zip(driver, driver, strict=True))) == pytest.approx(1)
+    assert jitter(list(zip(half, driver, strict=True))) == pytest.approx(0.5, rel=0.05)
+    larger = [(mesh - 0.5) * 2 + 0.5 for mesh in driver]
+    assert jitter(list(zip(larger, driver, strict=True))) == pytest.approx(1, rel=1e-3)
+    assert np.isnan(jitter([(face, face), None, (face, face), (face, face)]))
+
+
+def test_an_animation_is_compared_with_photo_and_driver(face: FloatArray) -> None:
+    photo = FaceDescription(face, np.zeros(128, np.float32), face)
+    scorer = AnimationScorer(photo)
+    for step in range(6):
+        mesh = turned(face, 1, 5.0 * step)
+        identity = np.zeros(128, np.float32)
+        identity[0] = 0.5 if step < 3 else 0.7
+        scorer.add(FaceDescription(mesh, identity, mesh), mesh)
+    scorer.add(FaceDescription(None, None), face)
+    scorer.add(FaceDescription(None, None), None)  # the driver left: nothing to follow
+    found = scorer.scores()
+    assert found.identity_distance == pytest.approx(0.6) and found.same_person == pytest.approx(0.5)
+    assert found.faceless == pytest.approx(1 / 7)
+    assert found.yaw_correlation == pytest.approx(1) and np.isnan(found.roll_correlation)
+    assert np.isnan(found.mouth_correlation)
+
+
+def test_pictures_are_cut_square_and_missing_ones_named(tmp_path: Path) -> None:
+    wide = np.zeros((64, 128, 3), np.uint8)
+    wide[:, 32:96] = 200
+    assert np.stack(list(decode_squares(write_clip(tmp_path / "wide.mp4", [wide] * 3), 32))).min() > 150
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    with pytest.raises(DataError, match=r"bad\.mp4"):
+        next(decode_squares(tmp_path / "bad.mp4", 32))
+
+
+def test_pairs_are_as_many_as_asked_for(clips: Path, tmp_path: Path) -> None:
+    assert spread(range(10), 4) == [0, 3, 6, 9] and spread(range(3), 9) == [0, 1, 2] and spread(range(3), 1) == [0]
+    trials = animations(EXAMPLES, clips)
+    assert len(trials) == 4 * 4 and all(trial.truth is None and trial.motion == "relative" for trial in trials)
+    assert len(animations(EXAMPLES, clips, photo_count=2, driver_count=1)) == 2
+    assert len(animations(clips, clips)) == 4 * 3  # nobody drives himself
+    some = animations(EXAMPLES, clips, pairs=5)
+    assert len(some) == 5 and some == animations(EXAMPLES, clips, pairs=5)
+    named = tmp_path / "pairs.csv"
+    named.write_text("source,driving,best_frame\navatar_2,a_1.mp4,3\n")
+    (only,) = animations(EXAMPLES, clips, pairs=named)
+    assert (only.source.name, only.driving.name, only.initial) == ("avatar_2.jpg", "a_1.mp4", 3)
+    np.testing.assert_array_equal(only.initial_picture(64), list(decode_squares(clips / "a_1.mp4", 64))[3])
+
+
+def test_trials_against_a_truth(clips: Path, tmp_path: Path) -> None:
+    assert [trial.name for trial in self_reenactments(clips)] == ["a_1", "b_1", "broken_1", "nobody_1"]
+    assert len(puppet_pairs(clips)) == 4 * 3
+    write_clip(tmp_path / "short.mp4", [plain_picture(9, 64, 64)] * 2)
+    write_clip(tmp_path / "long.mp4", [plain_picture(9, 64, 64)] * 3)
+    with pytest.raises(DataError, match="differ in length"):
+        list(puppet_pairs(tmp_path)[0].frames(64))
+    with pytest.raises(DataError, match="no videos"):
+        animations(clips, EXAMPLES / "avatar_1.jpg")
+
+
+def test_one_and_two_processes_agree_and_tell_all(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["--bundle", "live-256", "--clips", str(clips), "--stride", "3"]
+    page, sheet = tmp_path / "report" / "report.html", tmp_path / "sheet.png"
+    pictured = ["--report", str(page.parent), "--sheet", str(sheet), "--compare", "live-256"]
+    reports = []
+    for processes, more in (("1", pictured), ("2", [])):
+        file = tmp_path / f"{processes}.json"
+        assert main([*common, "--processes", processes, "--json", str(file), *more]) == 0
+        reports.append(json.loads(file.read_text()))
+    first, second = ({k: v for k, v in report.items() if k not in ("seconds", "engine")} for report in reports)
+    assert first["skipped"].keys() == {"broken_1", "nobody_1"} and "no face" in first["skipped"]["nobody_1"]
+    assert first.pop("skipped") == second.pop("skipped")
+    assert first.pop("compared") == {"live-256": first["ours"]} and first["face"].pop("compared")
+    assert first == second and first["trials"] == 2
+    assert first["ours"]["akd_px"] < 3 and first["ours"]["mkr"] == 0
+    printed = capsys.readouterr()
+    assert "repeat the source" in printed.out and "skipped broken_1" in printed.err
+
+    text = page.read_text()
+    assert re.findall(r"<h2>(.*?)</h2>", text) == list(SECTIONS)
+    linked = re.findall(r'src="(.*?)"', text)
+    assert len(linked) > 6 and all((page.parent / name).is_file() for name in linked)
+    assert "broken_1" in text and "http" not in text
+    assert cv2.imread(str(sheet)).shape == (24 + 2 * 160, 5 * 160, 3)
+
+
+def test_photos_follow_drivers(clips: Path, tmp_path: Path) -> None:
+    file, page = tmp_path / "scores.json", tmp_path / "report" / "report.html"
+    arguments = ["--bundle", "live-256", "--animate", str(EXAMPLES / "avatar_2.jpg"), str(clips / "a_1.mp4")]
+    more = ["--stride", "1", "--processes", "1", "--json", str(file), "--report", str(page.parent)]
+    assert main([*arguments, *more]) == 0
+    report = json.loads(file.read_text())
+    assert report["kind"] == "animation" and report["ours"]["faceless"] == 0 and report["ours"]["same_person"] == 1
+    assert report["per_trial"]["avatar_2 < a_1"] == report["ours"]
+    assert "distance to the photo" in page.read_text()
+    assert all((page.parent / name).is_file() for name in re.findall(r'src="(.*?)"', page.read_text()))
+
+
+class DeadlyTrial(Trial):
+    """Takes its process with it."""
+
+    def source_picture(self, size: int) -> Image:
+        os._exit(3)
+
+
+def test_a_trial_that_kills_its_process_is_named(clips: Path) -> None:
+    path = clips / "a_1.mp4"
+    deadly = DeadlyTrial("deadly", path, path, path, "absolute")
+    harmless = Trial("harmless", path, path, path, "absolute")
+    setup = Setup((open_bundle("live-256"),), "auto", threads=1, stride=3)
+    jobs = [Job(index, trial, is_shown=False) for index, trial in enumerate((deadly, harmless))]
+    outcomes = {job.trial.name: outcome for job, outcome, _ in run_jobs(setup, jobs, 2)}
+    assert isinstance(outcomes["deadly"], Skipped) and "died" in outcomes["deadly"].reason
+    assert isinstance(outcomes["harmless"], Result)
+
+
+def test_mistakes_are_told(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--bundle", "live-256", "--clips", str(tmp_path)]) == 1
+    assert "no videos" in capsys.readouterr().err
+    (tmp_path / "bad_1.mp4").write_bytes(b"no video")
+    assert main(["--bundle", "live-256", "--clips", str(tmp_path), "--processes", "1"]) == 1
+    assert "none of the 1 trials" in capsys.readouterr().err
+    for wrong in (["--photos", "2"], ["--stride", "0"], ["--engine", "abacus"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(["--bundle", "live-256", "--clips", str(clips), *wrong])
+
+
+def test_keypoints_are_drawn_where_they_are() -> None:
+    keypoints = Keypoints(
+        np.array([[-0.5, -0.5], [0.5, 0.25]], np.float32), np.tile(np.eye(2, dtype=np.float32), (2, 1, 1))
+    )
+    drawn = draw_keypoints(plain_picture(0, 64, 64), keypoints, scale=20)
+    colours = keypoint_colours(2)
+    side = drawn.shape[0]
+    assert tuple(drawn[side // 4, side // 4]) == colours[0]
+    assert tuple(drawn[side * 5 // 8, side * 3 // 4]) == colours[1]
+    assert tuple(drawn[side // 4, side // 4 + 12]) == colours[0]  # the first axis points right
+    count = load_mesh_layout("face-20").keypoint_count
+    assert len(set(keypoint_colours(count))) == count
+
+
+def test_a_filmstrip_shows_the_frames_asked_for(clips: Path, tmp_path: Path) -> None:
+    out = tmp_path / "strip.png"
+    video = str(clips / "a_1.mp4")
+    assert filmstrip.main([video, video, "--frames", "4", "0", "4", "--side", "32", "--out", str(out)]) == 0
+    strip = cv2.imread(str(out))
+    assert strip.shape == (64, 96, 3)
+    np.testing.assert_array_equal(strip[:, :32], strip[:, 64:])
+    assert filmstrip.main([video, "--frames", "6", "--out", str(out)]) == 1

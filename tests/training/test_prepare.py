@@ -1,0 +1,294 @@
+"""Raw footage becomes clips of one face in a fixed square, and the report tells what did not."""
+
+import json
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from avatarify_plus.errors import DataError
+from avatarify_plus.face import framing
+from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.types import Image
+from training import prepare
+from training.data.cache import build_cache, read_frames
+from training.data.datasets import find_clips
+from training.data.parallel import each_result
+from training.prepare import Cut, Footage, Settings, Stretch, judge, main, mp4_writer, overlap, place_square
+
+ROOT = Path(__file__).resolve().parents[2]
+RATE_HZ = 25
+WIDTH, HEIGHT = 640, 480
+PIECE = 26
+"""Frames of each take; with --min-seconds 1 the least a clip needs is 25."""
+
+
+def scene(frames: list[Image], left: int, top: int, width: int = 320) -> Iterator[Image]:
+    """The driver's frames, pasted onto a still wall."""
+    wall = cv2.resize(np.random.default_rng(0).integers(60, 120, (12, 16, 3), np.uint8), (WIDTH, HEIGHT))
+    for frame in frames:
+        picture = wall.copy()
+        small = cv2.resize(frame, (width, width * 3 // 4), interpolation=cv2.INTER_AREA)
+        picture[top : top + small.shape[0], left : left + width] = small
+        yield picture
+
+
+def write_film(path: Path, frames: list[Image], rate_hz: int = RATE_HZ) -> None:
+    """Write pictures so finely that a crop can be compared."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate_hz, options={"crf": "6", "preset": "ultrafast"})
+        stream.height, stream.width = frames[0].shape[:2]
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def takes() -> list[Image]:
+    """A face, the same elsewhere after a cut, nobody, and the face again for a moment."""
+    driver = read_frames(ROOT / "examples" / "driver.mp4")
+    return [
+        *scene(driver[:PIECE], 40, 60),
+        *scene(driver[100 : 100 + PIECE], 290, 200),
+        *[np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 6,
+        *scene(driver[200:206], 40, 60),
+    ]
+
+
+@pytest.fixture(scope="module")
+def footage(takes: list[Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("footage")
+    write_film(folder / "id7" / "talk.mp4", takes)
+    write_film(folder / "short.mp4", takes[:6])
+    (folder / "noise.mkv").write_bytes(b"not a video")
+    (folder / "notes.txt").write_text("not a video either")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def out(footage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("made") / "clips"
+    assert main(command(footage, folder)) == 0
+    return folder
+
+
+def command(footage: Path, out: Path, *more: str) -> list[str]:
+    return [str(footage), str(out), "--min-seconds", "1", "--processes", "1", *more]
+
+
+def times(out: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("*.mp4")}
+
+
+def test_each_take_of_a_face_is_a_clip(out: Path, footage: Path) -> None:
+    clips = find_clips(out)
+    assert [clip.name for clip in clips] == ["id7#talk#000000#000025", "id7#talk#000026#000051"]
+    assert {clip.identity for clip in clips} == {"id7"}
+    assert not [path for path in out.iterdir() if path.suffix == ".part"]
+    report = json.loads((out / "report.json").read_text())
+    assert report["clips"] == 2 and report["seconds_kept"] == pytest.approx(2 * PIECE / RATE_HZ)
+    assert report["seconds"] == pytest.approx((2 * PIECE + 6 + 6 + 6) / RATE_HZ)
+    assert report["damaged"].keys() == {"noise"} and report["damaged"]["noise"]
+    by_video = {video["video"]: video["rejected"] for video in report["videos"]}
+    assert by_video == {"id7#talk": {"no face": 1, "too short": 1}, "noise": {}, "short": {"too short": 1}}
+    assert report["rejected"] == {"no face": 1, "too short": 2}
+
+
+def test_a_clip_is_one_square_that_holds_the_face(out: Path, takes: list[Image]) -> None:
+    report = json.loads((out / "report.json").read_text())
+    clips = next(video["clips"] for video in report["videos"] if video["video"] == "id7#talk")
+    assert len({tuple(clip["square"]) for clip in clips}) == 2
+    for number, clip in enumerate(clips):
+        left, top, side = clip["square"]
+        assert 0 <= left <= WIDTH - side and 0 <= top <= HEIGHT - side
+        frames = read_frames(out / clip["name"])
+        assert len(frames) == clip["frames"] == PIECE
+        with FaceMesh(tracking=True, refine=False) as mesh:
+            for frame, take in zip(frames, takes[number * PIECE :], strict=False):
+                assert frame.shape == (256, 256, 3)
+                wanted = cv2.resize(take[top : top + side, left : left + side], (256, 256))
+                assert np.abs(frame.astype(float) - wanted).mean() < 6
+                face = mesh.find(frame)
+                assert face is not None and face[:, :2].min() > 0 and face[:, :2].max() < 1
+                low, high = face[:, :2].min(0), face[:, :2].max(0)
+                assert 1.6 < 1 / (high - low).max() < 2.4  # as large in the square as the app makes it
+
+
+def test_the_clips_are_what_training_reads(out: Path, tmp_path: Path) -> None:
+    cache = build_cache(out, tmp_path, 64, 1)
+    assert [(clip.identity, clip.count) for clip in cache.clips] == [("id7", PIECE)] * 2
+    assert not np.isnan(cache.landmarks).any()
+
+
+def test_the_table_names_what_is_damaged(out: Path, footage: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = times(out)
+    assert main(command(footage, out)) == 0
+    assert times(out) == before  # nothing was done again
+    said = capsys.readouterr().out
+    assert "damaged: noise after 0.0 s (" in said
+    assert "1 no face, 2 too short" in said.splitlines()[-2]
+
+
+def test_a_stopped_run_goes_on_and_leaves_nothing_half(
+    footage: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cropped: list[int] = []
+
+    def stopping(*arguments: object) -> Image:
+        cropped.append(1)
+        if len(cropped) > PIECE + 5:
+            raise KeyboardInterrupt
+        return np.zeros((256, 256, 3), np.uint8)
+
+    video, again = footage / "id7" / "talk.mp4", tmp_path / "again"
+    monkeypatch.setattr(prepare, "crop", stopping)
+    assert main(command(video, again)) == 130
+    assert list(times(again)) == ["talk#000000#000025.mp4"]  # black, of a video that is not done
+    (again / "talk#000003#000025.mp4").write_bytes(b"of a run with other settings")
+    monkeypatch.undo()
+    assert main(command(video, again)) == 0
+    assert {f"id7#{name}" for name in times(again)} == times(out).keys()
+    assert read_frames(again / "talk#000000#000025.mp4")[0].mean() > 30
+    assert not list(again.glob(".*.part"))
+
+
+def test_changed_settings_and_changed_videos_are_done_again(footage: Path, tmp_path: Path) -> None:
+    out, video = tmp_path / "out", tmp_path / "footage" / "talk.mp4"
+    write_film(video, read_frames(footage / "id7" / "talk.mp4")[:PIECE])
+    assert main(command(video, out)) == 0
+    before = times(out)
+    assert list(before) == ["talk#000000#000025.mp4"]
+    os.utime(video, (1, 1))
+    assert main(command(video, out)) == 0
+    changed = times(out)
+    assert changed != before and changed.keys() == before.keys()
+    assert main(command(video, out, "--max-seconds", "1")) == 0
+    assert list(times(out)) == ["talk#000000#000024.mp4"]  # the other frame is too short a clip
+    assert main(command(video, out, "--min-size", "400")) == 1
+    assert not times(out)
+
+
+def test_a_video_that_breaks_off_is_used_up_to_there(footage: Path, tmp_path: Path) -> None:
+    path = tmp_path / "footage" / "x.mp4"
+    path.parent.mkdir()
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("libx264", RATE_HZ, options={"crf": "6", "g": "10"})
+        stream.width, stream.height = WIDTH, HEIGHT
+        for frame in read_frames(footage / "id7" / "talk.mp4")[:PIECE]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode(None))
+    path.write_bytes(path.read_bytes()[: int(0.9 * path.stat().st_size)])
+    assert main([*command(path, tmp_path / "out"), "--min-seconds", "0.3"]) == 0
+    outcome = json.loads((tmp_path / "out" / "report.json").read_text())["videos"][0]
+    assert outcome["problem"] and len(outcome["clips"]) == 1
+    assert 8 <= outcome["clips"][0]["frames"] < PIECE
+
+
+def test_of_a_fast_video_every_second_frame_is_taken(tmp_path: Path) -> None:
+    frames = [np.full((32, 32, 3), 40 * n, np.uint8) for n in range(6)]
+    for rate_hz, step in ((60, 2), (50, 2), (30, 1), (24, 1), (120, 4)):
+        write_film(tmp_path / "x.mp4", frames, rate_hz)
+        footage = Footage(tmp_path / "x.mp4")
+        assert footage.rate_hz == Fraction(rate_hz, step)
+        assert [number for number, _ in footage.frames()] == list(range(0, 6, step))
+
+
+def test_a_faraway_face_is_found_in_pieces_of_the_picture() -> None:
+    driver = read_frames(ROOT / "examples" / "driver.mp4")[0]
+    picture = np.full((720, 1280, 3), 90, np.uint8)
+    picture[400:520, 900:1060] = cv2.resize(driver, (160, 120), interpolation=cv2.INTER_AREA)
+    with prepare.FaceSearch(least_face_px=60) as search:
+        boxes = [search.find(picture) for _ in range(4)]
+    for found in boxes:
+        assert len(found) == 1
+        assert overlap(found, np.array([900 + 213 / 4, 400 + 151 / 4, 900 + 443 / 4, 400 + 423 / 4]))[0] > 0.8
+
+
+def face_at(left: float, top: float, side: float = 100) -> prepare.Boxes:
+    return np.array([left, top, left + side, top + side], np.float32)
+
+
+def test_a_stretch_follows_its_own_face() -> None:
+    stretch = Stretch(640, 480, [0], [face_at(100, 100)])
+    larger, own = face_at(300, 100, 180), face_at(110, 100)
+    assert np.array_equal(stretch.choose(np.stack([larger, own])), own)
+    assert stretch.choose(larger[None]) is None  # it jumped
+    stretch.boxes.append(face_at(150, 100))
+    assert stretch.choose(face_at(190, 100)[None]) is None  # it has left where it was first
+    assert Stretch(640, 480).ends(None, own[None]) and not Stretch(640, 480).ends(None, own[:0])
+
+
+def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
+    assert (prepare.SIDE_PER_FACE, prepare.RISE_PER_FACE) == (framing.SIDE_PER_FACE, framing.RISE_PER_FACE)
+    random = np.random.default_rng(0)
+    placed = 0
+    for _ in range(300):
+        boxes = random.uniform([0, 0], [540, 380]) + random.uniform(0, 40, (5, 2))
+        boxes = np.concatenate([boxes, boxes + random.uniform(60, 140)], 1).astype(np.float32)
+        square = place_square(boxes, 640, 480)
+        if square is None:
+            continue
+        placed += 1
+        right, bottom = square.left + square.width, square.top + square.height
+        assert square.width == square.height and all(float(value).is_integer() for value in square)
+        assert square.left >= 0 and square.top >= 0 and right <= 640 and bottom <= 480
+        assert (boxes[:, 0] >= square.left).all() and (boxes[:, 2] <= right).all()
+        assert (boxes[:, 1] >= square.top).all() and (boxes[:, 3] <= bottom).all()
+    assert 50 < placed < 300
+    mesh = np.tile(np.float32([[250, 200], [350, 300]]), (239, 1))
+    wanted, found = framing.square_around(mesh), place_square(face_at(250, 200)[None], 640, 480)
+    np.testing.assert_allclose(found, wanted, atol=1)
+
+
+def test_judgements() -> None:
+    settings, rate_hz = Settings(min_size=192, min_seconds=1), Fraction(25)
+
+    def stretch(box: prepare.Boxes, count: int = 25) -> Stretch:
+        return Stretch(640, 480, list(range(count)), [box] * count)
+
+    assert judge(Stretch(640, 480, [1, 2]), settings, rate_hz) == "no face"
+    assert judge(stretch(face_at(270, 190), 24), settings, rate_hz) == "too short"
+    assert judge(stretch(face_at(270, 190, 90)), settings, rate_hz) == "face too small"
+    assert judge(stretch(face_at(0, 190)), settings, rate_hz) == "outside the picture"
+    assert judge(stretch(face_at(150, 90, 300)), settings, rate_hz) == "outside the picture"
+    made = judge(stretch(face_at(270, 190)), settings, rate_hz)
+    assert isinstance(made, Cut) and (made.first, made.last, made.square.width) == (0, 24, 196)
+
+
+def test_wrong_usage_and_missing_footage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for wrong in (["--size", "255"], ["--min-seconds", "5", "--max-seconds", "4"], ["--processes", "0"]):
+        with pytest.raises(SystemExit) as caught:
+            main([str(tmp_path), str(tmp_path / "out"), *wrong])
+        assert caught.value.code == 2
+        assert wrong[0] in capsys.readouterr().err
+    assert main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert "no videos found" in capsys.readouterr().err
+    for suffix in ("mp4", "mov"):
+        (tmp_path / f"same.{suffix}").write_bytes(b"")
+    assert main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert "same.mov and" in capsys.readouterr().err
+    (tmp_path / "same.mov").unlink()
+    assert main([str(tmp_path), str(tmp_path / "out"), "--processes", "1"]) == 1
+    assert "no clip came out" in capsys.readouterr().err
+
+
+def test_a_film_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
+    with mp4_writer(tmp_path / ".x.part", 64, Fraction(30000, 1001)) as write:
+        for value in (0, 100, 200):
+            write(np.full((64, 64, 3), value, np.uint8))
+    (tmp_path / ".x.part").replace(tmp_path / "x.mp4")
+    assert [round(frame.mean() / 100) for frame in read_frames(tmp_path / "x.mp4")] == [0, 1, 2]
+    assert Footage(tmp_path / "x.mp4").rate_hz == Fraction(30000, 1001)
+
+
+def test_processes_give_every_result_and_a_dead_one_is_told() -> None:
+    assert sorted(each_result(abs, [-1, 2, -3], 2)) == [1, 2, 3]
+    assert list(each_result(abs, [-1, 2], 1)) == [1, 2]
+    with pytest.raises(DataError, match="a process died"):
+        list(each_result(os._exit, [1, 1], 2))

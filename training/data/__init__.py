@@ -1,0 +1,1 @@
+"""Clips and photos: found, decoded once, paired and rendered."""

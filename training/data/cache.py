@@ -1,0 +1,323 @@
+"""Decode clips and photos once: pictures and face landmarks in memory-mapped files that training reads at random."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from avatarify_plus.errors import DataError
+from avatarify_plus.face.mesh import LANDMARK_COUNT, FaceMesh
+from avatarify_plus.pictures.images import resize
+from avatarify_plus.types import Image
+from training.data.datasets import (
+    LEAST_PICTURES,
+    PHOTO_SUFFIXES,
+    VIDEO_SUFFIXES,
+    ClipError,
+    FoundClip,
+    Split,
+    Subject,
+    count_pictures,
+    find_clips,
+    split_folder,
+    stream_pictures,
+)
+from training.data.parallel import each_result
+
+__all__ = [
+    "PHOTO_SUFFIXES",
+    "VIDEO_SUFFIXES",
+    "Cache",
+    "Clip",
+    "build_cache",
+    "list_clips",
+    "open_cache",
+    "read_clip",
+    "read_frames",
+]
+
+logger = logging.getLogger(__name__)
+
+ROW_FILES = ("frames.u8", "landmarks.f32")
+
+TOLD_CLIPS = 10
+"""How many skipped clips the log names; the index names all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip in the cache: rows [start, start + count) and whose face it shows."""
+
+    name: str
+    identity: str
+    start: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """frames: (N, S, S, 3) uint8 RGB, memory-mapped; landmarks: (N, 478, 3) float32, NaN where no face was found.
+
+    Where the subject is no face, none is looked for.
+    """
+
+    clips: list[Clip]
+    frames: NDArray[np.uint8]
+    landmarks: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What came of the clip at `index` of the list: how many pictures, and what ended it too early, if anything did."""
+
+    index: int
+    count: int
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Decode the clip at `index` of the list into rows [start, start + count) of the files in `out`.
+
+    `has_faces`: whether to look for meshes.
+    """
+
+    index: int
+    path: Path
+    out: Path
+    size: int
+    start: int
+    count: int
+    has_faces: bool
+
+
+def read_frames(path: Path) -> list[Image]:
+    """Decode a clip or photo into (H, W, 3) pictures, as far as it is sound.
+
+    Raises DataError if it cannot be read or breaks off before its second picture.
+    """
+    return _sound_pictures(path, size=None)
+
+
+def read_clip(path: Path, size: int) -> list[Image]:
+    """Decode a clip or photo into (size, size, 3) pictures; see `read_frames`."""
+    return _sound_pictures(path, size)
+
+
+def _sound_pictures(path: Path, size: int | None) -> list[Image]:
+    frames: list[Image] = []
+    try:
+        for picture in stream_pictures(path):
+            frames.append(picture if size is None else resize(picture, size))
+    except ClipError as error:
+        if len(frames) < LEAST_PICTURES:
+            raise
+        logger.warning("%s; it is used up to there, %d pictures", error, len(frames))
+    return frames
+
+
+def list_clips(folder: Path, split: Split = "train") -> list[Path]:
+    """Return the clips and photos below a folder (see `find_clips`). Raises DataError if there are none."""
+    return [clip.path for clip in find_clips(folder, split)]
+
+
+def build_cache(
+    folder: Path, root: Path, size: int, processes: int, split: Split = "train", subject: Subject = "face"
+) -> Cache:
+    """Decode a folder's clips and find their faces' meshes, below `root`; an existing cache of the same is reused.
+
+    A build that was interrupted goes on where it stopped. Clips that cannot be read are skipped and named.
+    Raises DataError if the disk is too small or no clip can be read.
+    """
+    clips = find_clips(folder, split)
+    out = root / "-".join(split_folder(folder, split).resolve().parts[-2:])
+    wanted: dict[str, Any] = {"size": size, "paths": [str(clip.path) for clip in clips]}
+    if subject != "face":
+        wanted["has_faces"] = False
+    if _read_json(out / "index.json").get("wanted") != wanted:
+        _write_cache(clips, out, size, processes, wanted)
+    return open_cache(out)
+
+
+def open_cache(out: Path) -> Cache:
+    """Open what `build_cache` wrote. Raises DataError if it is missing or unfinished."""
+    values = _read_json(out / "index.json")
+    if not values:
+        raise DataError(f"{out} holds no finished cache")
+    size, count = values["wanted"]["size"], values["count"]
+    try:
+        return Cache(
+            [Clip(**clip) for clip in values["clips"]],
+            np.memmap(out / "frames.u8", np.uint8, "r", shape=(count, size, size, 3)),
+            np.memmap(out / "landmarks.f32", np.float32, "r", shape=(count, LANDMARK_COUNT, 3)),
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"the cache in {out} is damaged: {error}; delete it to have it made anew") from error
+
+
+# A cache is finished when it has index.json, which is written last. Until then plan.json says which rows belong to
+# which clip, and done.jsonl grows by a line for each clip that is decoded.
+
+
+def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, wanted: dict[str, Any]) -> None:
+    plan = _read_json(out / "plan.json")
+    if plan.get("wanted") != wanted or not all((out / name).exists() for name in ROW_FILES):
+        plan = {"wanted": wanted} | _count_all(clips, processes)
+        _lay_out(out)
+        _write_json(out / "plan.json", plan)
+    counts = plan["counts"]
+    starts = np.cumsum([0, *counts])
+    done = _read_done(out)
+    jobs = [
+        Job(index, clip.path, out, size, int(starts[index]), counts[index], wanted.get("has_faces", True))
+        for index, clip in enumerate(clips)
+        if counts[index] and index not in done
+    ]
+    if done:
+        logger.info("going on: %d of %d clips are decoded already", len(done), len(clips))
+    _reserve(out, jobs, size, int(starts[-1]))
+    try:
+        with open(out / "done.jsonl", "a") as file:
+            for decoded in tqdm(each_result(_decode, jobs, processes), total=len(jobs), desc="decode", unit="clip"):
+                done[decoded.index] = decoded
+                file.write(json.dumps(asdict(decoded)) + "\n")
+                file.flush()
+    except OSError as error:
+        raise DataError(
+            f"cannot write the cache in {out}: {error}; what is decoded is kept for the next run"
+        ) from error
+    _finish(clips, out, plan, done)
+
+
+def _count_all(clips: list[FoundClip], processes: int) -> dict[str, Any]:
+    """Return how many pictures each clip announces, and why some cannot be opened."""
+    jobs = [(index, clip.path) for index, clip in enumerate(clips)]
+    counted = sorted(each_result(_count, jobs, processes), key=lambda decoded: decoded.index)
+    return {"counts": [c.count for c in counted], "problems": {c.index: c.problem for c in counted if c.problem}}
+
+
+def _lay_out(out: Path) -> None:
+    """Clear the place of what an earlier list of clips left; who still reads that keeps it until closing."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in ("index.json", "plan.json", "done.jsonl", *ROW_FILES):
+        (out / name).unlink(missing_ok=True)
+
+
+def _reserve(out: Path, jobs: list[Job], size: int, total: int) -> None:
+    """Tell the size of what is to come and lay out the files, which take up room only as they are filled."""
+    picture_bytes, mesh_bytes = size * size * 3, LANDMARK_COUNT * 12
+    count = sum(job.count for job in jobs)
+    needed, free = count * (picture_bytes + mesh_bytes), shutil.disk_usage(out).free
+    logger.info("decoding %d pictures of %d clips into %s: %.1f GB", count, len(jobs), out, needed / 1e9)
+    if needed > free:
+        raise DataError(f"the decoded cache needs {needed / 1e9:.1f} GB, {out} has {free / 1e9:.1f} GB free")
+    for name, row_bytes in zip(ROW_FILES, (picture_bytes, mesh_bytes), strict=True):
+        with open(out / name, "ab") as file:
+            file.truncate(total * row_bytes)
+
+
+def _finish(clips: list[FoundClip], out: Path, plan: dict[str, Any], done: dict[int, Decoded]) -> None:
+    """Tell what is missing, write the index and clear away what was only for going on."""
+    problems = {int(index): problem for index, problem in plan["problems"].items()}
+    problems |= {index: decoded.problem for index, decoded in done.items() if decoded.problem}
+    kept, skipped, start = [], [], 0
+    for index, (clip, reserved) in enumerate(zip(clips, plan["counts"], strict=True)):
+        if index in done and done[index].count:
+            kept.append(Clip(clip.name, clip.identity, start, done[index].count))
+        else:
+            skipped.append({"name": clip.name, "reason": problems.get(index) or "it holds no pictures"})
+        start += reserved
+    short = [
+        f"{clip.name} ({done[index].count} pictures: {problems[index]})"
+        for index, clip in enumerate(clips)
+        if index in done and done[index].count and index in problems
+    ]
+    missing = [f"{clip['name']} ({clip['reason']})" for clip in skipped]
+    if short:
+        logger.warning("%d of %d clips break off: %s", len(short), len(clips), _told(short))
+    if missing:
+        logger.warning("skipped %d of %d clips: %s", len(missing), len(clips), _told(missing))
+    if kept:
+        values = {"wanted": plan["wanted"], "count": start, "clips": [asdict(clip) for clip in kept]}
+        _write_json(out / "index.json", values | {"skipped": skipped})
+    for name in ("plan.json", "done.jsonl"):
+        (out / name).unlink()
+    if not kept:
+        raise DataError(f"none of the {len(clips)} clips can be read: {_told(missing)}")
+
+
+def _told(items: list[str]) -> str:
+    rest = f" (and {len(items) - TOLD_CLIPS} more)" if len(items) > TOLD_CLIPS else ""
+    return ", ".join(items[:TOLD_CLIPS]) + rest
+
+
+def _count(job: tuple[int, Path]) -> Decoded:
+    index, path = job
+    try:
+        return Decoded(index, count_pictures(path), None)
+    except ClipError as error:
+        return Decoded(index, 0, error.reason)
+
+
+def _decode(job: Job) -> Decoded:
+    """Fill the rows of a clip. One that breaks off keeps what it has, from two pictures on."""
+    count, problem = 0, None
+    landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
+    with contextlib.ExitStack() as stack:
+        mesh = stack.enter_context(FaceMesh(tracking=job.count > 1)) if job.has_faces else None
+        file = stack.enter_context(open(job.out / "frames.u8", "r+b"))
+        file.seek(job.start * job.size * job.size * 3)
+        try:
+            for picture in stream_pictures(job.path):
+                if count == job.count:
+                    break
+                image = resize(picture, job.size)
+                file.write(image.data)
+                found = mesh.find(image) if mesh is not None else None
+                if found is not None:
+                    landmarks[count] = found
+                count += 1
+        except ClipError as error:
+            problem = error.reason
+    if problem and count < LEAST_PICTURES:
+        count = 0
+        landmarks[:] = np.nan
+    with open(job.out / "landmarks.f32", "r+b") as file:
+        file.seek(job.start * LANDMARK_COUNT * 12)
+        file.write(landmarks.data)
+    return Decoded(job.index, count, problem)
+
+
+def _read_done(out: Path) -> dict[int, Decoded]:
+    """Return the clips that an interrupted build decoded; a line that it left half-written does not count."""
+    done = {}
+    if (out / "done.jsonl").exists():
+        for line in (out / "done.jsonl").read_text().splitlines():
+            with contextlib.suppress(ValueError):
+                decoded = Decoded(**json.loads(line))
+                done[decoded.index] = decoded
+    return done
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """Return a file's values; none if it is missing or was not finished."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write a file that is there whole or not at all."""
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(values))
+    unfinished.replace(path)

@@ -1,0 +1,115 @@
+"""How trials against a truth are looked at, by their subject: what is found in pictures, shown to models and scored."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.pictures.images import View
+from avatarify_plus.types import FloatArray, Image
+from training.data.datasets import Subject
+from training.evaluation.body_landmarks import BodyLandmarks
+from training.evaluation.body_scorer import BodyScorer
+from training.evaluation.metrics import FaceDescriber, FaceDescription, PictureScorer, Scorer
+
+
+class Examiner:
+    """Look at any subject: nothing is found in pictures, and models find their keypoints themselves.
+
+    measures: what failures are picked by. By the first, repeating the source is worst in a trial's telling frame.
+    """
+
+    measures: tuple[str, ...] = ("l1",)
+
+    def describe(self, image: Image) -> Any:
+        """Return what `scorer` wants to know of a picture (H, W, 3)."""
+        return None
+
+    def scorer(self) -> PictureScorer[Any]:
+        """Return a new scorer for one performer in one trial."""
+        return PictureScorer()
+
+    def view(self, image: Image) -> View:
+        """Return a picture as a puppeteer wants it."""
+        return plain_view(image)
+
+    def watch(self) -> AbstractContextManager[Callable[[Image], View]]:
+        """Give a `view` for the pictures of one clip, all of them in order."""
+        return contextlib.nullcontext(self.view)
+
+    def close(self) -> None:
+        """Release what `describe` needs."""
+
+
+class BodyExaminer(Examiner):
+    """Look at bodies: their landmarks are compared."""
+
+    measures = ("akd_px", "l1")
+
+    def __init__(self) -> None:
+        self._landmarks = BodyLandmarks()
+
+    def describe(self, image: Image) -> FloatArray:
+        """Return the landmarks (17, 2); see `BodyLandmarks.find`."""
+        return self._landmarks.find(image)
+
+    def scorer(self) -> BodyScorer:
+        """See `Examiner.scorer`."""
+        return BodyScorer()
+
+    def close(self) -> None:
+        """See `Examiner.close`."""
+        self._landmarks.close()
+
+
+class FaceExaminer(Examiner):
+    """Look at faces: their meshes and identities are compared, and models may read the mesh."""
+
+    measures = ("akd_px", "l1", "aed")
+
+    def __init__(self) -> None:
+        self._describer = FaceDescriber()
+
+    def describe(self, image: Image) -> FaceDescription:
+        """See `FaceDescriber.describe`."""
+        return self._describer.describe(image)
+
+    def find(self, image: Image) -> FloatArray | None:
+        """See `FaceDescriber.find`."""
+        return self._describer.find(image)
+
+    def scorer(self) -> Scorer:
+        """See `Examiner.scorer`."""
+        return Scorer()
+
+    def view(self, image: Image) -> View:
+        """See `Examiner.view`."""
+        return _view(image, self._describer.find(image))
+
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[Callable[[Image], View]]:
+        """See `Examiner.watch`; the mesh is tracked from picture to picture."""
+        with FaceMesh(tracking=True) as tracker:
+            yield lambda image: _view(image, tracker.find(image))
+
+    def close(self) -> None:
+        """See `Examiner.close`."""
+        self._describer.close()
+
+
+def open_examiner(subject: Subject) -> Examiner:
+    """Return what looks at a subject; close it. Raises ConfigError where something that it needs is missing."""
+    examiners: dict[Subject, type[Examiner]] = {"face": FaceExaminer, "body": BodyExaminer, "any": Examiner}
+    return examiners[subject]()
+
+
+def plain_view(image: Image) -> View:
+    """Return a picture for a model that needs to be told nothing about it."""
+    return View(image, None, has_face=True)
+
+
+def _view(image: Image, landmarks: FloatArray | None) -> View:
+    return View(image, landmarks, has_face=landmarks is not None)

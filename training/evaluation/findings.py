@@ -1,0 +1,122 @@
+"""What an evaluation found: scores of every trial, and the few moments worth looking at."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from training.evaluation.metrics import AnyScores, mean_scores, scores_to_dict
+from training.evaluation.runner import Job, Moment, Outcome, Result, Skipped, severity
+from training.evaluation.score_table import ScoreTable
+
+FAILURES = 4
+"""How many of the worst frames are kept per measure, each of another trial."""
+
+BASELINE = "repeat the source"
+"""The trivial performer that the others stand beside wherever there is a truth."""
+
+MEASURES = {"akd_px": "AKD", "l1": "L1", "aed": "AED"}
+"""What failures are picked by, and how people call it."""
+
+TITLES = {
+    "self-reenactment": ("Reconstruction", "What people look at"),
+    "cross-identity": ("Cross-identity, against the truth", "What people look at"),
+    "animation": ("Animation",),
+}
+"""Per kind of evaluation, the titles of its tables; the second is of faces alone."""
+
+
+class Findings:
+    """Collect outcomes in any order. Pictures are dropped but for a fixed number, so memory does not grow with them.
+
+    kind: a key of TITLES. performers: as they stand in `Result.tables`.
+    """
+
+    def __init__(self, kind: str, performers: tuple[str, ...]) -> None:
+        self.kind = kind
+        self.performers = performers
+        self.skipped: list[Skipped] = []
+        self.moments: dict[int, Moment] = {}
+        self.failures: dict[str, list[Moment]] = {}
+        self._tables: dict[int, tuple[str, tuple[tuple[AnyScores, ...], ...]]] = {}
+
+    def add(self, job: Job, outcome: Outcome) -> None:
+        """Take in what became of a job."""
+        if isinstance(outcome, Skipped):
+            self.skipped.append(outcome)
+            return
+        self._tables[job.index] = (outcome.trial.name, outcome.tables)
+        if outcome.telling is not None:
+            self.moments[job.index] = outcome.telling
+        self._keep_failures(outcome)
+
+    def _keep_failures(self, result: Result) -> None:
+        for measure, moment in result.worst.items():
+            known = [*self.failures.get(measure, []), moment]
+            known.sort(key=lambda m: (-severity(m.errors, measure), m.trial))
+            self.failures[measure] = known[:FAILURES]
+
+    @property
+    def count(self) -> int:
+        """How many trials were scored."""
+        return len(self._tables)
+
+    def side_by_side(self) -> list[Moment]:
+        """Return the moments of the trials that were to be shown, in the trials' order."""
+        return [self.moments[index] for index in sorted(self.moments)]
+
+    def tables(self) -> list[ScoreTable]:
+        """Return the means over trials, one row per performer."""
+        found = []
+        for number, title in enumerate(self._titles):
+            scores = [
+                mean_scores([tables[number][place] for _, tables in self._in_order()])
+                for place in range(len(self.performers))
+            ]
+            rows = list(zip(self.performers, scores, strict=True))
+            found.append(ScoreTable(title, rows, compares_to_last=self.kind != "animation"))
+        return found
+
+    def trial_tables(self) -> list[ScoreTable]:
+        """Return ours per trial, the worst first: by AKD, else L1, or by the distance to the photo's identity."""
+        found = []
+        for number, title in enumerate(self._titles):
+            rows = [(name, tables[number][0]) for name, tables in self._in_order()]
+            found.append(ScoreTable(title, [rows[place] for place in self._worst_first()]))
+        return found
+
+    @property
+    def _titles(self) -> tuple[str, ...]:
+        """The titles of the tables that were measured."""
+        _, tables = self._in_order()[0]
+        return TITLES[self.kind][: len(tables)]
+
+    def _worst_first(self) -> list[int]:
+        measures = ("identity_distance",) if self.kind == "animation" else ("akd_px", "l1")
+        scores = [tables[0][0] for _, tables in self._in_order()]
+        keys = [[-np.nan_to_num(getattr(row, measure), nan=np.inf) for measure in measures] for row in scores]
+        return sorted(range(len(keys)), key=keys.__getitem__)
+
+    def _in_order(self) -> list[tuple[str, tuple[tuple[AnyScores, ...], ...]]]:
+        return [self._tables[index] for index in sorted(self._tables)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready scores: ours, the baseline, other bundles, and ours per trial."""
+        has_baseline = self.kind != "animation"
+        tables = [dict(table.rows) for table in self.tables()]
+        names = [name for name in self.performers[1:] if not has_baseline or name != self.performers[-1]]
+        values: dict[str, Any] = {"kind": self.kind, "trials": self.count}
+        for key, table in zip(("", "face"), tables, strict=False):
+            part = {"ours": scores_to_dict(table[self.performers[0]])}
+            if has_baseline:
+                part["baseline"] = scores_to_dict(table[self.performers[-1]])
+            if names:
+                part["compared"] = {name: scores_to_dict(table[name]) for name in names}
+            values |= {key: part} if key else part
+        values["skipped"] = {skipped.trial.name: skipped.reason for skipped in self.skipped}
+        values["per_trial"] = {
+            name: {key: value for scores in tables for key, value in scores_to_dict(scores[0]).items()}
+            for name, tables in self._in_order()
+        }
+        return values

@@ -1,0 +1,61 @@
+"""A row's animation of one source, as the paper measures it: the network's own keypoints, unsmoothed and unlimited."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatarify_plus.config import MotionMode
+from avatarify_plus.errors import ConfigError
+from avatarify_plus.network.graphs import to_app_image, to_model_image
+from avatarify_plus.network.model import EncodedSource
+from avatarify_plus.pictures.images import View
+from avatarify_plus.types import Image, Keypoints
+from training.evaluation.trained_network import Row
+
+
+class RowPuppet:
+    """One row's animation of one source. Raises ConfigError for relative motion."""
+
+    def __init__(self, row: Row, motion: MotionMode) -> None:
+        if motion != "absolute":
+            raise ConfigError("a run's checkpoint is measured by reconstruction only: export a bundle for the rest")
+        self._network = row.network
+        self._source: EncodedSource | None = None
+        self._driving: Keypoints | None = None
+
+    def set_source(self, view: View) -> None:
+        """Set the photo."""
+        with torch.inference_mode():
+            image = network_image(view.image)
+            self._source = self._network.encode_source(image, self._network.locate(image, None))
+
+    def animate(self, view: View, time_s: float) -> Image:
+        """Return the picture for a view of the driver; the time does not matter."""
+        assert self._source is not None, "set_source comes first"
+        with torch.inference_mode():
+            self._driving = self._network.locate(network_image(view.image), None)
+            picture: Image = to_app_image(self._network.animate(self._source, self._driving).image)[0].numpy()
+        return picture
+
+    def keypoints(self, view: View, time_s: float) -> tuple[Keypoints, Keypoints]:
+        """Return the driver's keypoints in the view that was just animated, and those that were shown: the same."""
+        assert self._driving is not None, "animate comes first"
+        return app_keypoints(self._driving), app_keypoints(self._driving)
+
+    @property
+    def source_keypoints(self) -> Keypoints:
+        """The source's keypoints."""
+        assert self._source is not None, "set_source comes first"
+        return app_keypoints(self._source.keypoints)
+
+
+def network_image(image: Image) -> Tensor:
+    """Return a picture (S, S, 3) as the network takes it, (1, 3, S, S)."""
+    return to_model_image(torch.from_numpy(np.ascontiguousarray(image))[None])
+
+
+def app_keypoints(keypoints: Keypoints) -> Keypoints:
+    """Return the keypoints of a batch of one as the app has them: numpy, without the batch."""
+    return Keypoints(*(part[0].numpy() for part in keypoints))

@@ -1,0 +1,150 @@
+"""The tables of a comparison as a page: our figures, the spread between seeds, and the paper's beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from avatarify_plus.errors import DataError
+from training.evaluation.findings import BASELINE
+from training.evaluation.studies import REFERENCE, Study
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One run, measured: scores and baseline by the names of `evaluation.metrics.Scores`, None where not measured."""
+
+    preset: str
+    seed: int
+    scores: dict[str, float | None]
+    baseline: dict[str, float | None]
+    parameters: int
+    frame_operations: int
+    steps: int
+    samples: int
+    clips: int
+    stride: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready values."""
+        return asdict(self)
+
+
+MEASURES = {"l1": ("L1", 4), "akd_px": ("AKD px", 2), "mkr": ("MKR", 4), "aed": ("AED", 3)}
+"""What the paper measures: title and digits."""
+
+TITLES = {
+    "x2face": "X2Face-style baseline",
+    "fomm": "FOMM",
+    "fomm-cbam": "FOMM + CBAM",
+    "fomm-attention": "FOMM + the paper's attention",
+    "fomm-cbam-occlusion": "FOMM + CBAM + multi-scale occlusion",
+    "ours": "the paper's network",
+}
+
+
+def write_tables(page: Path, study: Study, found: Sequence[Measured]) -> None:
+    """Write a study's tables into a page, in place of those that stand between its marks; a new page gets them alone.
+
+    Raises DataError if the page cannot be read or written.
+    """
+    begin, end = f"<!-- {study.name}: written by training/ablation.py -->", f"<!-- {study.name}: end -->"
+    block = f"{begin}\n{tables(study, found)}\n{end}"
+    try:
+        text = page.read_text(encoding="utf-8") if page.exists() else f"# Results\n\n## {study.title}\n\n{begin}{end}\n"
+        head, mark, rest = text.partition(begin)
+        if not mark:
+            head, rest = f"{text.rstrip()}\n\n## {study.title}\n\n", f"{end}\n"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(f"{head}{block}{rest.partition(end)[2]}", encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"cannot write the tables into {page}: {error}") from error
+
+
+def tables(study: Study, found: Sequence[Measured]) -> str:
+    """Return the tables in Markdown: figures with the spread between seeds, then differences from FOMM."""
+    by_row = {row: sorted((m for m in found if m.preset == row), key=lambda m: m.seed) for row in study.rows}
+    by_row = {row: runs for row, runs in by_row.items() if runs}
+    parts = [_budget(study, found), _figures(study, by_row)]
+    if REFERENCE in by_row and len(by_row) > 1:
+        parts.append(_differences(study, by_row))
+    return "\n\n".join(parts)
+
+
+def _budget(study: Study, found: Sequence[Measured]) -> str:
+    first = found[0]
+    seeds = sorted({measured.seed for measured in found})
+    return (
+        f"Size `{study.size}`, {study.keypoint_count} learned keypoints; {first.steps} steps, {first.samples} samples "
+        f"a run (`--stages {study.stages} --rate {study.rate:g} --ema {study.ema:g}`), seeds "
+        f"{', '.join(map(str, seeds))}. Data: {study.data_note}. Measured on {first.clips} clips, every "
+        f"{study.stride}th frame, source = first frame."
+    )
+
+
+def _figures(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
+    lines = [["row", "runs", *(title for title, _ in MEASURES.values()), "parameters", "GFLOP a frame"]]
+    for row, runs in by_row.items():
+        cells = [
+            _with_spread([run.scores.get(name) for run in runs], decimals) for name, (_, decimals) in MEASURES.items()
+        ]
+        size = [f"{runs[0].parameters / 1e6:.2f} M", f"{runs[0].frame_operations / 1e9:.2f}"]
+        lines.append([_title(row), str(len(runs)), *cells, *size])
+    some = next(iter(by_row.values()))[0]
+    cells = [_with_spread([some.baseline.get(name)], decimals) for name, (_, decimals) in MEASURES.items()]
+    lines.append([BASELINE, "", *cells, "", ""])
+    return f"Mean over the seeds, with half the distance between the farthest two:\n\n{_markdown(lines)}"
+
+
+def _differences(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
+    reference = {run.seed: run for run in by_row[REFERENCE]}
+    names = [name for name in MEASURES if name != "mkr"]
+    titles = [MEASURES[name][0].removesuffix(" px") for name in names]
+    head = ["against FOMM", *(f"{title} here" for title in titles)]
+    for data_set in study.paper:
+        head += [f"{title}, {data_set}" for title in titles]
+    lines = [head]
+    for row, runs in by_row.items():
+        if row == REFERENCE:
+            continue
+        cells = []
+        for name in names:
+            pairs = [
+                (run.scores.get(name), reference[run.seed].scores.get(name)) for run in runs if run.seed in reference
+            ]
+            cells.append(_range([100 * (a / b - 1) for a, b in pairs if a is not None and b]))
+        for scores in study.paper.values():
+            for name in names:
+                a, b = (getattr(scores[key], name, None) if key in scores else None for key in (row, REFERENCE))
+                cells.append("" if a is None or not b else f"{100 * (a / b - 1):+.1f} %")
+        lines.append([_title(row), *cells])
+    return (
+        f"Differences from FOMM of the same seed, mean (lowest and highest), beside the paper's:\n\n{_markdown(lines)}"
+    )
+
+
+def _title(row: str) -> str:
+    return f"{TITLES.get(row, row)} (`{row}`)"
+
+
+def _with_spread(values: Iterable[float | None], decimals: int) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean, spread = sum(known) / len(known), (max(known) - min(known)) / 2
+    return f"{mean:.{decimals}f}" + (f" ± {spread:.{decimals}f}" if len(known) > 1 else "")
+
+
+def _range(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
+    mean = sum(values) / len(values)
+    return f"{mean:+.1f} %" + (f" ({min(values):+.1f}, {max(values):+.1f})" if len(values) > 1 else "")
+
+
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    head, *body = lines
+    rule = ["---"] * len(head)
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *body))

@@ -1,0 +1,355 @@
+"""Run trials through engines of the app and score what comes out; one runner is one process's share of the work."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import numpy as np
+
+from avatarify_plus.bundle import Bundle
+from avatarify_plus.config import EngineName, MotionMode, Precision
+from avatarify_plus.engines import Engine, Source, open_engine
+from avatarify_plus.errors import ConfigError, DataError, SourceError
+from avatarify_plus.pictures.images import View
+from avatarify_plus.puppeteer import Puppeteer
+from avatarify_plus.types import FloatArray, Image, Keypoints
+from training.data.datasets import Subject
+from training.evaluation.examiner import FaceExaminer, open_examiner, plain_view
+from training.evaluation.metrics import AnimationScorer, AnyScores, Scores, mean_distance_px
+from training.evaluation.trials import Trial
+
+if TYPE_CHECKING:
+    from training.evaluation.network_animation import RowPuppet
+
+FRAME_RATE_HZ = 25.0
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What every process needs: who performs, ours first, the engine that computes bundles, and which frames to score.
+
+    performers: opened bundles, animated as the app does, or paths that `read_row` takes, animated as the paper does.
+    """
+
+    performers: tuple[Bundle | Path, ...]
+    engine: EngineName
+    threads: int
+    stride: int
+    precision: Precision = "auto"
+    subject: Subject = "face"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One frame of a trial, to be looked at.
+
+    predictions: one per bundle. errors: of the first bundle's, this frame's own. The keypoints are the first bundle's:
+    `moved_keypoints` is what its engine was asked for, the source's moved as the driver did.
+    """
+
+    trial: str
+    index: int
+    source: Image
+    driving: Image
+    predictions: tuple[Image, ...]
+    truth: Image | None
+    errors: Scores
+    source_keypoints: Keypoints
+    driving_keypoints: Keypoints
+    moved_keypoints: Keypoints
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Scores of one trial.
+
+    tables: one row per table of the report; a row has the scores of each performer: the bundles, then the baseline
+    where there is a truth. telling: the frame in which the driver is farthest from where it started, if wanted.
+    worst: per failure measure the worst frame.
+    """
+
+    trial: Trial
+    tables: tuple[tuple[AnyScores, ...], ...]
+    telling: Moment | None
+    worst: dict[str, Moment]
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A trial that could not be run, and why."""
+
+    trial: Trial
+    reason: str
+
+
+Outcome = Result | Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A trial with its place in the list, and whether a picture of it will be shown."""
+
+    index: int
+    trial: Trial
+    is_shown: bool
+
+
+def severity(errors: Scores, measure: str) -> float:
+    """Return how bad a frame is by a measure: a face that is gone is worst, what was not measured least."""
+    if measure != "l1" and errors.mkr == 1:
+        return float("inf")
+    value = float(getattr(errors, measure))
+    return float("-inf") if np.isnan(value) else value
+
+
+class Witness(Engine):
+    """An engine that remembers the keypoints it was last asked to show. See `Engine`.
+
+    `is_idle` True: it does not compute pictures, for when keypoints alone are wanted.
+    """
+
+    def __init__(self, engine: Engine, is_idle: bool = False) -> None:
+        self.name, self.device, self.config = engine.name, engine.device, engine.config
+        self.precision = engine.precision
+        self.keypoints: Keypoints | None = None
+        self._engine = engine
+        self._is_idle = is_idle
+        self._picture: Image = np.zeros((0, 0, 3), np.uint8)
+
+    def detect(self, image: Image) -> Keypoints:
+        """See `Engine.detect`."""
+        return self._engine.detect(image)
+
+    def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
+        """See `Engine.encode_source`."""
+        self._picture = image
+        return Source(keypoints, {}) if self._is_idle else self._engine.encode_source(image, keypoints)
+
+    def animate(self, source: Source, keypoints: Keypoints) -> Image:
+        """See `Engine.animate`."""
+        self.keypoints = keypoints
+        return self._picture if self._is_idle else self._engine.animate(source, keypoints)
+
+    def close(self) -> None:
+        """Leave the engine open: it is its opener's."""
+
+
+class Puppet:
+    """One bundle's animation of one source, with its keypoints."""
+
+    def __init__(self, engine: Engine, motion: MotionMode) -> None:
+        self._witness, self._idle = Witness(engine), Witness(engine, is_idle=True)
+        self._puppeteer = Puppeteer(self._witness, motion)
+        self._follower = Puppeteer(self._idle, "absolute")  # tells the driver's own keypoints
+
+    def set_source(self, view: View) -> None:
+        """Set the photo. Raises SourceError if it shows no face."""
+        self._puppeteer.set_source(view)
+        self._follower.set_source(view)
+
+    def animate(self, view: View, time_s: float) -> Image:
+        """Return the picture for a view of the driver."""
+        return self._puppeteer.animate(view, time_s)
+
+    def keypoints(self, view: View, time_s: float) -> tuple[Keypoints, Keypoints]:
+        """Return the driver's keypoints in a view that was just animated, and those that were shown."""
+        self._follower.animate(view, time_s)
+        assert self._idle.keypoints is not None and self._witness.keypoints is not None, "set_source shows the source"
+        return self._idle.keypoints, self._witness.keypoints
+
+    @property
+    def source_keypoints(self) -> Keypoints:
+        """The source's keypoints; ask before the first view is animated."""
+        assert self._idle.keypoints is not None, "set_source shows the source"
+        return self._idle.keypoints
+
+
+AnyPuppet: TypeAlias = "Puppet | RowPuppet"
+
+
+@dataclass(frozen=True, slots=True)
+class _Take:
+    """One scored frame; predictions: one per bundle."""
+
+    index: int
+    view: View
+    truth: Image | None
+    predictions: tuple[Image, ...]
+
+    @property
+    def time_s(self) -> float:
+        return self.index / FRAME_RATE_HZ
+
+
+@dataclass(slots=True)
+class _Album:
+    """The frames of a trial that are worth looking at; no others are kept."""
+
+    job: Job
+    source: Image
+    source_keypoints: Keypoints
+    measures: tuple[str, ...]
+    telling: Moment | None = None
+    worst: dict[str, Moment] = field(default_factory=dict)
+    _farthest: float = -1.0
+
+    def look(self, take: _Take, puppet: AnyPuppet, errors: Scores, travel: float) -> None:
+        """Keep a frame if it is the worst so far, or the one where the driver has travelled farthest."""
+        worse = [measure for measure in self.measures if self._is_worst(errors, measure)]
+        is_farther = self.job.is_shown and travel > self._farthest
+        if not worse and not is_farther:
+            return
+        driving_keypoints, moved_keypoints = puppet.keypoints(take.view, take.time_s)
+        moment = Moment(
+            trial=self.job.trial.name,
+            index=take.index,
+            source=self.source,
+            driving=take.view.image,
+            predictions=take.predictions,
+            truth=take.truth,
+            errors=errors,
+            source_keypoints=self.source_keypoints,
+            driving_keypoints=driving_keypoints,
+            moved_keypoints=moved_keypoints,
+        )
+        self.worst |= dict.fromkeys(worse, moment)
+        if is_farther:
+            self.telling, self._farthest = moment, travel
+
+    def _is_worst(self, errors: Scores, measure: str) -> bool:
+        known = severity(self.worst[measure].errors, measure) if measure in self.worst else float("-inf")
+        return severity(errors, measure) > known
+
+
+class _Stage(NamedTuple):
+    """A performer, opened: what computes it, its pictures' side in px, and how to give it a source.
+
+    follows_faces: whether it wants to be told where the driver's face is.
+    """
+
+    device: str
+    size: int
+    follows_faces: bool
+    puppet: Callable[[MotionMode], AnyPuppet]
+
+
+def _open_stage(performer: Bundle | Path, setup: Setup, stack: contextlib.ExitStack) -> _Stage:
+    """Open a performer until the stack closes. Raises AvatarifyError."""
+    if isinstance(performer, Bundle):
+        if setup.subject != "face" and performer.config.reads_mesh:
+            raise ConfigError(
+                f"{performer.manifest.name} reads keypoints off a face mesh, which --subject {setup.subject} has not: "
+                "measure a model with learned keypoints"
+            )
+        engine = stack.enter_context(open_engine(performer, setup.engine, setup.threads, setup.precision))
+        return _Stage(engine.device, engine.config.image_size, True, partial(Puppet, engine))
+    from training.evaluation.network_animation import RowPuppet
+    from training.evaluation.trained_network import read_row  # torch, which bundles do without
+
+    row = read_row(performer)
+    return _Stage("CPU (PyTorch, fp32)", row.config.image_size, False, partial(RowPuppet, row))
+
+
+class Runner:
+    """Opened engines and meshes that run one trial after the other; a context manager."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._stack = contextlib.ExitStack()
+        with contextlib.ExitStack() as stack:  # closes what was opened if the rest fails
+            self._stages = [_open_stage(performer, setup, stack) for performer in setup.performers]
+            self._size = self._stages[0].size
+            self._examiner = open_examiner(setup.subject)
+            stack.callback(self._examiner.close)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def device(self) -> str:
+        """What computes, for people."""
+        return self._stages[0].device
+
+    def run(self, job: Job) -> Outcome:
+        """Animate a trial and score every `stride`-th frame. What cannot be read or shows no face is skipped."""
+        try:
+            return self._judge_against_truth(job) if job.trial.truth else self._judge_animation(job)
+        except (DataError, SourceError) as error:
+            return Skipped(job.trial, str(error))
+
+    def _judge_against_truth(self, job: Job) -> Result:
+        describe, measures = self._examiner.describe, self._examiner.measures
+        source, puppets, album = self._prepare(job, measures)
+        shown = describe(source)
+        scorers = [self._examiner.scorer() for _ in range(len(puppets) + 1)]  # the last repeats the source
+        for take in self._takes(job.trial, puppets):
+            assert take.truth is not None, "only trials with a truth are judged against it"
+            true = describe(take.truth)
+            errors = [
+                scorer.add(picture, take.truth, describe(picture), true)
+                for scorer, picture in zip(scorers, take.predictions, strict=False)
+            ]
+            travel = float(getattr(scorers[-1].add(source, take.truth, shown, true), measures[0]))
+            album.look(take, puppets[0], errors[0], travel)
+        tables = tuple(zip(*(scorer.tables() for scorer in scorers), strict=True))
+        return Result(job.trial, tables, album.telling, album.worst)
+
+    def _judge_animation(self, job: Job) -> Result:
+        examiner = self._examiner
+        assert isinstance(examiner, FaceExaminer), "an animation without a truth is judged by faces"
+        source, puppets, album = self._prepare(job, ("aed",))
+        source_face = examiner.describe(source)
+        scorers = [AnimationScorer(source_face) for _ in puppets]
+        first: FloatArray | None = None
+        for take in self._takes(job.trial, puppets):
+            driver = examiner.find(take.view.image)
+            errors = [
+                scorer.add(examiner.describe(picture), driver)
+                for scorer, picture in zip(scorers, take.predictions, strict=True)
+            ]
+            first = driver if first is None else first
+            travel = -1.0 if first is None or driver is None else mean_distance_px(driver, first)
+            album.look(take, puppets[0], errors[0], travel)
+        return Result(job.trial, (tuple(s.scores() for s in scorers),), album.telling, album.worst)
+
+    def _prepare(self, job: Job, measures: tuple[str, ...]) -> tuple[Image, list[AnyPuppet], _Album]:
+        """Set the source in every bundle's puppet. Raises SourceError if it shows no face."""
+        source = job.trial.source_picture(self._size)
+        puppets = [stage.puppet(job.trial.motion) for stage in self._stages]
+        view = self._examiner.view(source)
+        if not view.has_face:
+            raise SourceError(f"no face in the first picture of {job.trial.source}")
+        for puppet in puppets:
+            puppet.set_source(view)
+        return source, puppets, _Album(job, source, puppets[0].source_keypoints, measures)
+
+    def _takes(self, trial: Trial, puppets: list[AnyPuppet]) -> Iterator[_Take]:
+        """Animate every `stride`-th frame, as the app would but unsmoothed. Raises DataError for a single picture."""
+        count = 0
+        follows_faces = any(stage.follows_faces for stage in self._stages)
+        if trial.motion == "relative" and trial.initial:
+            initial = self._examiner.view(trial.initial_picture(self._size))
+            for puppet in puppets:
+                puppet.animate(initial, 0.0)
+        with self._examiner.watch() if follows_faces else contextlib.nullcontext(plain_view) as see:
+            for index, (driving, truth) in enumerate(trial.frames(self._size)):
+                view = see(driving)  # a tracker wants every frame
+                count += 1
+                if index % self._setup.stride:
+                    continue
+                time_s = index / FRAME_RATE_HZ
+                yield _Take(index, view, truth, tuple(puppet.animate(view, time_s) for puppet in puppets))
+        if count < 2:
+            raise DataError(f"{trial.driving} has one picture only: nothing moves")

@@ -1,0 +1,165 @@
+"""The comparisons that `ablation.py` runs: which rows, on what data and budget, and what the paper says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from avatarify_plus.errors import ConfigError
+from training.data.datasets import Subject
+from training.networks import BASELINE
+
+
+class PaperScores(NamedTuple):
+    """What the paper prints for a row; None where it prints nothing."""
+
+    l1: float
+    akd_px: float | None = None
+    mkr: float | None = None
+    aed: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Study:
+    """Rows that differ in their network alone: data, seed, steps, batch, losses and schedule are the same for all.
+
+    data_note: what the data were, for the page. train: options of training/train.py beside those of the fields. stride:
+    every n-th frame is scored. paper: by the name of a data set, what the paper says of each row.
+    """
+
+    name: str
+    title: str
+    data_note: str
+    rows: tuple[str, ...]
+    seeds: tuple[int, ...] = (0,)
+    subject: Subject = "face"
+    size: str = "paper"
+    keypoint_count: int = 10
+    stages: str
+    steps: int
+    rate: float
+    ema: float = 0.999
+    train: tuple[str, ...] = ()
+    stride: int = 5
+    paper: Mapping[str, Mapping[str, PaperScores]] = field(default_factory=dict)
+
+    def arguments(self, row: str, seed: int) -> list[str]:
+        """Return the arguments of training/train.py for one run, without folders."""
+        return [
+            *("--preset", row, "--size", self.size, "--keypoints", "learned"),
+            *("--keypoint-count", str(self.keypoint_count), "--stages", self.stages, "--steps", str(self.steps)),
+            *("--rate", f"{self.rate:g}", "--ema", f"{self.ema:g}", "--seed", str(seed)),
+            *(("--subject", self.subject) if self.subject != "face" else ()),
+            *self.train,
+        ]
+
+
+REFERENCE = "fomm"
+"""The row that the others are compared with."""
+
+TABLE_2 = ("fomm", "fomm-cbam", "fomm-attention", "fomm-cbam-occlusion", "ours")
+TABLE_1 = (BASELINE, "fomm", "ours")
+
+TABLE_2_TAICHI = {
+    "fomm": PaperScores(0.061, 6.75, 0.031, 0.167),
+    "fomm-cbam": PaperScores(0.059, 6.16, 0.024, 0.178),
+    "fomm-attention": PaperScores(0.060, 6.60, 0.029, 0.181),
+    "fomm-cbam-occlusion": PaperScores(0.059, 6.54, 0.027, 0.179),
+    "ours": PaperScores(0.058, 5.84, 0.023, 0.170),
+}
+TABLE_1_VOXCELEB = {
+    BASELINE: PaperScores(0.078, 7.69, None, 0.405),
+    "fomm": PaperScores(0.046, 1.37, None, 0.142),
+    "ours": PaperScores(0.043, 1.30, None, 0.141),
+}
+TABLE_1_MGIF = {"fomm": PaperScores(0.026), "ours": PaperScores(0.026)}
+
+FACES = ("--photo-share", "0.08", "--weight", "identity=0")
+FOMM_LOSSES = (
+    *("--photo-share", "0", "--hard-pairs", "0"),
+    *("--weight", "pixels=0", "flow=0", "expression_gain=0", "identity=0"),
+)
+"""FOMM's own: perceptual pyramid and equivariance of random pairs.
+
+The data sets' budgets are those of its configs at its rate, with our schedule: 100 epochs of so many repeats of each
+identity (VoxCeleb1: 75 of about 425, batch 40; TaiChiHD: 150 of 252, batch 30) or GIF (25 of 900, batch 36).
+Source: github.com/AliaksandrSiarohin/first-order-model, folder config.
+"""
+
+STUDIES = {
+    study.name: study
+    for study in (
+        Study(
+            name="faces",
+            title="Table 2 at 128 px",
+            data_note="training clips and photos of faces, val clips of other people",
+            rows=(*TABLE_2, BASELINE),
+            seeds=(0, 1),
+            size="narrow",
+            stages="128x6:1",
+            steps=1600,
+            rate=1.5e-3,
+            ema=0.99,
+            train=FACES,
+            stride=20,
+            paper={"TaiChiHD": TABLE_2_TAICHI, "VoxCeleb1": TABLE_1_VOXCELEB},
+        ),
+        Study(
+            name="faces-256",
+            title="Table 2 at 256 px, for a GPU",
+            data_note="training clips and photos of faces, val clips of other people",
+            rows=(*TABLE_2, BASELINE),
+            stages="256x48:1",
+            steps=10_000,
+            rate=4e-4,
+            train=FACES,
+            paper={"TaiChiHD": TABLE_2_TAICHI, "VoxCeleb1": TABLE_1_VOXCELEB},
+        ),
+        Study(
+            name="voxceleb1",
+            title="Table 1: VoxCeleb1",
+            data_note="VoxCeleb1 as FOMM cuts it, 18,130 training and 503 test clips in the paper",
+            rows=TABLE_1,
+            stages="256x40:1",
+            steps=80_000,
+            rate=2e-4,
+            train=FOMM_LOSSES,
+            stride=1,
+            paper={"VoxCeleb1": TABLE_1_VOXCELEB},
+        ),
+        Study(
+            name="taichihd",
+            title="Tables 1 and 2: TaiChiHD",
+            data_note="TaiChiHD as FOMM cuts it, 2652 training and 285 test clips in the paper",
+            rows=(*TABLE_2, BASELINE),
+            subject="body",
+            stages="256x30:1",
+            steps=126_000,
+            rate=2e-4,
+            train=FOMM_LOSSES,
+            stride=1,
+            paper={"TaiChiHD": TABLE_2_TAICHI | {BASELINE: PaperScores(0.080, 17.65, 0.109, 0.27)}},
+        ),
+        Study(
+            name="mgif",
+            title="Table 1: MGif",
+            data_note="MGif (moving-gif), 900 training and 100 test GIFs",
+            rows=TABLE_1,
+            subject="any",
+            stages="256x36:1",
+            steps=62_500,
+            rate=2e-4,
+            train=(*FOMM_LOSSES, "adversarial=1"),
+            stride=1,
+            paper={"MGif": TABLE_1_MGIF},
+        ),
+    )
+}
+
+
+def find_study(name: str) -> Study:
+    """Return a study by its name. Raises ConfigError if there is none."""
+    if name not in STUDIES:
+        raise ConfigError(f"unknown study {name!r}: choose one of {', '.join(STUDIES)}")
+    return STUDIES[name]

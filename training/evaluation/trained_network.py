@@ -1,0 +1,113 @@
+"""A row of a comparison: one trained network, as a run leaves it or stored in a single file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from avatarify_plus.config import NetworkConfig
+from avatarify_plus.errors import ConfigError, ModelError
+from avatarify_plus.network.blocks import model_float_operations
+from avatarify_plus.network.model import AnimationModel
+from training.loop.checkpoint import load_checkpoint
+from training.networks import Network, build_network
+
+CHECKPOINT = "checkpoint.pt"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A trained network in evaluation mode on the CPU, and how it was trained: steps, samples, seed, data."""
+
+    network: Network
+    training: dict[str, Any]
+
+    @property
+    def config(self) -> NetworkConfig:
+        """The network's config."""
+        return self.network.config
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were trained."""
+        return sum(parameter.numel() for parameter in self.network.parameters())
+
+    @property
+    def frame_operations(self) -> int:
+        """Floating-point operations of one driving frame, 2 per multiply-add, without the source's encoding."""
+        size = self.config.image_size
+        image = torch.zeros(1, 3, size, size)
+        with torch.inference_mode():
+            pose = self.network.locate(image, None)
+            source = self.network.encode_source(image, pose)
+        return model_float_operations(_Frame(self.network), source, image)
+
+
+class _Frame(nn.Module):
+    """What one driving frame takes, as one call."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, source: Any, image: Tensor) -> Tensor:
+        return self.network.animate(source, self.network.locate(image, None)).image
+
+
+def read_row(path: Path) -> Row:
+    """Read a run folder of training/train.py, its checkpoint, or what `write_row` stored.
+
+    Raises ModelError if it is none of them, or if its network reads keypoints off the face mesh.
+    """
+    weights, config, training = _read_stored(path) if path.suffix == SUFFIX else _read_run(path)
+    try:
+        fixed = NetworkConfig.from_dict(config)
+        network = build_network(fixed)
+        network.load_state_dict(weights)
+    except (ConfigError, TypeError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} holds no network of this version: {str(error).splitlines()[0]}") from error
+    if isinstance(network, AnimationModel) and fixed.reads_mesh:
+        raise ModelError(f"{path} reads keypoints off the face mesh: export it as a bundle and measure that")
+    return Row(network.eval(), training)
+
+
+def write_row(row: Row, path: Path) -> None:
+    """Store a row in one file: weights in half precision, config and training in its header.
+
+    Raises ModelError if it cannot be written.
+    """
+    tensors = {
+        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in row.network.state_dict().items()
+    }
+    about = {"config": json.dumps(row.config.to_dict()), "training": json.dumps(row.training)}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(save(tensors, about))
+    except OSError as error:
+        raise ModelError(f"cannot write the row {path}: {error}") from error
+
+
+def _read_run(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    values = load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
+    training = {**values.get("training", {}), "steps": int(values["step"]), "samples": int(values.get("samples", 0))}
+    return values["ema"], values["config"], training
+
+
+def _read_stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    try:
+        with safe_open(path, "pt") as file:
+            about = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
+        config, training = json.loads(about["config"]), json.loads(about["training"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"cannot read the row {path}: {error}") from error
+    return {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}, config, training

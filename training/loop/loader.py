@@ -1,0 +1,123 @@
+"""Batches one after the other, prepared ahead of the step that needs them."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data.flow import BatchFlow
+from training.data.pairs import Batch, Choice, PairSampler, Pool
+from training.data.warp import Renderer
+from training.loop.ranks import Ranks
+from training.loop.schedule import Stage
+
+AHEAD = 2
+
+
+class _Prepared(NamedTuple):
+    """What a batch needs from the host; meshes is None where there are none, frames where the device holds them."""
+
+    choice: Choice
+    meshes: Tensor | None
+    frames: Tensor | None
+
+
+class BatchLoader:
+    """Give batch after batch on the training device, two prepared ahead by a thread.
+
+    With `hold_frames` all frames lie in the device's memory; otherwise the thread gathers them from the cache.
+    `flow_cells`: give each batch its optical flow on so many cells a side; 0 leaves it out.
+    """
+
+    def __init__(
+        self,
+        sampler: PairSampler,
+        pool: Pool,
+        renderer: Renderer,
+        ranks: Ranks,
+        hold_frames: bool,
+        flow_cells: int = 0,
+    ) -> None:
+        self._sampler, self._pool, self._renderer, self._ranks = sampler, pool, renderer, ranks
+        self._held = _on_device(pool, ranks.device) if hold_frames else None
+        self._flow = BatchFlow(flow_cells, _threads(ranks.device)) if flow_cells else None
+        self._executor = ThreadPoolExecutor(1, "batches")
+        self._coming: dict[tuple[int, Stage], Future[_Prepared | Batch]] = {}
+
+    def __enter__(self) -> BatchLoader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._executor.shutdown(cancel_futures=True)
+        if self._flow is not None:
+            self._flow.close()
+
+    def batch(self, index: int, stage: Stage) -> Batch:
+        """Return this rank's part of the batch of that number."""
+        wanted = [(index + ahead, stage) for ahead in range(1 + AHEAD)]
+        kept = {key: self._coming[key] for key in wanted if key in self._coming}
+        for key in self._coming.keys() - kept.keys():  # another stage began
+            self._coming[key].cancel()
+        self._coming = {key: kept.get(key) or self._executor.submit(self._prepare, *key) for key in wanted}
+        prepared = self._coming.pop(wanted[0]).result()
+        return prepared if isinstance(prepared, Batch) else self._render(prepared, stage)
+
+    def _prepare(self, index: int, stage: Stage) -> _Prepared | Batch:
+        """Do the host's work; on a CPU, or where flow must see the pictures, all of it."""
+        choice = self._sampler.choose(index, stage.batch).part(self._ranks.rank, self._ranks.count)
+        rows = choice.rows.T.ravel()  # sources, then drivings
+        pin = self._ranks.device.type == "cuda"
+        meshes = torch.from_numpy(self._pool.meshes(rows)) if self._pool.has_meshes else None
+        frames = None
+        if self._held is None:
+            side = self._pool.side
+            frames = torch.empty((len(rows), side, side, 3), dtype=torch.uint8, pin_memory=pin)
+            self._pool.frames(rows, frames.numpy())
+        if pin and meshes is not None:
+            meshes = meshes.pin_memory()
+        prepared = _Prepared(choice, meshes, frames)
+        return prepared if pin and self._flow is None else self._render(prepared, stage)
+
+    def _render(self, prepared: _Prepared, stage: Stage) -> Batch:
+        device = self._ranks.device
+        with torch.no_grad():
+            if prepared.frames is not None:
+                frames = prepared.frames.to(device, non_blocking=True)
+            else:
+                assert self._held is not None
+                frames = self._held[torch.from_numpy(prepared.choice.rows.T.ravel()).to(device)]
+            meshes = None if prepared.meshes is None else prepared.meshes.to(device, non_blocking=True)
+            batch = self._renderer.render(frames, meshes, prepared.choice, stage.image_size)
+            return batch if self._flow is None else batch._replace(flow=self._flow.find(batch.source, batch.driving))
+
+
+def _threads(device: torch.device) -> int:
+    """Return how many threads look for flow: one beside a network that trains on the CPU itself."""
+    return max(1, (os.cpu_count() or 1) - 2) if device.type == "cuda" else 1
+
+
+def fits_on_device(pool: Pool, device: torch.device) -> bool:
+    """Return whether all frames take less than half of a GPU's free memory."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return len(pool) * pool.side**2 * 3 < free / 2
+
+
+def _on_device(pool: Pool, device: torch.device) -> Tensor:
+    """Copy all frames (N, S, S, 3) to the device, a thousand at a time."""
+    held = torch.empty((len(pool), pool.side, pool.side, 3), dtype=torch.uint8, device=device)
+    for start in range(0, len(pool), 1000):
+        rows = np.arange(start, min(start + 1000, len(pool)))
+        block = torch.empty((len(rows), pool.side, pool.side, 3), dtype=torch.uint8)
+        pool.frames(rows, block.numpy())
+        held[start : start + len(rows)] = block.to(device)
+    return held

@@ -1,0 +1,84 @@
+"""How a run is doing: self-reenactment of a few clips."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatarify_plus.errors import DataError
+from avatarify_plus.motion.keypoints import MeshLayout, keypoints_from_mesh
+from avatarify_plus.pictures.images import resize
+from avatarify_plus.types import FloatArray, Image, Keypoints
+from training.contact_sheet import contact_sheet
+from training.data.cache import Cache
+from training.data.datasets import Subject
+from training.networks import Network
+
+
+class Validation:
+    """Self-reenactment of a few clips: L1 at the network's size and a contact sheet. Source = first frame.
+
+    Driving = the frame whose face, or of other subjects picture, differs most from it: the hardest of the clip.
+    """
+
+    def __init__(self, cache: Cache, layout: MeshLayout, clips: int, subject: Subject = "face") -> None:
+        self._layout = layout if subject == "face" else None
+        usable = [clip for clip in cache.clips if clip.count > 1 and self._shows(cache.landmarks[clip.start])]
+        if not usable:
+            wanted = "begins with a face" if subject == "face" else "has two pictures"
+            raise DataError(f"no clip for validation {wanted}: give other --val clips")
+        picked = usable[:: max(1, len(usable) // clips)][:clips]
+        farthest = _farthest_face if subject == "face" else _farthest_picture
+        rows = [(clip.start, farthest(cache, clip.start, clip.count)) for clip in picked]
+        self._pairs = [
+            (np.array(cache.frames[a]), np.array(cache.frames[b]), cache.landmarks[a], cache.landmarks[b])
+            for a, b in rows
+        ]
+
+    def run(self, model: Network) -> tuple[dict[str, float], Image]:
+        """Return the "val L1", a mean over the pairs, and the contact sheet; leaves the model in evaluation mode."""
+        model.eval()
+        errors, rows = [], []
+        device = next(model.parameters()).device
+        with torch.no_grad():
+            for source, driving, source_mesh, driving_mesh in self._pairs:
+                source, driving = (resize(picture, model.config.image_size) for picture in (source, driving))
+                images = torch.from_numpy(np.stack([source, driving])).to(device).permute(0, 3, 1, 2).float() / 255
+                keypoints = [
+                    model.locate(images[i : i + 1], self._read(mesh, device))
+                    for i, mesh in enumerate((source_mesh, driving_mesh))
+                ]
+                prediction = model(images[:1], keypoints[0], keypoints[1])
+                errors.append(float((prediction.image[0] - images[1]).abs().mean()))
+                shown = [prediction.image[0]] + [o[0].expand(3, -1, -1) for o in prediction.motion.occlusions[::2]]
+                rows.append([source, driving, *map(_picture, shown)])
+        labels = ["source", "driving", "ours", "occlusion, coarse", "fine"][: len(rows[0])]
+        return {"val L1": float(np.mean(errors))}, contact_sheet(rows, labels)
+
+    def _shows(self, mesh: FloatArray) -> bool:
+        """Return whether a picture with this mesh can be a source."""
+        return self._layout is None or not np.isnan(mesh[0, 0])
+
+    def _read(self, mesh: FloatArray, device: torch.device) -> Keypoints | None:
+        """Return the keypoints of a mesh, with a batch dimension; None where the subject has none."""
+        if self._layout is None:
+            return None
+        return Keypoints(*(torch.from_numpy(part)[None].to(device) for part in keypoints_from_mesh(mesh, self._layout)))
+
+
+def _farthest_face(cache: Cache, start: int, count: int) -> int:
+    """Return the frame whose face differs most from the first's."""
+    meshes = cache.landmarks[start : start + count, :468, :2]
+    distance = np.abs(meshes - meshes[0]).mean((1, 2))
+    return start + int(np.nanargmax(distance))
+
+
+def _farthest_picture(cache: Cache, start: int, count: int) -> int:
+    """Return the frame whose colours differ most from the first's."""
+    first = cache.frames[start].astype(np.int16)
+    return start + int(np.argmax([np.abs(cache.frames[start + i] - first).mean() for i in range(count)]))
+
+
+def _picture(x: Tensor) -> Image:
+    return (x.permute(1, 2, 0).cpu().numpy() * 255).astype(np.uint8)

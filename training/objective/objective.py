@@ -1,0 +1,204 @@
+"""What one training step computes: the network's prediction of a batch and its weighted losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from avatarify_plus.network.generator import Painting, Window
+from avatarify_plus.types import Keypoints
+from training.data.flow import Flow, flow_loss, keypoint_flow_loss
+from training.data.pairs import Batch
+from training.networks import Network
+from training.objective.discriminator import (
+    MultiScaleDiscriminator,
+    discriminator_loss,
+    feature_matching,
+    generator_loss,
+)
+from training.objective.identity import IdentityNetwork, identity_distance
+from training.objective.losses import (
+    COPY_SHARE,
+    RandomTransform,
+    equivariance,
+    expression_weight,
+    occlusion_loss,
+    perceptual_pyramid,
+    restoration_loss,
+    weighted_mean,
+    wrongness,
+)
+
+DISCRIMINATOR_RATE = 2e-4
+
+
+@dataclass(frozen=True, slots=True)
+class LossWeights:
+    """The weight of each loss; 0 leaves it out.
+
+    `painted`: of the decoder's picture before it is blended with the warped photo, above all where that is wrong:
+    through the blend, the decoder would learn nothing where the photo prevails and could never prevail. `occlusion`:
+    see `occlusion_loss` and, for eyes and mouth, `restoration_loss`. `flow`: of the deformation's distance from optical
+    flow, and of learned keypoints' that do not follow it. The equivariance losses and the warm-up concern learned
+    keypoints only. `expression_gain`: how much more than elsewhere an error counts at the eyes and in the mouth.
+    It, `mesh_keypoints` and `identity` need face meshes.
+    `adversarial` adds FOMM's discriminator, and with it `feature_matching`, which FOMM weighs by 10.
+    """
+
+    perceptual: float = 1.0
+    pixels: float = 15.0
+    painted: float = 8.0
+    occlusion: float = 3.0
+    flow: float = 10.0
+    expression_gain: float = 10.0
+    equivariance_value: float = 1.0
+    equivariance_jacobian: float = 1.0
+    mesh_keypoints: float = 10.0
+    identity: float = 1.0
+    adversarial: float = 0.0
+    feature_matching: float = 10.0
+
+
+class TrainingModel(nn.Module):
+    """The network with its losses, so that one forward call is one training step (and DDP sees all of it).
+
+    With a discriminator the same call trains it too: the generator's losses see its weights as constants, its own
+    loss sees the prediction as a constant, so that one backward pass serves both.
+    """
+
+    def __init__(
+        self,
+        model: Network,
+        perceptual: nn.Module,
+        weights: LossWeights,
+        scales: int,
+        identity: IdentityNetwork | None = None,
+        discriminator: MultiScaleDiscriminator | None = None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.discriminator = discriminator
+        self.weights = weights
+        self.scales = scales
+        # In tuples: neither parameters nor a part of the checkpoint.
+        self._perceptual = (perceptual,)
+        self._identity = (identity,)
+
+    def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
+        """Return the optimiser's groups with their `peak` learning rates: the network's, then the discriminator's."""
+        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters()), "peak": rate}]
+        if self.discriminator is not None:
+            group = {"params": list(self.discriminator.parameters()), "peak": DISCRIMINATOR_RATE}
+            groups.append(group | {"betas": (0.5, 0.999), "weight_decay": 0.0})
+        return groups
+
+    def extra_state(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must keep beside the network: the discriminator's tensors."""
+        return {} if self.discriminator is None else dict(self.discriminator.state_dict())
+
+    def load_extra_state(self, state: dict[str, Tensor]) -> None:
+        """Take back what `extra_state` returned; a run without it keeps a fresh discriminator."""
+        if self.discriminator is not None and state:
+            self.discriminator.load_state_dict(state)
+
+    def forward(self, batch: Batch, window: Window | None, follow_mesh: bool) -> dict[str, Tensor]:
+        """Return the weighted losses of a batch by name, in a window of the pictures if given.
+
+        `follow_mesh` adds the loss that starts the detector from the face mesh.
+        """
+        losses: dict[str, Tensor] = {}
+        source_keypoints = self.model.locate(batch.source, batch.source_keypoints)
+        driving_keypoints = self.model.locate(batch.driving, batch.driving_keypoints)
+        if self.model.config.detected_count:
+            losses |= self._equivariance(batch, driving_keypoints)
+        if follow_mesh:
+            assert batch.source_keypoints is not None and batch.driving_keypoints is not None, "only faces have a mesh"
+            losses["mesh keypoints"] = self.weights.mesh_keypoints * (
+                _keypoint_distance(source_keypoints, batch.source_keypoints)
+                + _keypoint_distance(driving_keypoints, batch.driving_keypoints)
+            )
+        prediction, motion, painting = self.model(batch.source, source_keypoints, driving_keypoints, window)
+        if batch.flow is not None:
+            losses |= self._flow(batch.flow, motion.deformation, source_keypoints, driving_keypoints)
+        target = batch.driving
+        weight = self._weight(batch)
+        if window is not None:
+            target, weight = window.cut(target, 2), window.cut(weight, 2)
+        losses["pixels"] = self.weights.pixels * weighted_mean((prediction - target).abs(), weight)
+        if self.model.config.blend:
+            losses |= self._restoration(painting, target, weight)
+        if self.weights.perceptual:
+            losses["perceptual"] = self.weights.perceptual * perceptual_pyramid(
+                self._perceptual[0], prediction, target, weight, self.scales
+            )
+        identity = self._identity[0]
+        if identity is not None:
+            assert batch.driving_mesh is not None, "only faces have an identity"
+            losses["identity"] = self.weights.identity * identity_distance(
+                identity, prediction, batch.driving, batch.driving_mesh, window
+            )
+        if self.discriminator is not None:
+            size = batch.driving.shape[-1]
+            condition = self.discriminator.condition(driving_keypoints, size, window)
+            losses |= self._adversarial(self.discriminator, prediction, target, condition)
+        return losses
+
+    def _weight(self, batch: Batch) -> Tensor:
+        """Return (B, 1, S, S): what each place of the driving pictures counts."""
+        if batch.driving_mesh is None:
+            return torch.ones_like(batch.driving[:, :1])
+        return expression_weight(batch.driving_mesh, batch.driving.shape[-1], self.weights.expression_gain)
+
+    def _equivariance(self, batch: Batch, driving_keypoints: Keypoints) -> dict[str, Tensor]:
+        learned = self._learned(driving_keypoints)
+        transform = RandomTransform.draw(len(batch.driving), batch.driving)
+        value, jacobian = equivariance(transform, learned, self.model.detect(transform.warp(batch.driving)))
+        return {
+            "equivariance value": self.weights.equivariance_value * value,
+            "equivariance jacobian": self.weights.equivariance_jacobian * jacobian,
+        }
+
+    def _flow(self, flow: Flow, deformation: Tensor, source: Keypoints, driving: Keypoints) -> dict[str, Tensor]:
+        losses = {"flow": self.weights.flow * flow_loss(flow, deformation)}
+        if self.model.config.detected_count:
+            values = (self._learned(keypoints).value for keypoints in (source, driving))
+            losses["keypoint flow"] = self.weights.flow * keypoint_flow_loss(flow, *values)
+        return losses
+
+    def _restoration(self, painting: Painting, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """Return what teaches the painter to paint what the photo lacks, and the maps to let it."""
+        losses: dict[str, Tensor] = {}
+        wrong = wrongness(painting.warped, target)
+        if self.weights.painted:
+            error = (painting.painted - target).abs()
+            losses["painted"] = self.weights.painted * weighted_mean(error, weight * (COPY_SHARE + wrong))
+        if self.weights.occlusion:
+            losses["occlusion"] = self.weights.occlusion * occlusion_loss(painting, target, weight)
+            if self.weights.expression_gain:
+                losses["restoration"] = self.weights.occlusion * restoration_loss(painting.gates, wrong, weight - 1)
+        return losses
+
+    def _learned(self, keypoints: Keypoints) -> Keypoints:
+        """Return the detector's part of all keypoints: the last ones."""
+        return Keypoints(*(part[:, -self.model.config.detected_count :] for part in keypoints))
+
+    def _adversarial(
+        self, discriminator: MultiScaleDiscriminator, prediction: Tensor, target: Tensor, condition: Tensor
+    ) -> dict[str, Tensor]:
+        constants = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
+        fake = functional_call(discriminator, constants, (prediction, condition))
+        real = discriminator(target, condition)
+        weight = self.weights.adversarial
+        return {
+            "adversarial": weight * generator_loss(fake),
+            "feature matching": weight * self.weights.feature_matching * feature_matching(real, fake),
+            "discriminator": discriminator_loss(real, discriminator(prediction.detach(), condition)),
+        }
+
+
+def _keypoint_distance(found: Keypoints, wanted: Keypoints) -> Tensor:
+    return (found.value - wanted.value).abs().mean() + 0.2 * (found.jacobian - wanted.jacobian).abs().mean()

@@ -1,0 +1,1 @@
+"""Data to a GPU without internet, and weights back."""

@@ -1,0 +1,190 @@
+"""Clips with their face meshes as a few files of limited size, for a machine that cannot find meshes itself.
+
+Each part is a zip. Per clip it holds the clip's own files, `clip.json`, and `mesh.xz`: x and y of the landmarks as
+differences from frame to frame, in steps of 1 / 4096 of the picture.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import lzma
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from avatarify_plus.errors import DataError
+from avatarify_plus.face.mesh import LANDMARK_COUNT
+from avatarify_plus.types import FloatArray
+from training.data.cache import build_cache, read_clip
+from training.data.datasets import FoundClip, find_clips
+from training.data.parallel import each_result
+
+logger = logging.getLogger("training")
+
+STEPS = 4096
+UNSEEN = -1.0
+"""Where a landmark lies that was not found."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Packed:
+    """A clip on its way into a pack."""
+
+    clip: FoundClip
+    files: list[Path]
+    count: int
+    mesh: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.mesh) + sum(file.stat().st_size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """Decode the clip in folder `entry` of a part into rows [start, start + count) of the files in `out`."""
+
+    part: Path
+    entry: str
+    out: Path
+    size: int
+    start: int
+    count: int
+
+
+def write_pack(folder: Path, cache_root: Path, out: Path, part_bytes: int, size: int, processes: int) -> list[Path]:
+    """Pack a folder's clips with the meshes of its cache, which is built if need be; return the parts.
+
+    Raises DataError if a clip alone is larger than a part, or `out` holds a pack already.
+    """
+    if is_pack(out):
+        raise DataError(f"{out} holds a pack already: choose another folder")
+    cache = build_cache(folder, cache_root, size, processes)
+    found = {clip.name: clip for clip in find_clips(folder)}
+    parts: list[list[_Packed]] = [[]]
+    room = part_bytes
+    for kept in tqdm(cache.clips, desc="pack", unit="clip"):
+        clip = found[kept.name]
+        files = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
+        landmarks = cache.landmarks[kept.start : kept.start + kept.count]
+        packed = _Packed(clip, files, kept.count, _squeezed(landmarks))
+        if packed.size > part_bytes:
+            raise DataError(f"{clip.path} takes {packed.size / 1e6:.0f} MB, a part at most {part_bytes / 1e6:.0f} MB")
+        if packed.size > room:
+            parts.append([])
+            room = part_bytes
+        parts[-1].append(packed)
+        room -= packed.size
+    out.mkdir(parents=True, exist_ok=True)
+    paths = [out / f"part-{index:03}-of-{len(parts):03}.zip" for index in range(len(parts))]
+    for path, part in zip(paths, parts, strict=True):
+        _write_part(path, part)
+    return paths
+
+
+def is_pack(folder: Path) -> bool:
+    """Return whether a folder holds parts of a pack."""
+    return any(folder.glob("part-*-of-*.zip"))
+
+
+def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
+    """Decode a pack into a cache at `out` and return it; one that is there already is kept.
+
+    Raises DataError if a part is missing or damaged, or no clip can be decoded.
+    """
+    parts = sorted(folder.glob("part-*-of-*.zip"))
+    expected = int(parts[0].stem.rpartition("-")[2]) if parts else 0
+    if len(parts) != expected or not parts:
+        raise DataError(f"{folder} holds {len(parts)} parts of a pack of {expected}: bring the others too")
+    wanted = {"size": size, "parts": [[part.name, part.stat().st_size] for part in parts]}
+    index = out / "index.json"
+    if index.exists() and json.loads(index.read_text()).get("wanted") == wanted:
+        return out
+    out.mkdir(parents=True, exist_ok=True)
+    index.unlink(missing_ok=True)
+    clips: list[dict[str, Any]] = []
+    jobs: list[_Job] = []
+    total = 0
+    for part in parts:
+        for entry, values in _entries(part):
+            clips.append(values | {"start": total})
+            jobs.append(_Job(part, entry, out, size, total, values["count"]))
+            total += values["count"]
+    for name, row_bytes in (("frames.u8", size * size * 3), ("landmarks.f32", LANDMARK_COUNT * 12)):
+        with open(out / name, "wb") as file:
+            file.truncate(total * row_bytes)
+    problems = [p for p in tqdm(each_result(_fill, jobs, processes), total=len(jobs), desc="unpack", unit="clip") if p]
+    if problems:
+        logger.warning("skipped %d of %d clips: %s", len(problems), len(jobs), "; ".join(problems))
+    if len(problems) == len(jobs):
+        raise DataError(f"none of the clips in {folder} can be decoded")
+    index.write_text(json.dumps({"wanted": wanted, "count": total, "clips": clips}))
+    return out
+
+
+def _write_part(path: Path, part: list[_Packed]) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # what is inside is compressed already
+        for number, packed in enumerate(part):
+            values = {"name": packed.clip.name, "identity": packed.clip.identity, "count": packed.count}
+            archive.writestr(f"{number:05}/clip.json", json.dumps(values | {"folder": packed.clip.path.is_dir()}))
+            archive.writestr(f"{number:05}/mesh.xz", packed.mesh)
+            for file in packed.files:
+                archive.write(file, f"{number:05}/files/{file.name}")
+
+
+def _entries(part: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the folder of each clip in a part, with its name, identity and count."""
+    try:
+        with zipfile.ZipFile(part) as archive:
+            for name in sorted(name for name in archive.namelist() if name.endswith("/clip.json")):
+                values = json.loads(archive.read(name))
+                yield name.partition("/")[0], {key: values[key] for key in ("name", "identity", "count")}
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise DataError(f"{part} is no part of a pack, or damaged: {error}") from error
+
+
+def _fill(job: _Job) -> str | None:
+    """Write a clip's frames and meshes into the cache; return what was wrong with it, if anything."""
+    landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
+    problem = None
+    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(job.part) as archive:
+        inside = [name for name in archive.namelist() if name.startswith(f"{job.entry}/files/")]
+        archive.extractall(scratch, inside)
+        is_folder = json.loads(archive.read(f"{job.entry}/clip.json"))["folder"]
+        path = Path(scratch) / job.entry / "files" if is_folder else Path(scratch) / inside[0]
+        try:
+            frames = np.stack(read_clip(path, job.size)[: job.count])
+        except DataError as error:
+            problem = str(error)
+        else:
+            with open(job.out / "frames.u8", "r+b") as file:
+                file.seek(job.start * job.size * job.size * 3)
+                file.write(frames.data)
+            count = len(frames)
+            landmarks[:count] = _unsqueezed(archive.read(f"{job.entry}/mesh.xz"), job.count)[:count]
+    with open(job.out / "landmarks.f32", "r+b") as file:
+        file.seek(job.start * LANDMARK_COUNT * 12)
+        file.write(landmarks.data)
+    return problem
+
+
+def _squeezed(landmarks: FloatArray) -> bytes:
+    """Compress x and y of (N, 478, 3) landmarks: 0.55 kB a frame."""
+    steps = np.round((np.nan_to_num(landmarks[..., :2], nan=UNSEEN) - UNSEEN) * STEPS).astype(np.int16)
+    return lzma.compress(np.diff(steps, axis=0, prepend=np.zeros_like(steps[:1])).tobytes())
+
+
+def _unsqueezed(data: bytes, count: int) -> FloatArray:
+    """Return (N, 478, 3) landmarks, z being 0 and NaN where no face was found."""
+    steps = np.frombuffer(lzma.decompress(data), np.int16).reshape(count, LANDMARK_COUNT, 2).cumsum(0, dtype=np.int16)
+    landmarks = np.zeros((count, LANDMARK_COUNT, 3), np.float32)
+    landmarks[..., :2] = steps.astype(np.float32) / STEPS + UNSEEN
+    landmarks[(steps == 0).all((1, 2))] = np.nan
+    return landmarks
