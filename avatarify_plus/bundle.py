@@ -10,7 +10,7 @@ from typing import Any
 
 from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import ConfigError, ModelError
-from avatarify_plus.network.signatures import signatures
+from avatarify_plus.network.tensor_names import signatures
 
 FORMAT_VERSION = 1
 OPSET = 18

@@ -14,15 +14,15 @@ from typing import Any
 from tqdm import tqdm
 
 from avatarify_plus.bundle import open_bundle
-from avatarify_plus.camera import CaptureWish, Driver, open_driver
+from avatarify_plus.camera import CaptureRequest, FrameSource, open_frame_source
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine, open_engine
 from avatarify_plus.errors import ConfigError, SinkError
-from avatarify_plus.preview.window import Preview
+from avatarify_plus.preview.window import PreviewWindow
 from avatarify_plus.session.avatars import photos_in, require_photo
-from avatarify_plus.session.preview_controller import Screen
-from avatarify_plus.session.session import open_show
-from avatarify_plus.session.status_line import Health
+from avatarify_plus.session.preview_controller import PreviewController
+from avatarify_plus.session.session import open_session
+from avatarify_plus.session.status_line import StatusLine
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.sinks.virtual_camera import VirtualCamera
@@ -58,13 +58,13 @@ class Summary:
 def run(
     config: AppConfig,
     engine: Engine | None = None,
-    driver: Driver | None = None,
+    frame_source: FrameSource | None = None,
     stop: threading.Event | None = None,
     keep: Keep | None = None,
 ) -> Summary:
     """Animate the avatar until the driver ends, the preview is closed, or `stop` is set.
 
-    engine, driver: open ones, which stay open; None opens what the config names. stop: None takes SIGINT and SIGTERM.
+    engine, frame_source: open ones, which stay open; None opens what the config names. stop: None takes SIGINT and SIGTERM.
     keep: called with what keys have changed, if anything. Everything else is closed on every way out, and a recording
     is finished. Raises the AvatarifyError that says what failed.
     """
@@ -73,49 +73,62 @@ def run(
 
         # what was asked for wrongly is told before anything slow starts
         require_photo(config.avatar)
-        if driver is None:
-            wish = CaptureWish(config.camera_size, config.camera_fps, config.camera_format)
-            driver = stack.enter_context(open_driver(config.camera, config.sequence_fps, config.live, wish))
-        _require_destination(config, driver)
+        if frame_source is None:
+            request = CaptureRequest(config.camera_size, config.camera_fps, config.camera_format)
+            frame_source = stack.enter_context(
+                open_frame_source(config.camera, config.sequence_fps, config.live, request)
+            )
+        _require_destination(config, frame_source)
 
         # the avatars
         if engine is None:
             engine = stack.enter_context(_open_engine(config))
         logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
-        logger.debug("driver %s: %.2f fps, %s frames", driver.name, float(driver.rate), driver.count or "endless")
+        logger.debug(
+            "driver %s: %.2f fps, %s frames",
+            frame_source.name,
+            float(frame_source.rate),
+            frame_source.count or "endless",
+        )
         outputs = stack.enter_context(Outputs())
-        show = stack.enter_context(open_show(config, engine, outputs, driver.is_live))
+        session = stack.enter_context(open_session(config, engine, outputs, frame_source.is_live))
 
         # where the pictures go
-        preview = _open_sinks(stack, outputs, config, driver, show.size)
-        health = Health(show.timing, driver, engine, config.log_stats)
-        screen = Screen(preview, show, driver, outputs, health, stop) if preview is not None else None
-        if keep is not None and screen is not None:
-            stack.callback(lambda: screen.changes and keep(screen.changes))
+        preview = _open_sinks(stack, outputs, config, frame_source, session.size)
+        status_line = StatusLine(session.timing, frame_source, engine, config.log_stats)
+        preview_controller = (
+            PreviewController(preview, session, frame_source, outputs, status_line, stop)
+            if preview is not None
+            else None
+        )
+        if keep is not None and preview_controller is not None:
+            stack.callback(lambda: preview_controller.changes and keep(preview_controller.changes))
 
         # one turn a frame; until the first one is done, the avatar rests
-        if driver.is_live:
-            show.idle(time.perf_counter())
-        timing = show.timing
+        if frame_source.is_live:
+            session.idle(time.perf_counter())
+        timing = session.timing
         timing.start()
         begun_s = time.perf_counter()
-        for frame in tqdm(driver.frames(stop), total=driver.count, unit="frame", disable=driver.is_live):
-            due_s = time.perf_counter() + (1 / config.fps_limit if config.fps_limit and driver.is_live else 0)
+        for frame in tqdm(
+            frame_source.frames(stop), total=frame_source.count, unit="frame", disable=frame_source.is_live
+        ):
+            due_s = time.perf_counter() + (1 / config.fps_limit if config.fps_limit and frame_source.is_live else 0)
             if frame is None:
-                show.idle(time.perf_counter())
+                session.idle(time.perf_counter())
             else:
-                show.turn(frame)
-            health.update()
-            if screen is not None:
-                screen.refresh()
+                session.turn(frame)
+            status_line.update()
+            if preview_controller is not None:
+                preview_controller.refresh()
             if config.seconds is not None and time.perf_counter() - begun_s >= config.seconds:
                 break
             stop.wait(max(due_s - time.perf_counter(), 0))
 
     return Summary(
         frame_count=timing.frame_count,
-        skipped_count=driver.skipped_count,
-        faceless_count=show.faceless_count,
+        skipped_count=frame_source.skipped_count,
+        faceless_count=session.faceless_count,
         elapsed_s=timing.elapsed_s,
         fps=timing.fps,
         latency_p50_ms=timing.latency_ms(50),
@@ -138,9 +151,9 @@ def _open_engine(config: AppConfig) -> Engine:
     return engine
 
 
-def _require_destination(config: AppConfig, driver: Driver) -> None:
+def _require_destination(config: AppConfig, frame_source: FrameSource) -> None:
     """Raise ConfigError if a driver file has nowhere to go or would be overwritten."""
-    if config.output is None and not driver.is_live:
+    if config.output is None and not frame_source.is_live:
         raise ConfigError(
             f"{config.camera} is a file and has nowhere to go: add --output FILE.mp4 to write it frame by frame, "
             "or --live to play it to the preview and the virtual camera"
@@ -152,21 +165,23 @@ def _require_destination(config: AppConfig, driver: Driver) -> None:
                 raise ConfigError(f"--output {config.output} is the file of {option}: choose another name")
 
 
-def _open_sinks(stack: ExitStack, outputs: Outputs, config: AppConfig, driver: Driver, size: Size) -> Preview | None:
+def _open_sinks(
+    stack: ExitStack, outputs: Outputs, config: AppConfig, frame_source: FrameSource, size: Size
+) -> PreviewWindow | None:
     """Open what the config asks for and return the preview, if any; only a live driver is shown, a film is written.
 
     A preview or virtual camera that is missing costs a warning. Raises SinkError if the recording cannot be written, or
     if nothing at all is left.
     """
     if config.output is not None:
-        outputs.add(Recorder(config.output, size, driver.rate, is_constant=not driver.is_live))
-    if not driver.is_live:
+        outputs.add(Recorder(config.output, size, frame_source.rate, is_constant=not frame_source.is_live))
+    if not frame_source.is_live:
         return None
     failures: list[SinkError] = []
-    preview: Preview | None = None
+    preview: PreviewWindow | None = None
     if config.preview:
         try:
-            preview = Preview()
+            preview = PreviewWindow()
             stack.callback(preview.close)
             outputs.is_needed = False
         except SinkError as failure:
@@ -175,7 +190,7 @@ def _open_sinks(stack: ExitStack, outputs: Outputs, config: AppConfig, driver: D
     if config.virtual_camera:
 
         def open_camera() -> VirtualCamera:
-            return VirtualCamera(size, driver.rate, config.virtual_camera_device)
+            return VirtualCamera(size, frame_source.rate, config.virtual_camera_device)
 
         try:
             outputs.add(open_camera(), open_camera)

@@ -18,9 +18,9 @@ from avatarify_plus.motion.keypoints import (
     movement_scale,
     transfer,
 )
-from avatarify_plus.motion.limit import Limit
-from avatarify_plus.motion.neutral_face import Calibration, Reading, Sample, read_face
-from avatarify_plus.motion.transition import Glide
+from avatarify_plus.motion.limit import MotionLimit
+from avatarify_plus.motion.neutral_face import NeutralFaceSearch, Reading, Sample, read_face
+from avatarify_plus.motion.transition import Transition
 from avatarify_plus.pictures.images import AS_FOUND, Adjustment, View
 from avatarify_plus.types import Image, Keypoints
 
@@ -58,12 +58,12 @@ HOP_SPEED = 7.5
 than half of that."""
 
 
-class Role(NamedTuple):
+class EncodedAvatar(NamedTuple):
     """An avatar, encoded. still: its picture at rest. limit: how far it may move. reading: None without a mesh."""
 
     source: Source
     still: Image
-    limit: Limit
+    limit: MotionLimit
     reading: Reading | None
 
 
@@ -94,9 +94,9 @@ class Puppeteer:
         self._strength = strength
         self._smoother: KeypointSmoother | None = None
         self.set_smoothing(smoothing)
-        self._calibration = Calibration(searches)
-        self._glide = Glide()
-        self._role: Role | None = None
+        self._neutral_face = NeutralFaceSearch(searches)
+        self._transition = Transition()
+        self._avatar: EncodedAvatar | None = None
         self._scale = 1.0
         self._driving: Keypoints | None = None  # smoothed
         self._sample: Sample | None = None
@@ -118,16 +118,16 @@ class Puppeteer:
     @property
     def searches(self) -> bool:
         """Whether a better initial frame is looked for; can be set at any time."""
-        return self._calibration.searches
+        return self._neutral_face.searches
 
     @searches.setter
     def searches(self, value: bool) -> None:
-        self._calibration.searches = value
+        self._neutral_face.searches = value
 
     @property
     def calibration_score(self) -> float | None:
         """How good the initial frame is, from 0 to 1; None before there is one, or where motion needs none."""
-        return self._calibration.score if self._motion == "relative" else None
+        return self._neutral_face.score if self._motion == "relative" else None
 
     @property
     def is_limited(self) -> bool:
@@ -149,37 +149,37 @@ class Puppeteer:
         else:
             self._smoother.min_cutoff_hz = cutoff_hz
 
-    def encode(self, view: View) -> Role:
+    def encode(self, view: View) -> EncodedAvatar:
         """Make an avatar of a photo's view. Raises SourceError if it has no face."""
         keypoints = self._detect(view)
         if keypoints is None:
             raise SourceError("the avatar photo shows no face; use a photo that shows one face from the front")
         source = self._engine.encode_source(view.image, keypoints)
         still = self._engine.animate(source, source.keypoints)
-        limit = Limit(source.keypoints, self._layout.names if self._layout is not None else ())
-        return Role(source, still, limit, _reading(view))
+        limit = MotionLimit(source.keypoints, self._layout.names if self._layout is not None else ())
+        return EncodedAvatar(source, still, limit, _reading(view))
 
-    def take(self, role: Role) -> None:
+    def take(self, avatar: EncodedAvatar) -> None:
         """Be this avatar from the next frame on, in the same pose; all else goes on as it is."""
-        if self._role is None or self._shown is None:
-            self._shown, self._picture = role.source.keypoints, role.still  # shown until the driver appears
+        if self._avatar is None or self._shown is None:
+            self._shown, self._picture = avatar.source.keypoints, avatar.still  # shown until the driver appears
         else:
-            old, new = self._role.source.keypoints, role.source.keypoints
+            old, new = self._avatar.source.keypoints, avatar.source.keypoints
             scale = movement_scale(new, old)
             self._shown = transfer(new, self._shown, old, scale)
             self._picture = None
-            if self._glide.start is not None:
-                self._glide.start = transfer(new, self._glide.start, old, scale)
-        self._role = role
-        self._calibration.resemble(Sample(role.source.keypoints, role.reading))
+            if self._transition.start is not None:
+                self._transition.start = transfer(new, self._transition.start, old, scale)
+        self._avatar = avatar
+        self._neutral_face.resemble(Sample(avatar.source.keypoints, avatar.reading))
         self._measure_scale()
 
     def set_source(self, view: View) -> None:
         """Set the only avatar and begin anew. Raises SourceError if its view has no face."""
-        role = self.encode(view)
-        self._role = self._glide.start = None
-        self._calibration.forget()
-        self.take(role)
+        avatar = self.encode(view)
+        self._avatar = self._transition.start = None
+        self._neutral_face.forget()
+        self.take(avatar)
 
     def recalibrate(self) -> None:
         """Measure relative motion from the next frame that shows a face."""
@@ -191,31 +191,31 @@ class Puppeteer:
         Without a face, the last picture is held for HOLD_S, then the avatar eases to rest. Where motion would jump, it
         glides. Times must not go backwards. Raises SourceError if no avatar was set.
         """
-        role, shown = self._role, self._shown
-        if role is None or shown is None:
+        avatar, shown = self._avatar, self._shown
+        if avatar is None or shown is None:
             raise SourceError("no avatar was set: call take or set_source first")
         usual_s = self._tick(time_s)
         driving = self._detect(view)
         if driving is None:
-            wanted = self._without_face(role, shown, time_s)
+            wanted = self._without_face(avatar, shown, time_s)
         else:
             self._notice(driving, view, shown, time_s, usual_s)
-            wanted = self._motion_wanted(role, view, shown, time_s)
+            wanted = self._motion_wanted(avatar, view, shown, time_s)
         if wanted is None and self._picture is not None:
             return self._picture
-        self._shown = shown if wanted is None else self._glide.lead(wanted, time_s)
-        self._picture = self._engine.animate(role.source, self._shown)
+        self._shown = shown if wanted is None else self._transition.lead(wanted, time_s)
+        self._picture = self._engine.animate(avatar.source, self._shown)
         return self._picture
 
     def search(self, view: View, time_s: float) -> None:
         """Consider the view that was just animated as the initial one, if it was told to search."""
         if not self.searches or self._motion == "absolute" or self._shown is None:
             return
-        if self._sample is None or time_s != self._seen_s or self._glide.start is not None:
+        if self._sample is None or time_s != self._seen_s or self._transition.start is not None:
             return
-        if self._calibration.offer(self._sample._replace(reading=_reading(view)), time_s):
+        if self._neutral_face.offer(self._sample._replace(reading=_reading(view)), time_s):
             self._measure_scale()
-            self._glide.begin(self._shown, time_s)
+            self._transition.begin(self._shown, time_s)
 
     def _tick(self, time_s: float) -> float:
         """Note the time; return the usual interval between frames until then, endless before there is one."""
@@ -229,17 +229,17 @@ class Puppeteer:
     def _is_waiting(self) -> bool:
         """Whether the avatar rests until the search has found an initial frame."""
         return (
-            self._motion == "relative" and self._calibration.initial is None and self.searches and not self._takes_next
+            self._motion == "relative" and self._neutral_face.initial is None and self.searches and not self._takes_next
         )
 
-    def _without_face(self, role: Role, shown: Keypoints, time_s: float) -> Keypoints | None:
+    def _without_face(self, avatar: EncodedAvatar, shown: Keypoints, time_s: float) -> Keypoints | None:
         """Return the keypoints to lead to, or None to hold the picture."""
         if self._seen is None or self._is_waiting or time_s - self._seen_s <= HOLD_S:
             return None
         if not self._is_away:
             self._is_away, self._is_limited = True, False
-            self._glide.begin(shown, time_s, REST_S)
-        return role.source.keypoints if self._glide.start is not None else None
+            self._transition.begin(shown, time_s, REST_S)
+        return avatar.source.keypoints if self._transition.start is not None else None
 
     def _notice(self, driving: Keypoints, view: View, shown: Keypoints, time_s: float, usual_s: float) -> None:
         """Take in the driver's face: smoothed, and with a glide if it did not come here by moving."""
@@ -251,42 +251,42 @@ class Puppeteer:
                 if self._smoother is not None:
                     self._smoother.reset()
                 if not self._is_waiting:
-                    self._glide.begin(shown, time_s)
+                    self._transition.begin(shown, time_s)
                 if is_another or self._is_away:
-                    self._calibration.doubt()
+                    self._neutral_face.doubt()
         self._seen, self._seen_s, self._is_away = driving, time_s, False
         self._driving = driving if self._smoother is None else self._smoother.smooth(driving, time_s)
         self._sample = Sample(_as_found(self._driving, view.adjustment), None)
 
-    def _motion_wanted(self, role: Role, view: View, shown: Keypoints, time_s: float) -> Keypoints | None:
+    def _motion_wanted(self, avatar: EncodedAvatar, view: View, shown: Keypoints, time_s: float) -> Keypoints | None:
         """Return the keypoints to lead to for the face just noticed; None while the avatar rests."""
         assert self._driving is not None and self._sample is not None, "a face is noticed first"
-        source = role.source.keypoints
+        source = avatar.source.keypoints
         if self._is_waiting:
             return None
         wanted = self._driving
         if self._motion == "relative":
-            initial = self._calibration.initial
+            initial = self._neutral_face.initial
             if initial is None or self._takes_next:
                 if initial is not None:
-                    self._glide.begin(shown, time_s)
+                    self._transition.begin(shown, time_s)
                 sample = self._sample._replace(reading=_reading(view))
-                self._calibration.take(sample, is_chosen=self._takes_next)
+                self._neutral_face.take(sample, is_chosen=self._takes_next)
                 self._takes_next = False
                 self._measure_scale()
                 initial = sample.keypoints
             wanted = transfer(source, wanted, initial, self._scale)
         if self._strength != 1:
             wanted = blend(source, wanted, self._strength)
-        limited = role.limit.apply(wanted)
+        limited = avatar.limit.apply(wanted)
         self._is_limited = limited is not wanted
         return limited
 
     def _measure_scale(self) -> None:
         """Compare the avatar's face with the initial one."""
-        initial = self._calibration.initial
-        if self._role is not None and initial is not None:
-            self._scale = self._wanted_scale or movement_scale(self._role.source.keypoints, initial)
+        initial = self._neutral_face.initial
+        if self._avatar is not None and initial is not None:
+            self._scale = self._wanted_scale or movement_scale(self._avatar.source.keypoints, initial)
 
     def _detect(self, view: View) -> Keypoints | None:
         """Return a view's keypoints, or None if it shows nobody."""

@@ -11,12 +11,12 @@ import numpy as np
 import onnxruntime
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.camera import open_driver
+from avatarify_plus.camera import open_frame_source
 from avatarify_plus.config import MotionMode
 from avatarify_plus.engines import Engine, Source
 from avatarify_plus.errors import CameraError, DataError
 from avatarify_plus.face.framing import DriverFraming, mesh_finder
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.pictures.images import View
 from avatarify_plus.puppeteer import Puppeteer
 from avatarify_plus.types import Image, Keypoints
@@ -35,35 +35,42 @@ class Observer(Engine):
 
     def __init__(self, bundle: Bundle) -> None:
         self.config = bundle.config
-        self.examples: dict[str, list[Example]] = {names.DETECT: [], names.ANIMATE: []}
-        self._outputs = {name: signature.outputs for name, signature in names.signatures(self.config).items()}
+        self.examples: dict[str, list[Example]] = {tensor_names.DETECT: [], tensor_names.ANIMATE: []}
+        self._outputs = {name: signature.outputs for name, signature in tensor_names.signatures(self.config).items()}
         self._sessions = {
             name: onnxruntime.InferenceSession(bundle.graph(name), providers=["CPUExecutionProvider"])
             for name in self._outputs
-            if name != names.ANIMATE
+            if name != tensor_names.ANIMATE
         }
         self._picture: Image = np.zeros((0, 0, 3), np.uint8)
 
     def detect(self, image: Image) -> Keypoints:
         """See `Engine.detect`."""
-        example = {names.IMAGE: image[None]}
-        self.examples[names.DETECT].append(example)
-        found = self._run(names.DETECT, example)
-        return Keypoints(found[names.VALUE][0], found[names.JACOBIAN][0])
+        example = {tensor_names.IMAGE: image[None]}
+        self.examples[tensor_names.DETECT].append(example)
+        found = self._run(tensor_names.DETECT, example)
+        return Keypoints(found[tensor_names.VALUE][0], found[tensor_names.JACOBIAN][0])
 
     def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
         """See `Engine.encode_source`."""
         self._picture = image
-        source = {names.SOURCE_VALUE: keypoints.value[None], names.SOURCE_JACOBIAN: keypoints.jacobian[None]}
+        source = {
+            tensor_names.SOURCE_VALUE: keypoints.value[None],
+            tensor_names.SOURCE_JACOBIAN: keypoints.jacobian[None],
+        }
         encoded = self._run(
-            names.ENCODE_SOURCE, {names.IMAGE: image[None], names.SOURCE_VALUE: source[names.SOURCE_VALUE]}
+            tensor_names.ENCODE_SOURCE,
+            {tensor_names.IMAGE: image[None], tensor_names.SOURCE_VALUE: source[tensor_names.SOURCE_VALUE]},
         )
         return Source(keypoints, encoded | source)
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
         """See `Engine.animate`; returns the source's picture."""
-        driving = {names.DRIVING_VALUE: keypoints.value[None], names.DRIVING_JACOBIAN: keypoints.jacobian[None]}
-        self.examples[names.ANIMATE].append(source.tensors | driving)
+        driving = {
+            tensor_names.DRIVING_VALUE: keypoints.value[None],
+            tensor_names.DRIVING_JACOBIAN: keypoints.jacobian[None],
+        }
+        self.examples[tensor_names.ANIMATE].append(source.tensors | driving)
         return self._picture
 
     def close(self) -> None:
@@ -98,20 +105,23 @@ def gather_examples(bundle: Bundle, clips: Sequence[Path], frames: int) -> dict[
 
 
 def _animate(
-    observer: Observer, source: list[tuple[View, float]], driver: list[tuple[View, float]], motion: MotionMode
+    observer: Observer, source: list[tuple[View, float]], frame_source: list[tuple[View, float]], motion: MotionMode
 ) -> None:
     puppeteer = Puppeteer(observer, motion)
     puppeteer.set_source(source[0][0])
-    for view, time_s in driver:
+    for view, time_s in frame_source:
         puppeteer.animate(view, time_s)
 
 
 def _views(clip: Path, frames: int, size_px: int, reads_mesh: bool) -> Iterator[tuple[View, float]]:
     """Yield a clip's first view and `frames` more with a face, and their times."""
     try:
-        with open_driver(str(clip), RATE_FPS, plays_live=False) as driver, mesh_finder(reads_mesh, True) as find_mesh:
+        with (
+            open_frame_source(str(clip), RATE_FPS, plays_live=False) as frame_source,
+            mesh_finder(reads_mesh, True) as find_mesh,
+        ):
             framing = DriverFraming(find_mesh, size_px, "none", follows=False)
-            shots = list(driver.frames(threading.Event()))
+            shots = list(frame_source.frames(threading.Event()))
             chosen = np.linspace(0, len(shots) - 1, min(frames + 1, len(shots))).round().astype(int)
             for index in chosen:
                 view = framing.view(shots[index])

@@ -33,7 +33,7 @@ import torch
 from avatarify_plus.config import SIZES
 from avatarify_plus.engines.torch_network import TYPES
 from avatarify_plus.errors import AvatarifyError, ConfigError, EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from export.gpu_floor import Rates, Work, measure_rates
 from export.gpu_racers import COMPILE_MODES, WAYS, Racer, Subject, open_racer
 
@@ -150,7 +150,7 @@ def measure(
     found = []
     for (part, index), durations in times.items():
         racer, median = racers[index], float(np.median(durations))
-        precision = racer.precision if part == names.ANIMATE else "fp32"
+        precision = racer.precision if part == tensor_names.ANIMATE else "fp32"
         found.append(
             Measurement(
                 size=subject.size,
@@ -172,7 +172,7 @@ def race(racers: list[Racer], seconds: float) -> dict[tuple[str, int], list[floa
     """Let the racers take turns; return the seconds of every run by part and racer's index."""
     times: dict[tuple[str, int], list[float]] = {
         (part, index): []
-        for part in (names.ANIMATE, names.DETECT)
+        for part in (tensor_names.ANIMATE, tensor_names.DETECT)
         for index, racer in enumerate(racers)
         if part in racer.parts
     }

@@ -18,7 +18,7 @@ from avatarify_plus.config import EngineName, NetworkConfig, Precision, network_
 from avatarify_plus.engines import Engine, open_engine, require_parts
 from avatarify_plus.engines.torch_network import FloatingPrecision, TorchNetwork
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Image, Keypoints
@@ -86,13 +86,13 @@ class Subject:
             self.scene.source, self.scene.source_keypoints
         )
         value, jacobian = (torch.from_numpy(part)[None] for part in self.scene.driving_keypoints)
-        tensors = encoded | {names.DRIVING_VALUE: value, names.DRIVING_JACOBIAN: jacobian}
-        tensors[names.IMAGE] = torch.from_numpy(self.scene.driving)[None]
-        signatures = names.signatures(self.config)
+        tensors = encoded | {tensor_names.DRIVING_VALUE: value, tensor_names.DRIVING_JACOBIAN: jacobian}
+        tensors[tensor_names.IMAGE] = torch.from_numpy(self.scene.driving)[None]
+        signatures = tensor_names.signatures(self.config)
         return {
             name: count_work(graph, *(tensors[each] for each in signatures[name].inputs))
             for name, graph in build_graphs(self.model).items()
-            if name != names.ENCODE_SOURCE
+            if name != tensor_names.ENCODE_SOURCE
         }
 
 
@@ -136,10 +136,10 @@ def open_racer(
             where, precision = runner.device, runner.precision
         source = runner.encode_source(scene.source, scene.source_keypoints)
         parts: dict[str, Callable[[], object]] = {
-            names.ANIMATE: lambda: runner.animate(source, scene.driving_keypoints)
+            tensor_names.ANIMATE: lambda: runner.animate(source, scene.driving_keypoints)
         }
         if subject.config.detected_count and precision == "fp32":
-            parts[names.DETECT] = lambda: runner.detect(scene.driving)
+            parts[tensor_names.DETECT] = lambda: runner.detect(scene.driving)
         for part in parts.values():
             for _ in range(WARM_UPS):
                 part()

@@ -28,7 +28,7 @@ from avatarify_plus.bundle import MANIFEST, OPSET, WEIGHTS, Manifest, graph_file
 from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
 from avatarify_plus.motion.keypoints import load_mesh_layout
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import build_model, read_model, write_weights
@@ -197,7 +197,7 @@ def require_mesh_layout(config: NetworkConfig) -> None:
 
 def export_graph(name: str, graph: nn.Module, inputs: Mapping[str, Tensor], config: NetworkConfig) -> onnx.ModelProto:
     """Export one graph as float32 ONNX with its weights inside, and nothing about the machine that exported it."""
-    signature = names.signatures(config)[name]
+    signature = tensor_names.signatures(config)[name]
     with warnings.catch_warnings():
         # torch 2.13 warns about its own use of LeafSpec.
         warnings.filterwarnings("ignore", message=".*LeafSpec.* is deprecated", category=FutureWarning)
@@ -251,23 +251,27 @@ def check_inputs(graphs: Mapping[str, nn.Module], config: NetworkConfig, picture
         count = config.keypoint_count - config.detected_count
         value = torch.rand((1, count, 2), generator=generator) * 1.2 - 0.6
         jacobian = 0.5 * torch.eye(2) + 0.1 * torch.randn((1, count, 2, 2), generator=generator)
-        if names.DETECT in graphs:
+        if tensor_names.DETECT in graphs:
             with torch.inference_mode():
-                found = graphs[names.DETECT](image)
+                found = graphs[tensor_names.DETECT](image)
             value, jacobian = torch.cat([value, found[0]], dim=1), torch.cat([jacobian, found[1]], dim=1)
         keypoints.append((value.clone(), jacobian.clone()))
     (source_value, source_jacobian), (driving_value, driving_jacobian) = keypoints
-    encode = {names.IMAGE: images[0], names.SOURCE_VALUE: source_value}
+    encode = {tensor_names.IMAGE: images[0], tensor_names.SOURCE_VALUE: source_value}
     with torch.inference_mode():
-        encoded = graphs[names.ENCODE_SOURCE](images[0], source_value)
+        encoded = graphs[tensor_names.ENCODE_SOURCE](images[0], source_value)
     animate = {
-        **dict(zip(names.encoded_source(config), (tensor.clone() for tensor in encoded), strict=True)),
-        names.SOURCE_VALUE: source_value,
-        names.SOURCE_JACOBIAN: source_jacobian,
-        names.DRIVING_VALUE: driving_value,
-        names.DRIVING_JACOBIAN: driving_jacobian,
+        **dict(zip(tensor_names.encoded_source(config), (tensor.clone() for tensor in encoded), strict=True)),
+        tensor_names.SOURCE_VALUE: source_value,
+        tensor_names.SOURCE_JACOBIAN: source_jacobian,
+        tensor_names.DRIVING_VALUE: driving_value,
+        tensor_names.DRIVING_JACOBIAN: driving_jacobian,
     }
-    return {names.DETECT: {names.IMAGE: images[1]}, names.ENCODE_SOURCE: encode, names.ANIMATE: animate}
+    return {
+        tensor_names.DETECT: {tensor_names.IMAGE: images[1]},
+        tensor_names.ENCODE_SOURCE: encode,
+        tensor_names.ANIMATE: animate,
+    }
 
 
 def compare_graph(
@@ -278,7 +282,7 @@ def compare_graph(
     Raises ModelError beyond the tolerance.
     """
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    tensors, outputs = names.signatures(config)[name]
+    tensors, outputs = tensor_names.signatures(config)[name]
     errors: dict[str, float] = {}
     for inputs in cases:
         found = session.run(outputs, {tensor: inputs[tensor].numpy() for tensor in tensors})

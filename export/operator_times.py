@@ -19,7 +19,7 @@ from avatarify_plus.bundle import open_bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.openvino_engine import OpenVinoEngine, OperatorTime
 from avatarify_plus.errors import AvatarifyError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from export.parity import EXAMPLES, complete, load_pair
 
 WARM_UP = 5
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="operator_times.py", description=__doc__)
     parser.add_argument("bundle", help="folder of a bundle, or name of a shipped model")
     parser.add_argument("--precision", choices=get_args(Precision), default="auto")
-    parser.add_argument("--graph", choices=(names.DETECT, names.ANIMATE), default=names.ANIMATE)
+    parser.add_argument("--graph", choices=(tensor_names.DETECT, tensor_names.ANIMATE), default=tensor_names.ANIMATE)
     parser.add_argument("--each", action="store_true", help="one line per operator instead of one per kind")
     parser.add_argument("--runs", type=int, default=50, help="runs that are averaged (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: the runtime's choice)")
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
             source = engine.encode_source(pair.source, pair.source_keypoints)
             runs: list[list[OperatorTime]] = []
             for _ in range(WARM_UP + options.runs):
-                if options.graph == names.DETECT:
+                if options.graph == tensor_names.DETECT:
                     engine.detect(pair.driving)
                 else:
                     engine.animate(source, pair.driving_keypoints)

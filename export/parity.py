@@ -56,7 +56,7 @@ class Pair(NamedTuple):
     driving_keypoints: Keypoints | None
 
 
-class Result(NamedTuple):
+class EngineOutput(NamedTuple):
     """What one engine made of the pair; `detected` is None for models that take their keypoints from the mesh."""
 
     image: Image
@@ -103,7 +103,7 @@ def load_pair(bundle: Bundle, source: Path, driving: Path) -> Pair:
     return Pair(first, second, found[0], found[1])
 
 
-def run_pair(engine: Engine, pair: Pair) -> Result:
+def run_pair(engine: Engine, pair: Pair) -> EngineOutput:
     """Detect, encode and animate with the pair's keypoints, which must be complete."""
     assert pair.source_keypoints is not None and pair.driving_keypoints is not None
     detected = engine.detect(pair.driving) if engine.config.detected_count else None
@@ -114,7 +114,7 @@ def run_pair(engine: Engine, pair: Pair) -> Result:
         start = time.perf_counter()
         engine.animate(source, pair.driving_keypoints)
         durations.append(time.perf_counter() - start)
-    return Result(image, detected, min(durations) * 1000)
+    return EngineOutput(image, detected, min(durations) * 1000)
 
 
 def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
@@ -126,7 +126,7 @@ def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
     print(
         f"{'engine':25} {'image max':>9} {'mean':>8} {'value max':>10} {'jacobian max':>12} {'animate ms':>10}  device"
     )
-    expected: Result | None = None
+    expected: EngineOutput | None = None
     for name, precision in CANDIDATES:
         label = f"{name} {precision}"
         try:

@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from avatarify_plus.bundle import Bundle, graph_file, open_bundle, write_manifest
 from avatarify_plus.errors import AvatarifyError, DataError, ModelError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.types import FloatArray
 from export.calibration import Example, gather_examples
 
@@ -48,7 +48,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class QuantizeReport:
     """What quantizing did.
 
     kept: convolutions left in float, of `layer_count`. harm: loss of each convolution quantized alone, empty if none
@@ -83,8 +83,8 @@ def main(argv: list[str] | None = None) -> int:
         clips = find_clips(options.clips, options.count)
         calibrated = [clip for index, clip in enumerate(clips) if index % JUDGED_SHARE]
         judged = clips[::JUDGED_SHARE]
-        examples = gather_examples(bundle, calibrated, options.frames)[names.ANIMATE]
-        trials = gather_examples(bundle, judged, options.frames)[names.ANIMATE]
+        examples = gather_examples(bundle, calibrated, options.frames)[tensor_names.ANIMATE]
+        trials = gather_examples(bundle, judged, options.frames)[tensor_names.ANIMATE]
         print(f"{bundle.manifest.name}: {len(examples)} examples to calibrate on, {len(trials)} to judge by")
         finding = quantize_bundle(bundle, examples, trials, options.tolerance)
     except AvatarifyError as error:
@@ -108,17 +108,17 @@ def find_clips(paths: Sequence[Path], count: int) -> list[Path]:
 
 def quantize_bundle(
     bundle: Bundle, examples: Sequence[Example], trials: Sequence[Example], tolerance: float
-) -> Finding:
+) -> QuantizeReport:
     """Write the int8 twin of `animate` into a bundle's folder and list it in the manifest.
 
     examples: calibrated on. trials: the loss is measured on these. Raises ModelError if the tolerance cannot be met or
     the folder cannot be written; then the bundle is as before.
     """
-    graph = names.quantized(names.ANIMATE)
+    graph = tensor_names.quantized(tensor_names.ANIMATE)
     try:
         with tempfile.TemporaryDirectory(prefix=".quantize-", dir=bundle.folder.parent) as scratch:
             float_file, int8_file = Path(scratch) / "float.onnx", Path(scratch) / graph_file(graph)
-            model = split_concatenations(onnx.load(bundle.graph(names.ANIMATE)))
+            model = split_concatenations(onnx.load(bundle.graph(tensor_names.ANIMATE)))
             onnx.save(model, float_file)
             ranges = calibrate(float_file, examples, Path(scratch))
             finding = choose(model, ranges, trials, int8_file, tolerance)
@@ -261,7 +261,7 @@ def quantize_graph(model: onnx.ModelProto, ranges: Any, kept: Collection[str]) -
 
 def choose(
     model: onnx.ModelProto, ranges: Any, trials: Sequence[Example], int8_file: Path, tolerance: float
-) -> Finding:
+) -> QuantizeReport:
     """Write the quantized model that keeps as little as possible in float within a tolerance.
 
     Convolutions are kept in the order of harm per floating-point operation, the best bargains first, until the loss
@@ -295,7 +295,7 @@ def choose(
             kept, (total, quantized) = fewer, found
     onnx.checker.check_model(quantized, full_check=True)
     int8_file.write_bytes(quantized)
-    return Finding(tuple(kept), harm, total, len(every))
+    return QuantizeReport(tuple(kept), harm, total, len(every))
 
 
 def run(model: bytes, examples: Sequence[Example]) -> list[FloatArray]:
@@ -304,10 +304,10 @@ def run(model: bytes, examples: Sequence[Example]) -> list[FloatArray]:
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(model, b""), "CPU", options)
     request = compiled.create_infer_request()
-    return [np.asarray(request.infer(example)[names.IMAGE], np.float32) for example in examples]
+    return [np.asarray(request.infer(example)[tensor_names.IMAGE], np.float32) for example in examples]
 
 
-def print_finding(finding: Finding) -> None:
+def print_finding(finding: QuantizeReport) -> None:
     """Print what quantizing did, the convolutions that hurt most first."""
     if finding.harm:
         print("mean difference to float in levels of 255, each convolution quantized alone:")

@@ -12,7 +12,7 @@ from avatarify_plus.bundle import Bundle
 from avatarify_plus.engines.tensorrt_cache import PORTABLE, bundle_argument, model_digests
 from avatarify_plus.engines.tensorrt_library import RTX, Library
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from export.trt_builder import Built, Gpu, require_own_gpu
 from export.trt_graph import prepare
 
@@ -35,7 +35,7 @@ class OnnxBuilder:
         self.library = library
         self.capability = capability or gpu.capability or PORTABLE
         self.gpu = "" if library.name == RTX else gpu.name
-        has_int8 = bundle.has_graph(names.quantized(names.ANIMATE))
+        has_int8 = bundle.has_graph(tensor_names.quantized(tensor_names.ANIMATE))
         self.precisions: tuple[str, ...] = ("fp16", "int8") if has_int8 else ("fp16",)
         self._bundle = bundle
         self._workspace_mb = workspace_mb
@@ -50,7 +50,7 @@ class OnnxBuilder:
     def build(self, graph: str, precision: str) -> Built:
         """See `Builder.build`. Raises ModelError if the bundle has no such graph."""
         api = self.library.api
-        path = self._bundle.graph(names.quantized(graph) if precision == "int8" else graph)
+        path = self._bundle.graph(tensor_names.quantized(graph) if precision == "int8" else graph)
         start = time.perf_counter()
         try:
             model = prepare(onnx.load(path), half=precision != "fp32")

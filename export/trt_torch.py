@@ -18,7 +18,7 @@ from avatarify_plus.bundle import WEIGHTS, open_bundle
 from avatarify_plus.engines.tensorrt_cache import bundle_argument, weights_digest
 from avatarify_plus.engines.tensorrt_library import RTX, TENSORRT, load_library
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import write_weights
@@ -60,7 +60,7 @@ class TorchBuilder:
     def build(self, graph: str, precision: str) -> Built:
         """See `Builder.build`; there is no int8."""
         start = time.perf_counter()
-        signature = names.signatures(self.config)[graph]
+        signature = tensor_names.signatures(self.config)[graph]
         graphs = build_graphs(self._network)
         examples = check_inputs(graphs, self.config, noise_picture)[graph]
         inputs = tuple(examples[name].cuda() for name in signature.inputs)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from avatarify_plus import live
-from avatarify_plus.camera import Film, LiveCamera
+from avatarify_plus.camera import FileSource, LiveCamera
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import AvatarifyError, CameraError, ConfigError, SinkError, SourceError, VirtualCameraError
 from avatarify_plus.live import run
@@ -29,15 +29,19 @@ SIZE = Size(64, 64)
 
 
 @pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def frame_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example driver's beginning."""
     return write_film(tmp_path_factory.mktemp("driver") / "driver.mp4", example_driver(COUNT), RATE)
 
 
 @pytest.fixture
-def config(driver: Path, tmp_path: Path) -> AppConfig:
+def config(frame_source: Path, tmp_path: Path) -> AppConfig:
     return AppConfig(
-        avatar=(EXAMPLES / "avatar_2.jpg",), camera=str(driver), output=tmp_path / "out.mp4", smoothing=0.0, size=SIZE
+        avatar=(EXAMPLES / "avatar_2.jpg",),
+        camera=str(frame_source),
+        output=tmp_path / "out.mp4",
+        smoothing=0.0,
+        size=SIZE,
     )
 
 
@@ -173,7 +177,7 @@ def test_the_driver_is_never_overwritten(config: AppConfig) -> None:
 
 def test_a_driver_that_is_handed_over_stays_open(config: AppConfig) -> None:
     reader = FakeReader(example_driver(3), is_live=False)
-    summary = run(replace(config, camera="nowhere.mp4"), FakeEngine(), Film(reader))
+    summary = run(replace(config, camera="nowhere.mp4"), FakeEngine(), FileSource(reader))
     assert summary.frame_count == 3
     assert reader.close_count == 0
 

@@ -11,7 +11,7 @@ from avatarify_plus.errors import SourceError
 from avatarify_plus.motion.keypoints import keypoints_from_mesh, load_mesh_layout, movement_scale, transfer
 from avatarify_plus.motion.limit import TRAVEL
 from avatarify_plus.motion.neutral_face import PATIENCE_S
-from avatarify_plus.motion.transition import GLIDE_S
+from avatarify_plus.motion.transition import TRANSITION_S
 from avatarify_plus.pictures.images import Adjustment, View
 from avatarify_plus.puppeteer import GAP_S, HOLD_S, REST_S, Puppeteer
 from avatarify_plus.types import FloatArray, Keypoints
@@ -182,7 +182,7 @@ def test_a_lost_face_eases_to_rest_and_back_when_found() -> None:
     assert largest_step(engine, held) < 0.05
     play(puppeteer, 10 * [NOBODY], 5.0)
     assert len(engine.animated) == rested  # and rests without work
-    play(puppeteer, (frames(GLIDE_S) + 2) * [view(37, 31)], 6.0)
+    play(puppeteer, (frames(TRANSITION_S) + 2) * [view(37, 31)], 6.0)
     assert largest_step(engine, rested) < 0.1
     assert_close(engine.animated[-1], engine.animated[held - 1])
 
@@ -213,7 +213,7 @@ def test_a_square_laid_anew_or_a_hop_to_another_face_is_glided_over(is_anew: boo
     play(puppeteer, 3 * [view(30, 34)])
     before = len(engine.animated)
     there = view(34 if is_anew else 44, 34)._replace(is_anew=is_anew)
-    play(puppeteer, [there, *frames(GLIDE_S) * [there._replace(is_anew=False)]], 0.12)
+    play(puppeteer, [there, *frames(TRANSITION_S) * [there._replace(is_anew=False)]], 0.12)
     assert largest_step(engine, before) < 0.1
     wanted = transfer(keypoints(view(30, 34)), keypoints(there), keypoints(view(30, 34)))
     assert_close(engine.animated[-1], wanted)
@@ -225,7 +225,7 @@ def test_recalibrating_glides_to_rest() -> None:
     play(puppeteer, [view(30, 34), view(34, 30), view(38, 26)])
     before = len(engine.animated)
     puppeteer.recalibrate()
-    play(puppeteer, (frames(GLIDE_S) + 2) * [view(38, 26)], 0.12)
+    play(puppeteer, (frames(TRANSITION_S) + 2) * [view(38, 26)], 0.12)
     assert largest_step(engine, before) < 0.08
     assert_close(engine.animated[-1], keypoints(view(30, 34)))
 
@@ -283,7 +283,7 @@ def test_after_a_long_absence_the_face_is_measured_anew() -> None:
     play(puppeteer, 5 * [person()])
     play(puppeteer, frames(3) * [NOBODY], 0.2)
     back = person(x=0.6)
-    play(puppeteer, 3 * frames(GLIDE_S) * [back], 4.0)
+    play(puppeteer, 3 * frames(TRANSITION_S) * [back], 4.0)
     assert puppeteer.calibration_score is not None and puppeteer.calibration_score > 0.9
     assert_close(engine.animated[-1], keypoints(person()))
     assert largest_step(engine, 2) < 0.05

@@ -31,10 +31,16 @@ from training.data.datasets import Split
 from training.evaluation.findings import BASELINE, Findings
 from training.evaluation.metrics import scores_to_dict
 from training.evaluation.results import Measured, write_tables
-from training.evaluation.runner import Job, Setup
+from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.score_table import ScoreTable
 from training.evaluation.studies import STUDIES, Study, find_study
-from training.evaluation.trained_network import CHECKPOINT, SUFFIX, Row, read_row, write_row
+from training.evaluation.trained_network import (
+    CHECKPOINT,
+    SUFFIX,
+    TrainedNetwork,
+    read_trained_network,
+    write_trained_network,
+)
 from training.evaluation.trial_processes import judge
 from training.evaluation.trials import self_reenactments
 from training.loop.checkpoint import load_checkpoint
@@ -149,7 +155,7 @@ def measure(paths: list[Path], study: Study, options: argparse.Namespace) -> Non
     findings = reconstruct(paths, [path.name for path in paths], study, options)
     scores = dict(findings.tables()[0].rows)
     for path in paths:
-        row = read_row(path)
+        row = read_trained_network(path)
         measured = Measured(
             preset=row.config.preset,
             seed=int(row.training["seed"]),
@@ -168,7 +174,7 @@ def measure(paths: list[Path], study: Study, options: argparse.Namespace) -> Non
 def reconstruct(paths: list[Path], names: list[str], study: Study, options: argparse.Namespace) -> Findings:
     """Let rows reconstruct the val clips, each from its first picture, and score them."""
     trials = self_reenactments(options.val)[:: options.every]
-    jobs = [Job(index, trial, False) for index, trial in enumerate(trials)]
+    jobs = [TrialJob(index, trial, False) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
     threads = max(1, (os.cpu_count() or 1) // processes)
     setup = Setup(tuple(paths), "torch", threads, study.stride, subject=study.subject)
@@ -183,7 +189,7 @@ def evaluate(options: argparse.Namespace) -> None:
     """Measure rows side by side from their weights and print the tables."""
     study = find_study(options.study)
     names = [path.stem if path.name != CHECKPOINT else path.parent.name for path in options.runs]
-    rows = [read_row(path) for path in options.runs]
+    rows = [read_trained_network(path) for path in options.runs]
     if len({row.config.image_size for row in rows}) > 1:
         raise ConfigError("rows can be compared at one picture size only")
     findings = reconstruct(options.runs, names, study, options)
@@ -198,7 +204,7 @@ def _unranked(table: ScoreTable) -> ScoreTable:
     return ScoreTable(table.title, table.rows)
 
 
-def _size_of(row: Row) -> str:
+def _size_of(row: TrainedNetwork) -> str:
     return f"{row.parameters / 1e6:.2f} M parameters, {row.frame_operations / 1e9:.2f} GFLOP a frame"
 
 
@@ -206,7 +212,7 @@ def store(options: argparse.Namespace) -> None:
     """Store rows in one file each."""
     for path in options.runs:
         target = options.to / f"{path.name}{SUFFIX}"
-        write_row(read_row(path), target)
+        write_trained_network(read_trained_network(path), target)
         print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
 
 

@@ -36,7 +36,7 @@ from training.contact_sheet import contact_sheet, write_picture
 from training.data.datasets import Subject
 from training.evaluation.findings import BASELINE, Findings
 from training.evaluation.report import About, write_report
-from training.evaluation.runner import Job, Setup
+from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.trial_processes import judge
 from training.evaluation.trials import Trial, animations, puppet_pairs, self_reenactments, spread
 
@@ -82,7 +82,7 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     names = performer_names(bundles)
     kind, trials = find_trials(options)
     shown = set(spread(range(len(trials)), options.sheet_rows) if options.sheet or options.report else [])
-    jobs = [Job(index, trial, index in shown) for index, trial in enumerate(trials)]
+    jobs = [TrialJob(index, trial, index in shown) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
     # Threads do not change the numbers, only the time.
     threads = max(1, (os.cpu_count() or 1) // processes)

@@ -29,7 +29,7 @@ from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet, write_picture
 from training.evaluation.figures import draw_dots
 from training.evaluation.network_animation import app_keypoints, network_image
-from training.evaluation.trained_network import read_row
+from training.evaluation.trained_network import read_trained_network
 from training.evaluation.trials import self_reenactments
 
 WIDTH_PX = 1000
@@ -48,7 +48,7 @@ class AttentionMaps(NamedTuple):
     place: FloatArray
 
 
-class Look(NamedTuple):
+class Explanation(NamedTuple):
     """What a row makes of a driving picture; occlusions: coarse to fine, (s, s) in [0, 1]."""
 
     prediction: Image
@@ -65,7 +65,7 @@ class Scene(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class PaperRow:
+class FigureNetwork:
     """A trained network under the name of its preset."""
 
     name: str
@@ -81,7 +81,7 @@ class PaperRow:
         with torch.inference_mode():
             return app_keypoints(self.network.locate(network_image(picture), None))
 
-    def look(self, source: Image, driving: Image) -> Look:
+    def explain(self, source: Image, driving: Image) -> Explanation:
         """Show the source in the driving pose, by absolute motion, and tell how it came about."""
         kept: list[AttentionMaps] = []
 
@@ -101,7 +101,7 @@ class PaperRow:
         finally:
             for hook in hooks:
                 hook.remove()
-        return Look(
+        return Explanation(
             to_app_image(prediction.image)[0].numpy(),
             app_keypoints(pose),
             tuple(part[0, 0].numpy() for part in prediction.motion.occlusions),
@@ -109,12 +109,12 @@ class PaperRow:
         )
 
 
-def read_paper_row(path: Path) -> PaperRow:
+def read_paper_row(path: Path) -> FigureNetwork:
     """Read a row. Raises ModelError if there is none or it has no learned keypoints."""
-    row = read_row(path)
+    row = read_trained_network(path)
     if not isinstance(row.network, AnimationModel):
         raise ModelError(f"{path} is {row.config.preset!r}, which has no keypoints: give a row of the paper's Table 2")
-    return PaperRow(row.config.preset, row.network)
+    return FigureNetwork(row.config.preset, row.network)
 
 
 def far_frames(pictures: Sequence[Image], count: int) -> list[int]:
@@ -146,7 +146,7 @@ def read_scenes(folders: Sequence[Path], size_px: int) -> list[Scene]:
     return scenes
 
 
-def keypoint_sheet(fomm: PaperRow, ours: PaperRow, scenes: Sequence[Scene]) -> Image:
+def keypoint_sheet(fomm: FigureNetwork, ours: FigureNetwork, scenes: Sequence[Scene]) -> Image:
     """Return a line per clip: its pictures with FOMM's keypoints, then with ours (Figure 13)."""
     cell_px = WIDTH_PX // (2 * (1 + FAR_FRAMES))
     lines = [
@@ -160,23 +160,23 @@ def keypoint_sheet(fomm: PaperRow, ours: PaperRow, scenes: Sequence[Scene]) -> I
     return contact_sheet(lines, [name for row in (fomm, ours) for name in [row.name] * (1 + FAR_FRAMES)], cell_px)
 
 
-def side_by_side_sheet(fomm: PaperRow, ours: PaperRow, scenes: Sequence[Scene]) -> Image:
+def side_by_side_sheet(fomm: FigureNetwork, ours: FigureNetwork, scenes: Sequence[Scene]) -> Image:
     """Return a line per clip: source, then driving | FOMM | ours of each far picture (Figures 11 and 12)."""
     lines = []
     for scene in scenes:
         cells = [scene.source]
         for driving in scene.driving:
-            cells += [driving, *(row.look(scene.source, driving).prediction for row in (fomm, ours))]
+            cells += [driving, *(row.explain(scene.source, driving).prediction for row in (fomm, ours))]
         lines.append(cells)
     labels = ["source", *["driving = truth", fomm.name, ours.name] * FAR_FRAMES]
     return contact_sheet(lines, labels, WIDTH_PX // len(labels))
 
 
-def occlusion_sheet(fomm: PaperRow, ours: PaperRow, scenes: Sequence[Scene]) -> Image:
+def occlusion_sheet(fomm: FigureNetwork, ours: FigureNetwork, scenes: Sequence[Scene]) -> Image:
     """Return a line per clip: source | driving | ours | its occlusion maps | FOMM's; white keeps the warped source."""
     lines, means = [], []
     for scene in scenes:
-        mine, theirs = (row.look(scene.source, scene.driving[0]) for row in (ours, fomm))
+        mine, theirs = (row.explain(scene.source, scene.driving[0]) for row in (ours, fomm))
         maps = (*mine.occlusions, *theirs.occlusions)
         greys = [_grey(levels, ours.image_size) for levels in maps]
         lines.append([scene.source, scene.driving[0], mine.prediction, *greys])
@@ -187,7 +187,7 @@ def occlusion_sheet(fomm: PaperRow, ours: PaperRow, scenes: Sequence[Scene]) -> 
     return contact_sheet(lines, labels, WIDTH_PX // len(labels))
 
 
-def attention_sheet(rows: Sequence[PaperRow], scenes: Sequence[Scene]) -> Image:
+def attention_sheet(rows: Sequence[FigureNetwork], scenes: Sequence[Scene]) -> Image:
     """Return a line per clip: driving, then each row's place attention as heat over it and channel weights as bars.
 
     A row's weights differ little from picture to picture, so that dark to light is from its least to its greatest in
@@ -197,7 +197,7 @@ def attention_sheet(rows: Sequence[PaperRow], scenes: Sequence[Scene]) -> Image:
     columns: list[list[Image]] = [[scene.driving[0] for scene in scenes]]
     labels = ["driving"]
     for row in rows:
-        found = [row.look(scene.source, scene.driving[0]).attention for scene in scenes]
+        found = [row.explain(scene.source, scene.driving[0]).attention for scene in scenes]
         maps = [attention for attention in found if attention is not None]
         places, place_range = _stretched([attention.place for attention in maps])
         bars, bar_range = _stretched([np.tile(attention.channels, (size, 1)) for attention in maps])

@@ -45,13 +45,13 @@ from training.data.parallel import each_result
 
 logger = logging.getLogger("prepare")
 
-MOST_RATE_HZ = 30
+MAX_RATE_HZ = 30
 """Of faster videos every second, third, ... frame is used."""
 
-MOST_FACES = 4
+MAX_FACES = 4
 """Faces looked for at once: so that the one followed is not swapped for a neighbour."""
 
-LEAST_FACE_SHARE = 0.12
+MIN_FACE_SHARE = 0.12
 """The detector misses faces smaller than about this share of the picture's longer side (measured; a mesh's box),"""
 
 LOOK_CLOSER_EVERY = 10
@@ -78,10 +78,10 @@ RISE_PER_FACE = 0.043
 SIDE_PER_TRAVEL = 1.1
 """The square is at least so many times as long as all that the face passes over."""
 
-LEAST_SHARE = 0.85
+MIN_SHARE = 0.85
 """Where the picture is too small for the square, the square may shrink to this share of its side,"""
 
-MOST_SHIFT = 0.15
+MAX_SHIFT = 0.15
 """and where it reaches out of the picture it may be moved by this share."""
 
 ENCODER_OPTIONS = {"crf": "18", "preset": "medium", "g": "25"}
@@ -116,7 +116,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class FootageJob:
     """One video to make clips from."""
 
     video: Path
@@ -226,7 +226,7 @@ class FaceSearch:
     """Find the boxes of the faces in a shot, frame after frame, down to a size that the whole picture would hide."""
 
     def __init__(self, least_face_px: float) -> None:
-        self._piece_px = math.ceil(least_face_px / LEAST_FACE_SHARE)
+        self._piece_px = math.ceil(least_face_px / MIN_FACE_SHARE)
         self._region: Region | None = None
         self._faceless_count = 0
         self._still = _open_mesh(tracking=False)
@@ -272,7 +272,7 @@ class FaceSearch:
 
 
 def _open_mesh(tracking: bool) -> FaceMesh:
-    return FaceMesh(tracking, refine=False, max_faces=MOST_FACES)
+    return FaceMesh(tracking, refine=False, max_faces=MAX_FACES)
 
 
 def _boxes_in(image: Image, region: Region | None, mesh: FaceMesh) -> Boxes:
@@ -333,21 +333,21 @@ def place_square(boxes: Boxes, width: int, height: int) -> Box | None:
     side = math.floor(min(wanted, width, height))
     corner = (low + high) / 2 - [0, RISE_PER_FACE * length] - side / 2
     moved = np.clip(np.rint(corner), 0, [width - side, height - side])
-    is_far = np.abs(moved - corner).max() > MOST_SHIFT * side
+    is_far = np.abs(moved - corner).max() > MAX_SHIFT * side
     is_cut_off = (low < moved).any() or (high > moved + side).any()
-    if side < LEAST_SHARE * wanted or is_far or is_cut_off:
+    if side < MIN_SHARE * wanted or is_far or is_cut_off:
         return None
     return Box(int(moved[0]), int(moved[1]), side, side)
 
 
 class Footage:
-    """A video's frames, at most MOST_RATE_HZ a second, up to where it breaks off: that is its `problem`."""
+    """A video's frames, at most MAX_RATE_HZ a second, up to where it breaks off: that is its `problem`."""
 
     def __init__(self, path: Path) -> None:
         """Open a video. Raises ClipError if that fails."""
         rate_hz = frame_rate(path)
         self._path = path
-        self._step = math.ceil(rate_hz / (MOST_RATE_HZ * Fraction("1.01")))
+        self._step = math.ceil(rate_hz / (MAX_RATE_HZ * Fraction("1.01")))
         self.rate_hz = (rate_hz / self._step).limit_denominator(1001)
         self.seconds = 0.0
         self.problem: str | None = None
@@ -364,7 +364,7 @@ class Footage:
             self.problem = error.reason
 
 
-def prepare_video(job: Job) -> Outcome:
+def prepare_video(job: FootageJob) -> Outcome:
     """Write a video's clips, then the note that it is done. Raises DataError if they cannot be written."""
     try:
         footage = Footage(job.video)
@@ -386,7 +386,7 @@ def prepare_video(job: Job) -> Outcome:
     return outcome
 
 
-def _write_clips(footage: Footage, cuts: list[Cut], job: Job) -> list[MadeClip]:
+def _write_clips(footage: Footage, cuts: list[Cut], job: FootageJob) -> list[MadeClip]:
     """Read a video once more and write its clips; a name is given to a finished file only."""
     made = []
     frames = footage.frames() if cuts else iter(())
@@ -425,14 +425,14 @@ def mp4_writer(path: Path, size: int, rate_hz: Fraction) -> Iterator[Callable[[I
         container.mux(stream.encode(None))
 
 
-def find_jobs(videos: Path, out: Path, settings: Settings) -> list[Job]:
+def find_jobs(videos: Path, out: Path, settings: Settings) -> list[FootageJob]:
     """Return a job for each video below a folder, or for one video.
 
     Raises DataError if there is none or if two would give clips of the same names.
     """
     folder = videos if videos.is_dir() else videos.parent
     paths = sorted(videos.rglob("*")) if videos.is_dir() else [videos]
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, FootageJob] = {}
     for path in paths:
         is_made_here = out.resolve() in path.resolve().parents
         if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith(".") or is_made_here or not path.is_file():
@@ -440,7 +440,7 @@ def find_jobs(videos: Path, out: Path, settings: Settings) -> list[Job]:
         label = "#".join(path.relative_to(folder).with_suffix("").parts)
         if label in jobs:
             raise DataError(f"{jobs[label].video} and {path} would give clips of the same names: rename one")
-        jobs[label] = Job(path, label, out, settings)
+        jobs[label] = FootageJob(path, label, out, settings)
     if not jobs:
         raise DataError(f"no videos found in {videos}; known are {', '.join(VIDEO_SUFFIXES)}")
     return list(jobs.values())
@@ -449,23 +449,23 @@ def find_jobs(videos: Path, out: Path, settings: Settings) -> list[Job]:
 # A video is done when it has a note in OUT/.done, which is written after its clips.
 
 
-def _note(job: Job) -> Path:
+def _note(job: FootageJob) -> Path:
     return job.out / ".done" / f"{job.label}.json"
 
 
-def _circumstances(job: Job) -> dict[str, Any]:
+def _circumstances(job: FootageJob) -> dict[str, Any]:
     """Return what a video's clips follow from, besides this file."""
     state = job.video.stat()
     return {"settings": asdict(job.settings), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
 
 
-def _write_note(job: Job, outcome: Outcome) -> None:
+def _write_note(job: FootageJob, outcome: Outcome) -> None:
     unfinished = _note(job).with_suffix(".part")
     unfinished.write_text(json.dumps(_circumstances(job) | {"outcome": asdict(outcome)}))
     unfinished.replace(_note(job))
 
 
-def _read_note(job: Job) -> Outcome | None:
+def _read_note(job: FootageJob) -> Outcome | None:
     """Return what came of a video before, if it was finished under the same circumstances."""
     if not _note(job).exists():
         return None

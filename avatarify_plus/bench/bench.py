@@ -29,14 +29,14 @@ from typing import get_args
 
 from avatarify_plus.bench.contender import FORM, Contender, parse_contender
 from avatarify_plus.bench.machine import this_machine
-from avatarify_plus.bench.report import Absence, Latency, Percentiles, Report, Result, Speed, ratios, table
+from avatarify_plus.bench.report import Absence, EngineResult, Latency, Percentiles, Report, Speed, ratios, table
 from avatarify_plus.bench.startup import Start, measure_start
-from avatarify_plus.camera import Film, LiveCamera, LoopedClip
+from avatarify_plus.camera import FileSource, LiveCamera, LoopedClip
 from avatarify_plus.config import AppConfig, EngineName
 from avatarify_plus.engines import Engine
 from avatarify_plus.errors import AvatarifyError, ConfigError, EngineError, SinkError
 from avatarify_plus.session.avatars import require_photo
-from avatarify_plus.session.session import Show, open_show
+from avatarify_plus.session.session import Session, open_session
 from avatarify_plus.sinks import Outputs, Sink
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.types import Frame, Image, Size
@@ -61,16 +61,16 @@ class Nowhere:
 class Racer:
     """A show that runs as fast as it can."""
 
-    def __init__(self, show: Show, frames: Iterator[Frame]) -> None:
+    def __init__(self, session: Session, frames: Iterator[Frame]) -> None:
         """Take endless frames."""
-        self.timing = show.timing
-        self._show = show
+        self.timing = session.timing
+        self._session = session
         self._frames = frames
 
     def warm_up(self, count: int) -> None:
         """Make pictures that do not count."""
         for _ in range(count):
-            self._show.turn(next(self._frames))
+            self._session.turn(next(self._frames))
         self.timing.clear()
 
     def advance(self, least_s: float) -> None:
@@ -78,7 +78,7 @@ class Racer:
         self.timing.start()
         end_s = self.timing.busy_s + least_s
         while self.timing.busy_s < end_s:
-            self._show.turn(next(self._frames))
+            self._session.turn(next(self._frames))
 
 
 def race(racers: Sequence[Racer], seconds: float, warm_up_count: int) -> None:
@@ -134,7 +134,7 @@ class Bench:
         """Begin a report."""
         return Report(this_machine(), str(self._options.clip), str(self._options.avatar), [], [], [])
 
-    def _measure(self, contender: Contender) -> Result:
+    def _measure(self, contender: Contender) -> EngineResult:
         """Measure everything, start-up first, while this process rests."""
         options = self._options
         start = None if contender.is_untrained else measure_start(contender, options.avatar, options.clip)
@@ -145,35 +145,37 @@ class Bench:
 
     def _result(
         self, contender: Contender, engine: Engine, racer: Racer, latency: Latency | None, start: Start | None
-    ) -> Result:
+    ) -> EngineResult:
         speed = Speed.of(racer.timing, self._options.warm_up)
-        return Result(
+        return EngineResult(
             contender.text, contender.model, engine.name, engine.precision, engine.device, speed, latency, start
         )
 
     @contextlib.contextmanager
     def _racer(self, contender: Contender, engine: Engine) -> Iterator[Racer]:
         """Set up the app's loop, every frame in order."""
-        with Outputs() as outputs, Film(self._clip()) as film:
+        with Outputs() as outputs, FileSource(self._clip()) as film:
             outputs.add(self._sink(contender, engine.config.image_size))
-            with open_show(self._config, engine, outputs, is_live=False) as show:
-                yield Racer(show, film.frames(threading.Event()))
+            with open_session(self._config, engine, outputs, is_live=False) as session:
+                yield Racer(session, film.frames(threading.Event()))
 
     def _follow(self, engine: Engine) -> Latency:
         """Play the clip as a webcam would, newest frame wins, and drop the pictures."""
         options, stop, skipped_count = self._options, threading.Event(), 0
         with Outputs() as outputs, LiveCamera(self._clip()) as camera:
             outputs.add(Nowhere())
-            with open_show(self._config, engine, outputs, is_live=True) as show:
+            with open_session(self._config, engine, outputs, is_live=True) as session:
                 for index, frame in enumerate(frame for frame in camera.frames(stop) if frame is not None):
                     if index == options.warm_up:
-                        show.timing.clear()
+                        session.timing.clear()
                         skipped_count = camera.skipped_count
-                    show.turn(frame)
-                    if index >= options.warm_up and show.timing.elapsed_s >= options.seconds:
+                    session.turn(frame)
+                    if index >= options.warm_up and session.timing.elapsed_s >= options.seconds:
                         stop.set()
-        latency_ms = Percentiles.of(show.timing.latency_ms)
-        return Latency(show.timing.frame_count, camera.skipped_count - skipped_count, float(options.rate), latency_ms)
+        latency_ms = Percentiles.of(session.timing.latency_ms)
+        return Latency(
+            session.timing.frame_count, camera.skipped_count - skipped_count, float(options.rate), latency_ms
+        )
 
     def _clip(self) -> LoopedClip:
         return LoopedClip(str(self._options.clip), self._options.rate)

@@ -25,12 +25,12 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine
 from avatarify_plus.errors import AvatarifyError
 from avatarify_plus.session.avatars import require_photo
-from avatarify_plus.session.session import open_show
-from avatarify_plus.session.timing import PICTURE_STAGES, Stage
+from avatarify_plus.session.session import open_session
+from avatarify_plus.session.timing import PICTURE_STAGES, TurnStage
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.types import Image
 
-MOST_FRAMES = 300
+MAX_FRAMES = 300
 """How many frames of the clip the fake camera holds, decoded."""
 
 WARM_UP = 30
@@ -120,16 +120,16 @@ def measure(config: AppConfig, engine: Engine, pictures: list[Image], rate: Frac
     skipped_count = 0
     with Outputs() as outputs, LiveCamera(reader) as camera:
         outputs.add(sink)
-        with open_show(config, engine, outputs, is_live=True) as show:
-            show.timing.start()
+        with open_session(config, engine, outputs, is_live=True) as session:
+            session.timing.start()
             for frame in camera.frames(stop):
                 if frame is None:
                     continue
-                show.turn(frame)
-                compute_ms.append(show.timing.newest_ms(*PICTURE_STAGES, Stage.SEND))
-                if show.timing.frame_count == WARM_UP:
+                session.turn(frame)
+                compute_ms.append(session.timing.newest_ms(*PICTURE_STAGES, TurnStage.SEND))
+                if session.timing.frame_count == WARM_UP:
                     skipped_count = camera.skipped_count
-                if show.timing.elapsed_s >= seconds and show.timing.frame_count > WARM_UP + 1:
+                if session.timing.elapsed_s >= seconds and session.timing.frame_count > WARM_UP + 1:
                     stop.set()
             dropped_count = camera.skipped_count - skipped_count
     dues_s = np.array(reader.due_s)
@@ -141,7 +141,7 @@ def measure(config: AppConfig, engine: Engine, pictures: list[Image], rate: Frac
 def _decoded(reader: PictureReader) -> list[Image]:
     """Return the first pictures of a clip."""
     pictures: list[Image] = []
-    while len(pictures) < MOST_FRAMES and (picture := reader.read()) is not None:
+    while len(pictures) < MAX_FRAMES and (picture := reader.read()) is not None:
         pictures.append(picture)
     reader.close()
     return pictures

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from avatarify_plus.bench.machine import Machine
 from avatarify_plus.bench.startup import Start
-from avatarify_plus.session.timing import PICTURE_STAGES, Stage, Timing
+from avatarify_plus.session.timing import PICTURE_STAGES, Timing, TurnStage
 
 PICTURE, TURN, LATENCY = "picture", "turn", "latency"
-ROWS: dict[str, tuple[Stage, ...]] = {
-    **{stage.name.lower(): (stage,) for stage in Stage},
+ROWS: dict[str, tuple[TurnStage, ...]] = {
+    **{stage.name.lower(): (stage,) for stage in TurnStage},
     PICTURE: PICTURE_STAGES,
-    TURN: tuple(Stage),
+    TURN: tuple(TurnStage),
 }
 """What is timed: the stages, then what they make together."""
 
@@ -52,14 +52,14 @@ class Speed:
     def of(timing: Timing, warm_up_count: int) -> Speed:
         """Sum up the turns after the warm-up; there must be one."""
 
-        def row(stages: tuple[Stage, ...]) -> Percentiles:
+        def row(stages: tuple[TurnStage, ...]) -> Percentiles:
             return Percentiles.of(lambda percent: timing.stages_ms(percent, *stages))
 
         return Speed(
             frame_count=timing.frame_count,
             warm_up_count=warm_up_count,
             pictures_per_s=1000 / timing.mean_ms(*PICTURE_STAGES),
-            turns_per_s=1000 / timing.mean_ms(*Stage),
+            turns_per_s=1000 / timing.mean_ms(*TurnStage),
             ms={name: row(stages) for name, stages in ROWS.items()},
         )
 
@@ -75,7 +75,7 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class EngineResult:
     """What a contender reached. engine, precision, device: what really computed. None: not measured."""
 
     contender: str
@@ -113,12 +113,12 @@ class Report:
     machine: Machine
     clip: str
     avatar: str
-    results: list[Result]
+    results: list[EngineResult]
     absences: list[Absence]
     ratios: list[Ratio]
 
 
-def ratios(results: Sequence[Result]) -> list[Ratio]:
+def ratios(results: Sequence[EngineResult]) -> list[Ratio]:
     """Compare the first result with each of the others."""
     first = results[0]
     return [
@@ -147,7 +147,7 @@ def table(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _stages(result: Result) -> Iterator[str]:
+def _stages(result: EngineResult) -> Iterator[str]:
     """Yield where a contender's time goes."""
     speed, live = result.speed, result.latency
     yield f"{result.contender}: engine {result.engine}, model {result.model}, {result.precision}, {result.device}"
@@ -159,7 +159,7 @@ def _stages(result: Result) -> Iterator[str]:
         yield f"  live at {live.rate_hz:g} frames/s: {live.frame_count} frames, {live.skipped_count} skipped"
 
 
-def _overview(results: Sequence[Result]) -> Iterator[str]:
+def _overview(results: Sequence[EngineResult]) -> Iterator[str]:
     """Yield one line per contender."""
     width = max(len(result.contender) for result in results) + 1
     titles = ("pictures/s", "p50 ms", "p95 ms", "latency p95 ms", "first picture s", "peak MB")

@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MINUTE_S = 60.0
 WARM_UP_MINUTES = 2
 MEGABYTE = 1e6
-MOST_GROWTH_MB = 20.0
+MAX_GROWTH_MB = 20.0
 STATS = re.compile(r"([\d.]+) fps, latency (\d+) ms \(95 % within (\d+)\), (\d+) frames dropped")
 
 
@@ -61,8 +61,8 @@ class Soak:
     def verdict(self) -> list[str]:
         """Return what is wrong; nothing if all is well."""
         wrong = [f"complaint: {complaint}" for complaint in self.complaints]
-        if not self.growth_mb <= MOST_GROWTH_MB:
-            wrong.append(f"memory grew by {self.growth_mb:.1f} MB after warm-up, more than {MOST_GROWTH_MB:.0f}")
+        if not self.growth_mb <= MAX_GROWTH_MB:
+            wrong.append(f"memory grew by {self.growth_mb:.1f} MB after warm-up, more than {MAX_GROWTH_MB:.0f}")
         if self.exit_code:
             wrong.append(f"run.py ended with exit code {self.exit_code}")
         return wrong

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from avatarify_plus.bench.contender import Contender
 from avatarify_plus.bundle import open_bundle
-from avatarify_plus.camera import Film, open_reader
+from avatarify_plus.camera import FileSource, open_reader
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import AvatarifyError, EngineError
 from avatarify_plus.live import run
@@ -42,8 +42,8 @@ class Start:
     frame_count: int
 
 
-class Opening(Film):
-    """A film's first frames; it knows when the first one was done with. See `Film`."""
+class Opening(FileSource):
+    """A film's first frames; it knows when the first one was done with. See `FileSource`."""
 
     first_done_at = 0.0
     """Seconds since the epoch; 0 before."""
@@ -128,7 +128,7 @@ def main(arguments: list[str] | None = None) -> int:
                 engine=options.engine,
                 precision=options.precision,
             )
-            summary = run(config, driver=opening)
+            summary = run(config, frame_source=opening)
     except AvatarifyError as error:
         print(f"startup: error: {error}", file=sys.stderr)
         return 1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from avatarify_plus.camera.camera_mode import CameraMode
 from avatarify_plus.errors import CameraError
 
-MOST_FORMATS = 4
+MAX_FORMATS = 4
 """So many pixel formats are named of those that offer the same."""
 
 
@@ -50,8 +50,8 @@ def _lines(device: CameraDevice) -> list[str]:
         formats.setdefault(offers, []).append(name)
     lines = [f"{device}, {device.path}" if device.path else str(device)]
     for offers, names in formats.items():
-        more = f" and {len(names) - MOST_FORMATS} others" if len(names) > MOST_FORMATS else ""
-        lines.append("    " + ": ".join(filter(None, (", ".join(names[:MOST_FORMATS]) + more, offers))))
+        more = f" and {len(names) - MAX_FORMATS} others" if len(names) > MAX_FORMATS else ""
+        lines.append("    " + ": ".join(filter(None, (", ".join(names[:MAX_FORMATS]) + more, offers))))
     return lines
 
 

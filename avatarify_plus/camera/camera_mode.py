@@ -34,7 +34,7 @@ class CameraMode(NamedTuple):
         return f"{self.size}{rates}" + (f", {self.format}" if self.format else "")
 
 
-class CaptureWish(NamedTuple):
+class CaptureRequest(NamedTuple):
     """What is asked of a webcam; None and "auto" leave it to the webcam, or to what suits the rest."""
 
     size: Size | None = None

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import cv2
 
-from avatarify_plus.camera.camera_mode import CameraMode, CaptureWish
+from avatarify_plus.camera.camera_mode import CameraMode, CaptureRequest
 from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import Size
 
@@ -73,21 +73,21 @@ def _prepare() -> None:
         os.environ.setdefault(name, value)
 
 
-def ask(capture: cv2.VideoCapture, wish: CaptureWish, modes: Sequence[CameraMode]) -> CameraMode:
+def ask(capture: cv2.VideoCapture, request: CaptureRequest, modes: Sequence[CameraMode]) -> CameraMode:
     """Set a webcam to what is wished, as far as it can, and return what it is set to. modes: what it offers, if known.
 
     The order matters: a size is looked up in the pixel format, a rate is looked up in the size, and any other change
     sets the rate back.
     """
     capture.set(cv2.CAP_PROP_BUFFERSIZE, BUFFERS)
-    fourcc = wish.fourcc(modes)
+    fourcc = request.fourcc(modes)
     if fourcc is not None:
         capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*fourcc))
-    if wish.size is not None:
-        capture.set(cv2.CAP_PROP_FRAME_WIDTH, wish.size.width)
-        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, wish.size.height)
-    if wish.fps is not None:
-        capture.set(cv2.CAP_PROP_FPS, wish.fps)
+    if request.size is not None:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, request.size.width)
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, request.size.height)
+    if request.fps is not None:
+        capture.set(cv2.CAP_PROP_FPS, request.fps)
     return mode_of(capture)
 
 
@@ -107,6 +107,6 @@ def ask_modes(index: int) -> tuple[CameraMode, ...]:
     capture = open_device(index)
     if capture is None:
         return ()
-    modes = [ask(capture, CaptureWish(Size(*size)), ()) for size in LISTED_SIZES]
+    modes = [ask(capture, CaptureRequest(Size(*size)), ()) for size in LISTED_SIZES]
     capture.release()
     return tuple(dict.fromkeys(modes))

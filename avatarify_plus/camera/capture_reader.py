@@ -13,7 +13,7 @@ from avatarify_plus.types import Image
 USUAL_RATE = Fraction(30)
 """Taken where a device does not tell its frame rate."""
 
-MOST_FAILURES = 3
+MAX_FAILURES = 3
 """So many pictures in a row may be damaged; and so often a webcam that has just been opened may be late."""
 
 
@@ -54,7 +54,7 @@ class CaptureReader:
     def _next(self) -> Image | None:
         """Return the next picture that can be decoded, or None if there is none."""
         may_be_late = not self._ends and not self._read_count
-        for _ in range(MOST_FAILURES):
+        for _ in range(MAX_FAILURES):
             if self._capture.grab():
                 found, picture = self._capture.retrieve()
                 if found:

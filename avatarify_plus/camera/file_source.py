@@ -10,8 +10,8 @@ from avatarify_plus.camera.reader import PictureReader
 from avatarify_plus.types import Frame
 
 
-class Film:
-    """A file's frames in order, every one of them. Takes over the reader. See `Driver`."""
+class FileSource:
+    """A file's frames in order, every one of them. Takes over the reader. See `FrameSource`."""
 
     is_live = False
     skipped_count = 0
@@ -23,7 +23,7 @@ class Film:
         self.count = reader.count
         self._reader = reader
 
-    def __enter__(self) -> Film:
+    def __enter__(self) -> FileSource:
         return self
 
     def __exit__(

@@ -11,7 +11,7 @@ from typing import Protocol
 from avatarify_plus.types import Frame
 
 
-class Driver(Protocol):
+class FrameSource(Protocol):
     """The driver's frames, ready to be animated; a context manager that closes what it reads.
 
     name: for people. rate: frames a second. count: how many frames there will be, None if that is not known.
@@ -41,7 +41,7 @@ class Driver(Protocol):
         """What is wrong at this moment, in one line for people; None if all is well."""
         ...
 
-    def __enter__(self) -> Driver: ...
+    def __enter__(self) -> FrameSource: ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

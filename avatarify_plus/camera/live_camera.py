@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-from avatarify_plus.camera.read_thread import Attempt
+from avatarify_plus.camera.read_thread import ReadThread
 from avatarify_plus.camera.reader import PictureReader
-from avatarify_plus.camera.reopenable import Origin
+from avatarify_plus.camera.reopenable import Reopenable
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Frame, Image
 
@@ -25,7 +25,7 @@ STALL_S = 10.0
 RETRY_S = 1.0
 """How often a lost camera is looked for."""
 
-MOST_HANGING = 3
+MAX_HANGING = 3
 """With so many attempts that hang, no other is begun."""
 
 CLOSE_S = 2.0
@@ -33,34 +33,37 @@ CLOSE_S = 2.0
 
 
 class LiveCamera:
-    """Read in a thread of its own and keep only the newest frame; a file is played at its own rate. See `Driver`.
+    """Read in a thread of its own and keep only the newest frame; a file is played at its own rate. See `FrameSource`.
 
-    With an `origin`, a camera that has once given a picture is opened again for as long as it takes, however it failed.
-    Takes over the reader. The thread starts with the first call of `frames` or `latest`: nothing is captured, nor
-    counted as skipped, before somebody wants it. All but `Attempt`'s callbacks belongs to one thread.
+    With a `reopenable`, a camera that has once given a picture is opened again for as long as it takes, however it
+    failed. Takes over the reader. The thread starts with the first call of `frames` or `latest`: nothing is captured,
+    nor counted as skipped, before somebody wants it. All but `ReadThread`'s callbacks belongs to one thread.
 
-    trouble: see `Driver`.
+    trouble: see `FrameSource`.
     """
 
     is_live = True
 
     def __init__(
-        self, reader: PictureReader, origin: Origin | None = None, clock: Callable[[], float] = time.perf_counter
+        self,
+        reader: PictureReader,
+        reopenable: Reopenable | None = None,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """origin: where the reader comes from, to open it again; None: its end or failure is the end."""
+        """reopenable: where the reader comes from, to open it again; None: its end or failure is the end."""
         self.name = reader.name
         self.rate = reader.rate
         self.count = reader.count
         self.trouble: str | None = None
         self._unread: PictureReader | None = reader
-        self._origin = origin
+        self._reopenable = reopenable
         self._clock = clock
         self._news = threading.Condition()  # guards the four below
-        self._attempt: Attempt | None = None
+        self._read_thread: ReadThread | None = None
         self._slot: Frame | None = None
         self._frame_count = 0
         self._skipped_count = 0
-        self._hanging: list[Attempt] = []
+        self._hanging: list[ReadThread] = []
         self._retry_at_s = 0.0
 
     def __enter__(self) -> LiveCamera:
@@ -71,7 +74,7 @@ class LiveCamera:
     ) -> None:
         if self._unread is not None:
             self._unread.close()
-        elif self._attempt is not None and not self._attempt.give_up(CLOSE_S):
+        elif self._read_thread is not None and not self._read_thread.give_up(CLOSE_S):
             logger.warning("%s hangs and is left to the operating system", self.name)
 
     @property
@@ -84,12 +87,12 @@ class LiveCamera:
     def has_ended(self) -> bool:
         """Whether the last frame was taken and no other will come."""
         with self._news:
-            is_over = self._attempt is not None and self._attempt.is_done and not self._reconnects
+            is_over = self._read_thread is not None and self._read_thread.is_done and not self._reconnects
             return is_over and self._slot is None
 
     @property
     def _reconnects(self) -> bool:
-        return self._origin is not None and self._frame_count > 0
+        return self._reopenable is not None and self._frame_count > 0
 
     def frames(self, stop: threading.Event) -> Iterator[Frame | None]:
         """Yield the newest frame each time, or None after IDLE_S without one, until there are no more or `stop` is set.
@@ -111,67 +114,69 @@ class LiveCamera:
             reader, self._unread = self._unread, None
             self._begin(lambda: reader)
         with self._news:
-            self._news.wait_for(lambda: self._slot is not None or (self._attempt and self._attempt.is_done), timeout_s)
+            self._news.wait_for(
+                lambda: self._slot is not None or (self._read_thread and self._read_thread.is_done), timeout_s
+            )
             frame, self._slot = self._slot, None
         if frame is None:
             self._supervise()
-        elif self.trouble is not None and self._origin is not None:
+        elif self.trouble is not None and self._reopenable is not None:
             self.trouble = None
-            self.name = self._origin.name
+            self.name = self._reopenable.name
             logger.info("%s is back", self.name)
         return frame
 
     def _begin(self, open_reader: Callable[[], PictureReader]) -> None:
-        tell_loss = self._origin.loss if self._origin is not None else str
-        attempt = Attempt(open_reader, self._deliver, self._finish, tell_loss, self._clock)
+        tell_loss = self._reopenable.loss if self._reopenable is not None else str
+        read_thread = ReadThread(open_reader, self._deliver, self._finish, tell_loss, self._clock)
         with self._news:
-            self._attempt = attempt
-        attempt.start()
+            self._read_thread = read_thread
+        read_thread.start()
 
-    def _deliver(self, attempt: Attempt, image: Image) -> None:
+    def _deliver(self, read_thread: ReadThread, image: Image) -> None:
         """Put a picture into the slot, unless it comes from an attempt that was given up."""
         with self._news:
-            if attempt is self._attempt:
+            if read_thread is self._read_thread:
                 self._skipped_count += self._slot is not None
                 self._slot = Frame(image, self._frame_count, self._clock())
                 self._frame_count += 1
                 self._news.notify_all()
 
-    def _finish(self, attempt: Attempt) -> None:
+    def _finish(self, read_thread: ReadThread) -> None:
         with self._news:
             self._news.notify_all()
 
     def _supervise(self) -> None:
         """See after an attempt that gives nothing. Raises CameraError."""
-        attempt, now_s = self._attempt, self._clock()
-        if attempt is None:
+        read_thread, now_s = self._read_thread, self._clock()
+        if read_thread is None:
             self._hanging = [hanging for hanging in self._hanging if not hanging.is_done]
-            if self._origin is not None and now_s >= self._retry_at_s and len(self._hanging) < MOST_HANGING:
-                self._begin(self._origin.open)
-        elif attempt.is_done:
+            if self._reopenable is not None and now_s >= self._retry_at_s and len(self._hanging) < MAX_HANGING:
+                self._begin(self._reopenable.open)
+        elif read_thread.is_done:
             if self._reconnects:
-                self._lose(attempt.loss)
-            elif attempt.failure is not None:
-                raise attempt.failure
-        elif now_s - attempt.alive_at_s > (patience_s := self._patience_s(attempt)):
+                self._lose(read_thread.loss)
+            elif read_thread.failure is not None:
+                raise read_thread.failure
+        elif now_s - read_thread.alive_at_s > (patience_s := self._patience_s(read_thread)):
             if not self._reconnects:
                 raise CameraError(
                     f"{self.name} gave no picture for {STALL_S:.0f} s; check its connection and start again"
                 )
-            attempt.give_up()
-            self._hanging.append(attempt)
+            read_thread.give_up()
+            self._hanging.append(read_thread)
             self._lose(f"has given no picture for {patience_s:.0f} s")
 
-    def _patience_s(self, attempt: Attempt) -> float:
-        return self._origin.patience_s if self._origin is not None and attempt.has_pictures else STALL_S
+    def _patience_s(self, read_thread: ReadThread) -> float:
+        return self._reopenable.patience_s if self._reopenable is not None and read_thread.has_pictures else STALL_S
 
     def _lose(self, loss: str) -> None:
         """Tell that the camera is lost, once, and have it looked for in a while."""
-        assert self._origin is not None
+        assert self._reopenable is not None
         is_news = self.trouble is None
-        self.trouble = f"{self._origin.name} {loss}; looking for it every second"
+        self.trouble = f"{self._reopenable.name} {loss}; looking for it every second"
         if is_news:
             logger.warning("%s", self.trouble)
         with self._news:
-            self._attempt = None
+            self._read_thread = None
         self._retry_at_s = self._clock() + RETRY_S

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 
-MOST_LATE_S = 0.25
+MAX_LATE_S = 0.25
 """Who is later than that goes on from there instead of hurrying after."""
 
 
-class Pace:
+class PlaybackClock:
     """Say when each picture is due."""
 
     def __init__(self, rate: Fraction, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -25,5 +25,5 @@ class Pace:
         if self._due_s is None:
             self._due_s = now_s
         else:
-            self._due_s = max(self._due_s + self._interval_s, now_s - MOST_LATE_S)
+            self._due_s = max(self._due_s + self._interval_s, now_s - MAX_LATE_S)
         return max(self._due_s - now_s, 0.0)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from avatarify_plus.camera.playback_clock import Pace
+from avatarify_plus.camera.playback_clock import PlaybackClock
 from avatarify_plus.camera.reader import PictureReader
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Image
 
 
-class Attempt:
+class ReadThread:
     """Read in a thread of its own. It can be given up when it hangs: nobody waits for it then, and whenever it wakes up
     it closes what it has opened and ends. Nobody else may: closing a device under a read crashes.
 
@@ -22,8 +22,8 @@ class Attempt:
     def __init__(
         self,
         open_reader: Callable[[], PictureReader],
-        deliver: Callable[[Attempt, Image], None],
-        finish: Callable[[Attempt], None],
+        deliver: Callable[[ReadThread, Image], None],
+        finish: Callable[[ReadThread], None],
         tell_loss: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
@@ -70,10 +70,10 @@ class Attempt:
         """Deliver until the reader ends, fails or is not wanted any more."""
         reader = self._open()
         try:
-            pace = None if reader.is_live else Pace(reader.rate)
+            playback = None if reader.is_live else PlaybackClock(reader.rate)
             while not self._unwanted.is_set() and (image := reader.read()) is not None:
-                if pace is not None:
-                    self._unwanted.wait(pace.wait_s())
+                if playback is not None:
+                    self._unwanted.wait(playback.wait_s())
                 self.alive_at_s = self._clock()
                 self.has_pictures = True
                 self._deliver(self, image)

@@ -7,7 +7,7 @@ from typing import Protocol
 from avatarify_plus.camera.reader import PictureReader
 
 
-class Origin(Protocol):
+class Reopenable(Protocol):
     """A webcam or stream.
 
     patience_s: silent for longer, it has failed.

@@ -8,7 +8,7 @@ from avatarify_plus.errors import CameraError
 
 
 class Stream:
-    """What a URL serves, live. See `Origin`."""
+    """What a URL serves, live. See `Reopenable`."""
 
     patience_s = 5.0
     """A wireless network may hold its breath for longer than a cable."""

@@ -26,7 +26,7 @@ ENUM_FRAMEINTERVALS, INTERVAL = 0xC034564B, struct.Struct("<I4s3I6I8x")  # index
 CAPTURE, CAPTURE_IN_PLANES, TELLS_NODE = 0x1, 0x1000, 0x80000000
 BUFFERS, BUFFERS_IN_PLANES = 1, 9
 DISCRETE = 1
-MOST_ENTRIES = 64
+MAX_ENTRIES = 64
 """A driver that never says that its list is over is not asked on."""
 
 USUAL_SIZES = tuple(
@@ -138,7 +138,7 @@ def _entries(
     ioctl: Ioctl, request: int, form: struct.Struct, question: Callable[[int], tuple[object, ...]]
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the entries of a driver's list: it is asked for one after the other until it refuses."""
-    for index in range(MOST_ENTRIES):
+    for index in range(MAX_ENTRIES):
         data = bytearray(form.pack(*question(index)))
         try:
             ioctl(request, data)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from avatarify_plus.camera.camera_device import CameraDevice, find_again, tell
-from avatarify_plus.camera.camera_mode import CameraMode, CaptureWish
+from avatarify_plus.camera.camera_mode import CameraMode, CaptureRequest
 from avatarify_plus.camera.capture import ask, open_device
 from avatarify_plus.camera.capture_reader import CaptureReader
 from avatarify_plus.errors import CameraError
@@ -16,17 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 class Webcam:
-    """A webcam: opened by its number or path, afterwards known by its name. See `Origin`.
+    """A webcam: opened by its number or path, afterwards known by its name. See `Reopenable`.
 
     A webcam that the system does not list has no name; it is only ever looked for where it was.
     """
 
     patience_s = 2.0
 
-    def __init__(self, target: int | str, wish: CaptureWish, list_devices: Callable[[], list[CameraDevice]]) -> None:
+    def __init__(
+        self, target: int | str, request: CaptureRequest, list_devices: Callable[[], list[CameraDevice]]
+    ) -> None:
         """target: its number, or the path of its device file as the system lists it. list_devices: those there now."""
         self._target = target
-        self._wish = wish
+        self._request = request
         self._list = list_devices
         devices = list_devices()
         self._device = next((device for device in devices if target in (device.index, device.path)), None)
@@ -57,9 +59,9 @@ class Webcam:
                 f"cannot open {self.name}: check that it is plugged in, that no other program uses it{permission}; or "
                 f"give another number or name or a video file with --camera, {tell(devices)}"
             )
-        mode = ask(capture, self._wish, self._device.modes if self._device is not None else ())
+        mode = ask(capture, self._request, self._device.modes if self._device is not None else ())
         if mode != self._mode:
-            asked = "" if self._wish.is_met(mode) else f" (asked for {self._wish})"
+            asked = "" if self._request.is_met(mode) else f" (asked for {self._request})"
             logger.info("%s gives %s%s", self.name, mode, asked)
         self._mode = mode
         return CaptureReader(capture, self.name, is_live=True, ends=False)

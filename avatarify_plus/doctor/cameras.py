@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from avatarify_plus.camera import CameraDevice, CaptureWish, Driver, open_driver
+from avatarify_plus.camera import CameraDevice, CaptureRequest, FrameSource, open_frame_source
 from avatarify_plus.camera.device_list import known_cameras
 from avatarify_plus.config import AppConfig
 from avatarify_plus.doctor.finding import FAILED, OK, WARNING, Finding, Wanted
@@ -99,26 +99,28 @@ def camera_picture(wanted: Wanted) -> Finding | None:
         if first is None:
             return None
         camera = str(first.index)
-    wish = CaptureWish(defaults.camera_size, defaults.camera_fps, defaults.camera_format)
+    request = CaptureRequest(defaults.camera_size, defaults.camera_fps, defaults.camera_format)
     try:
-        with open_driver(camera, defaults.sequence_fps, True, wish) as driver:
-            return judge_pictures(driver.name, look(driver), sys.platform)
+        with open_frame_source(camera, defaults.sequence_fps, True, request) as frame_source:
+            return judge_pictures(frame_source.name, sample_pictures(frame_source), sys.platform)
     except CameraError as error:
         return Finding("camera picture", FAILED, str(error), _steps(BUSY, sys.platform))
 
 
-class Look(NamedTuple):
+class CameraSample(NamedTuple):
     """The newest picture, and how many a second were captured."""
 
     image: Image
     rate_hz: float
 
 
-def look(driver: Driver, look_s: float = LOOK_S, patience_s: float = PATIENCE_S) -> Look | None:
+def sample_pictures(
+    frame_source: FrameSource, look_s: float = LOOK_S, patience_s: float = PATIENCE_S
+) -> CameraSample | None:
     """Look at a driver's pictures for a while; None if no picture comes. Raises CameraError."""
     stop, start_s = threading.Event(), time.monotonic()
     first = newest = None
-    for frame in driver.frames(stop):
+    for frame in frame_source.frames(stop):
         if frame is not None:
             first, newest = first or frame, frame
         if first is not None and newest is not None:
@@ -131,10 +133,10 @@ def look(driver: Driver, look_s: float = LOOK_S, patience_s: float = PATIENCE_S)
     if first is None or newest is None:
         return None
     elapsed_s = newest.captured_at - first.captured_at
-    return Look(newest.image, (newest.index - first.index) / elapsed_s if elapsed_s > 0 else 0.0)
+    return CameraSample(newest.image, (newest.index - first.index) / elapsed_s if elapsed_s > 0 else 0.0)
 
 
-def judge_pictures(name: str, seen: Look | None, platform: str) -> Finding:
+def judge_pictures(name: str, seen: CameraSample | None, platform: str) -> Finding:
     """Say whether a webcam's pictures show anything, and come often enough."""
     if seen is None:
         return Finding("camera picture", FAILED, f"{name} gives no picture", _steps(BUSY, platform))

@@ -103,10 +103,10 @@ def cuda_builds() -> Iterator[tuple[str, int]]:
         yield f"cuda-bindings {found['cuda-bindings']}", int(found["cuda-bindings"].partition(".")[0])
 
 
-def judge_fit(driver: tuple[int, int], builds: Mapping[str, int]) -> Finding:
+def judge_fit(frame_source: tuple[int, int], builds: Mapping[str, int]) -> Finding:
     """Say which packages need a newer CUDA than the driver's."""
-    told = f"the driver is made for CUDA {driver[0]}.{driver[1]}"
-    ahead = {package: cuda for package, cuda in builds.items() if cuda > driver[0]}
+    told = f"the driver is made for CUDA {frame_source[0]}.{frame_source[1]}"
+    ahead = {package: cuda for package, cuda in builds.items() if cuda > frame_source[0]}
     if ahead:
         needs = ", ".join(f"{package} needs CUDA {cuda}" for package, cuda in ahead.items())
         return Finding("cuda fit", WARNING, f"{told}; {needs}", newer_driver(max(ahead.values())))
@@ -130,7 +130,7 @@ def gpu_engine(wanted: Wanted) -> Finding | None:
     return judge_gpu_engine(gpu, driver_cuda(), {name: refusal(bundle, name) for name in ON_NVIDIA})
 
 
-def judge_gpu_engine(gpu: Gpu, driver: tuple[int, int], refusals: Mapping[str, str]) -> Finding:
+def judge_gpu_engine(gpu: Gpu, frame_source: tuple[int, int], refusals: Mapping[str, str]) -> Finding:
     """Say which engines compute on the GPU, or how to get one that does."""
     working = [name for name, reason in refusals.items() if not reason]
     if working:
@@ -138,7 +138,7 @@ def judge_gpu_engine(gpu: Gpu, driver: tuple[int, int], refusals: Mapping[str, s
     if gpu.capability < OLDEST_CAPABILITY:
         return Finding("gpu engine", OK, f"{gpu.name} is too old for CUDA {GPU_CUDA}: the processor computes")
     reasons = "; ".join(f"{name}: {reason}" for name, reason in refusals.items())
-    steps = [newer_driver(GPU_CUDA)] * (driver[0] < GPU_CUDA)
+    steps = [newer_driver(GPU_CUDA)] * (frame_source[0] < GPU_CUDA)
     steps += [f"{PIP} uninstall -y onnxruntime", f"{PIP} install -r requirements-gpu.txt", "python export/trt.py"]
     return Finding("gpu engine", WARNING, f"no engine uses the {gpu.name}: {reasons}", "; then ".join(steps))
 

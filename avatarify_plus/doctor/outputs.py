@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from avatarify_plus.doctor.finding import FAILED, OK, WARNING, Finding, Wanted
 from avatarify_plus.errors import SinkError
-from avatarify_plus.preview.window import Preview
+from avatarify_plus.preview.window import PreviewWindow
 from avatarify_plus.session.session import CALL_SIZE
 from avatarify_plus.sinks.virtual_camera import Backend, VirtualCamera, probe
 
@@ -51,7 +51,7 @@ def judge_virtual_camera(backends: Sequence[Backend], try_one: Callable[[], str]
 def screen(wanted: Wanted) -> Finding:
     """See whether the preview window opens."""
     try:
-        Preview().close()
+        PreviewWindow().close()
     except SinkError as error:
         return Finding("screen", WARNING, str(error), "start it on a desktop, or with --no-preview")
     return Finding("screen", OK, "the preview window opens")

@@ -8,12 +8,12 @@ from fractions import Fraction
 from avatarify_plus.bench.bench import Nowhere, Racer
 from avatarify_plus.bench.machine import this_machine
 from avatarify_plus.bench.report import PICTURE, Speed
-from avatarify_plus.camera import Film, LoopedClip
+from avatarify_plus.camera import FileSource, LoopedClip
 from avatarify_plus.config import AppConfig
 from avatarify_plus.doctor.finding import FAILED, OK, WARNING, Finding, Wanted
 from avatarify_plus.doctor.model import EXAMPLES, PHOTO, open_wanted
 from avatarify_plus.engines import choose_engine
-from avatarify_plus.session.session import open_show
+from avatarify_plus.session.session import open_session
 from avatarify_plus.sinks import Outputs
 
 CLIP = EXAMPLES / "driver.mp4"
@@ -23,7 +23,7 @@ MEASURE_S = 1.5
 """Some forty pictures where the app is fast enough."""
 
 FLUENT_HZ = 25.0
-LEAST_HZ = 10.0
+MIN_HZ = 10.0
 """Below, what people see is a slide show."""
 
 
@@ -33,13 +33,13 @@ def speed(wanted: Wanted) -> Finding:
     with choose_engine(open_wanted(wanted)).engine as engine, Outputs() as outputs:
         outputs.add(Nowhere())
         with (
-            Film(LoopedClip(str(CLIP), CLIP_RATE)) as film,
-            open_show(config, engine, outputs, is_live=True) as show,
+            FileSource(LoopedClip(str(CLIP), CLIP_RATE)) as film,
+            open_session(config, engine, outputs, is_live=True) as session,
         ):
-            racer = Racer(show, film.frames(threading.Event()))
+            racer = Racer(session, film.frames(threading.Event()))
             racer.warm_up(WARM_UP_COUNT)
             racer.advance(MEASURE_S)
-            measured = Speed.of(show.timing, WARM_UP_COUNT)
+            measured = Speed.of(session.timing, WARM_UP_COUNT)
         machine = this_machine()
         return judge_speed(measured, f"{engine.name} {engine.precision}", machine.load, machine.cores)
 
@@ -59,7 +59,7 @@ def judge_speed(measured: Speed, engine: str, load: float | None, cores: int) ->
     if not engine.startswith("openvino"):
         steps.append("choose the fastest engine, see 'engines' and 'gpu engine' above")
     steps.append(f"for an even pace: --fps-limit {max(1, int(0.8 * rate_hz))}")
-    return Finding("speed", WARNING if rate_hz >= LEAST_HZ else FAILED, told, "; ".join(steps))
+    return Finding("speed", WARNING if rate_hz >= MIN_HZ else FAILED, told, "; ".join(steps))
 
 
 CHECKS = (speed,)

@@ -13,7 +13,7 @@ MEGABYTE = 1e6
 MINUTE_MB = 30.0
 """What a minute of recording takes at the size of call programs, rather more than less."""
 
-LEAST_MINUTES = 60
+MIN_MINUTES = 60
 """A recording shorter than this ends before the meeting."""
 
 
@@ -33,7 +33,7 @@ def judge_recordings(folder: Path, free_mb: float) -> Finding:
             f"{folder} cannot be written: {complaint}",
             "record elsewhere: --output followed by a file in a folder of yours",
         )
-    if free_mb < LEAST_MINUTES * MINUTE_MB:
+    if free_mb < MIN_MINUTES * MINUTE_MB:
         return Finding(
             "recordings", WARNING, told, "free some space, or record to another disk: --output OTHER-DISK/avatar.mp4"
         )

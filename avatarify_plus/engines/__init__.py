@@ -29,14 +29,14 @@ PACKAGES = {"onnxruntime-cuda": "onnxruntime-gpu", "onnxruntime-directml": "onnx
 """Where the package that brings an engine is called otherwise than the module."""
 
 
-class Choice(NamedTuple):
+class ChosenEngine(NamedTuple):
     """An opened engine, and in words which it is, on what, and why none of the faster ones."""
 
     engine: Engine
     reason: str
 
 
-def choose_engine(bundle: Bundle, threads: int | None = None, precision: Precision = "auto") -> Choice:
+def choose_engine(bundle: Bundle, threads: int | None = None, precision: Precision = "auto") -> ChosenEngine:
     """Open the first of AUTO_ORDER that works here and computes in the precision; see `open_engine`.
 
     What a machine without an NVIDIA GPU cannot have is passed over without importing it. Raises EngineError with every
@@ -51,7 +51,7 @@ def choose_engine(bundle: Bundle, threads: int | None = None, precision: Precisi
             passed_over.append(f"{name} ({error})")
             continue
         reason = f"{name} on {engine.device}"
-        return Choice(engine, "; passed over: ".join([reason, ", ".join(passed_over)]) if passed_over else reason)
+        return ChosenEngine(engine, "; passed over: ".join([reason, ", ".join(passed_over)]) if passed_over else reason)
     raise EngineError(f"no engine works here: {', '.join(passed_over)}")
 
 

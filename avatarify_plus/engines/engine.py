@@ -11,7 +11,7 @@ import numpy as np
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import NetworkConfig, Precision
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.types import Image, Keypoints
 
 
@@ -89,7 +89,7 @@ def require_precision(engine: str, precision: Precision, known: tuple[Precision,
     """Raise EngineError unless an engine computes in a precision and the model has the graph for it."""
     if precision not in known:
         raise EngineError(f"engine {engine} computes in {', '.join(known)}, not in {precision!r}")
-    if precision == "int8" and not bundle.has_graph(names.quantized(names.ANIMATE)):
+    if precision == "int8" and not bundle.has_graph(tensor_names.quantized(tensor_names.ANIMATE)):
         raise EngineError(
             f"model {bundle.manifest.name} has no int8 graph: python export/quantize.py makes one, "
             "or choose another precision"

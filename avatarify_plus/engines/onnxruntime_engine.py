@@ -13,9 +13,9 @@ from avatarify_plus.config import Precision
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.nvidia import first_gpu
 from avatarify_plus.engines.onnxruntime_provider import PROVIDERS, load_cuda, open_session, require_available
-from avatarify_plus.engines.warm_up import rehearse
+from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.types import Image, Keypoints
 
 logger = logging.getLogger(__name__)
@@ -41,10 +41,10 @@ class OnnxRuntimeEngine(Engine):
         self._bound: Source | None = None
         complaint = load_cuda() if device == "cuda" else ""
         self._graphs: dict[str, _Graph] = {}
-        for name in names.signatures(self.config):
-            is_animate = name == names.ANIMATE
-            path = bundle.graph(names.quantized(name) if is_animate and precision == "int8" else name)
-            choices = _choices(device, name != names.ENCODE_SOURCE, is_animate and precision == "auto")
+        for name in tensor_names.signatures(self.config):
+            is_animate = name == tensor_names.ANIMATE
+            path = bundle.graph(tensor_names.quantized(name) if is_animate and precision == "int8" else name)
+            choices = _choices(device, name != tensor_names.ENCODE_SOURCE, is_animate and precision == "auto")
             session = open_session(provider, path, threads, choices, complaint)
             try:
                 self._graphs[name] = _Graph(session, provider.memory)
@@ -60,7 +60,7 @@ class OnnxRuntimeEngine(Engine):
                 self.precision = "tf32"
         self.device = f"{provider.name} ({where}, {self.precision})"
         if provider.is_gpu:
-            rehearse(self)
+            warm_up(self)
         logger.info("ONNX Runtime %s on %s", onnxruntime.__version__, self.device)
 
     def close(self) -> None:
@@ -72,33 +72,36 @@ class OnnxRuntimeEngine(Engine):
         """See `Engine.detect`."""
         require_detector(self._bundle)
         require_picture(image, self.config)
-        graph = self._graphs[names.DETECT]
-        graph.fill(names.IMAGE, image)
+        graph = self._graphs[tensor_names.DETECT]
+        graph.fill(tensor_names.IMAGE, image)
         graph.run()
-        return Keypoints(graph.read(names.VALUE), graph.read(names.JACOBIAN))
+        return Keypoints(graph.read(tensor_names.VALUE), graph.read(tensor_names.JACOBIAN))
 
     def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
         """See `Engine.encode_source`."""
         require_picture(image, self.config)
-        graph = self._graphs[names.ENCODE_SOURCE]
-        graph.fill(names.IMAGE, image)
-        graph.fill(names.SOURCE_VALUE, keypoints.value)
+        graph = self._graphs[tensor_names.ENCODE_SOURCE]
+        graph.fill(tensor_names.IMAGE, image)
+        graph.fill(tensor_names.SOURCE_VALUE, keypoints.value)
         graph.run()
-        encoded = {name: graph.read(name) for name in names.encoded_source(self.config)}
-        own = {names.SOURCE_VALUE: keypoints.value.copy(), names.SOURCE_JACOBIAN: keypoints.jacobian.copy()}
+        encoded = {name: graph.read(name) for name in tensor_names.encoded_source(self.config)}
+        own = {
+            tensor_names.SOURCE_VALUE: keypoints.value.copy(),
+            tensor_names.SOURCE_JACOBIAN: keypoints.jacobian.copy(),
+        }
         return Source(keypoints, encoded | own)
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
         """See `Engine.animate`."""
-        graph = self._graphs[names.ANIMATE]
+        graph = self._graphs[tensor_names.ANIMATE]
         if source is not self._bound:
             for name, array in source.tensors.items():
                 graph.fill(name, array)
             self._bound = source
-        graph.fill(names.DRIVING_VALUE, keypoints.value)
-        graph.fill(names.DRIVING_JACOBIAN, keypoints.jacobian)
+        graph.fill(tensor_names.DRIVING_VALUE, keypoints.value)
+        graph.fill(tensor_names.DRIVING_JACOBIAN, keypoints.jacobian)
         graph.run()
-        image: Image = graph.read(names.IMAGE)
+        image: Image = graph.read(tensor_names.IMAGE)
         return image
 
 

@@ -13,7 +13,7 @@ from avatarify_plus.config import Precision
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.openvino_graph import keep_coordinates_exact, rows_of, warp_by_rows
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.types import Image, Keypoints
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class OpenVinoEngine(Engine):
         self._bundle = bundle
         self._bound: Source | None = None
         require_precision(self.name, precision, ("auto", "fp32", "bf16", "int8"), bundle)
-        if precision == "auto" and bundle.has_graph(names.quantized(names.ANIMATE)):
+        if precision == "auto" and bundle.has_graph(tensor_names.quantized(tensor_names.ANIMATE)):
             precision = "int8"
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profiles}
         if threads is not None:
@@ -56,23 +56,23 @@ class OpenVinoEngine(Engine):
         asked = {"fp32": "f32", "bf16": "bf16"}.get(precision, preferred)
         is_int8 = precision == "int8"
         floats = {
-            names.DETECT: preferred if is_int8 else "f32",
-            names.ENCODE_SOURCE: "f32",
-            names.ANIMATE: "f32" if is_int8 else asked,
+            tensor_names.DETECT: preferred if is_int8 else "f32",
+            tensor_names.ENCODE_SOURCE: "f32",
+            tensor_names.ANIMATE: "f32" if is_int8 else asked,
         }
-        for name in names.signatures(self.config):
-            path = bundle.graph(names.quantized(name) if is_int8 and name == names.ANIMATE else name)
+        for name in tensor_names.signatures(self.config):
+            path = bundle.graph(tensor_names.quantized(name) if is_int8 and name == tensor_names.ANIMATE else name)
             try:
                 model = core.read_model(path)
                 if floats[name] != "f32":
                     keep_coordinates_exact(model)
-                elif name == names.ANIMATE:
+                elif name == tensor_names.ANIMATE:
                     self._rows = warp_by_rows(model)
                 compiled = core.compile_model(model, "CPU", options | {"INFERENCE_PRECISION_HINT": floats[name]})
             except RuntimeError as error:
                 raise EngineError(f"OpenVINO {openvino.__version__} cannot compile {path}: {error}") from error
             self._requests[name] = compiled.create_infer_request()
-        used = floats[names.ANIMATE]
+        used = floats[tensor_names.ANIMATE]
         self.precision = "int8" if is_int8 else {"f32": "fp32", "f16": "fp16"}.get(used, used)
         cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
         threads_used = compiled.get_property("INFERENCE_NUM_THREADS")
@@ -88,35 +88,35 @@ class OpenVinoEngine(Engine):
         """See `Engine.detect`."""
         require_detector(self._bundle)
         require_picture(image, self.config)
-        request = self._requests[names.DETECT]
-        _fill(request, names.IMAGE, image)
+        request = self._requests[tensor_names.DETECT]
+        _fill(request, tensor_names.IMAGE, image)
         request.infer()
-        return Keypoints(_copy(request, names.VALUE), _copy(request, names.JACOBIAN))
+        return Keypoints(_copy(request, tensor_names.VALUE), _copy(request, tensor_names.JACOBIAN))
 
     def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
         """See `Engine.encode_source`."""
         require_picture(image, self.config)
-        request = self._requests[names.ENCODE_SOURCE]
-        _fill(request, names.IMAGE, image)
-        _fill(request, names.SOURCE_VALUE, keypoints.value)
+        request = self._requests[tensor_names.ENCODE_SOURCE]
+        _fill(request, tensor_names.IMAGE, image)
+        _fill(request, tensor_names.SOURCE_VALUE, keypoints.value)
         request.infer()
-        tensors = {name: request.get_tensor(name).data for name in names.encoded_source(self.config)}
+        tensors = {name: request.get_tensor(name).data for name in tensor_names.encoded_source(self.config)}
         tensors |= {name: rows_of(tensors[name]) for name in self._rows}
-        tensors[names.SOURCE_VALUE] = np.asarray(keypoints.value, np.float32)[None]
-        tensors[names.SOURCE_JACOBIAN] = np.asarray(keypoints.jacobian, np.float32)[None]
+        tensors[tensor_names.SOURCE_VALUE] = np.asarray(keypoints.value, np.float32)[None]
+        tensors[tensor_names.SOURCE_JACOBIAN] = np.asarray(keypoints.jacobian, np.float32)[None]
         return Source(keypoints, {name: openvino.Tensor(array.copy()) for name, array in tensors.items()})
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
         """See `Engine.animate`."""
-        request = self._requests[names.ANIMATE]
+        request = self._requests[tensor_names.ANIMATE]
         if source is not self._bound:
             for name, tensor in source.tensors.items():
                 request.set_tensor(name, tensor)
             self._bound = source
-        _fill(request, names.DRIVING_VALUE, keypoints.value)
-        _fill(request, names.DRIVING_JACOBIAN, keypoints.jacobian)
+        _fill(request, tensor_names.DRIVING_VALUE, keypoints.value)
+        _fill(request, tensor_names.DRIVING_JACOBIAN, keypoints.jacobian)
         request.infer()
-        image: Image = _copy(request, names.IMAGE)
+        image: Image = _copy(request, tensor_names.IMAGE)
         return image
 
     def operator_times(self, graph: str) -> list[OperatorTime]:

@@ -10,7 +10,7 @@ from openvino import opset13 as operations
 
 from avatarify_plus.types import FloatArray
 
-LEAST_ROW = 16
+MIN_ROW = 16
 """Channels from which on a warp is faster by whole rows than channel by channel."""
 
 
@@ -54,11 +54,7 @@ def warp_by_rows(model: openvino.Model) -> set[str]:
     for warp in warps_of(model):
         parameter = warp.input_value(0).get_node()
         is_input = parameter.get_type_name() == "Parameter"
-        if (
-            not is_input
-            or len(parameter.output(0).get_target_inputs()) != 1
-            or parameter.output(0).shape[1] < LEAST_ROW
-        ):
+        if not is_input or len(parameter.output(0).get_target_inputs()) != 1 or parameter.output(0).shape[1] < MIN_ROW:
             continue
         name = parameter.output(0).get_any_name()
         _, channels, height, width = parameter.output(0).shape

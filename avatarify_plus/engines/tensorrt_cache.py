@@ -17,7 +17,7 @@ import platformdirs
 from avatarify_plus.bundle import SHIPPED, WEIGHTS, Bundle, graph_file
 from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 
 RECIPE = 1
 """Raise it when engines are built in another way: older ones are then built anew."""
@@ -128,7 +128,7 @@ def weights_digest(sha256: str, config: NetworkConfig) -> str:
 
 def model_digests(bundle: Bundle, graph: str, precision: str) -> tuple[str, ...]:
     """Return what `Identity.model` may be for a bundle's graph: of its ONNX file, if it has one, and of its weights."""
-    file = graph_file(names.quantized(graph) if precision == "int8" else graph)
+    file = graph_file(tensor_names.quantized(graph) if precision == "int8" else graph)
     known = [bundle.manifest.files[file]] if file in bundle.manifest.files else []
     return (*known, weights_digest(bundle.manifest.files[WEIGHTS], bundle.config))
 
@@ -138,7 +138,7 @@ def graph_precisions(config: NetworkConfig, precision: str) -> dict[str, str]:
 
     The others stay float32: `detect` would tremble, and `encode_source` is computed once per avatar.
     """
-    return {graph: precision if graph == names.ANIMATE else "fp32" for graph in names.signatures(config)}
+    return {graph: precision if graph == tensor_names.ANIMATE else "fp32" for graph in tensor_names.signatures(config)}
 
 
 def bundle_argument(bundle: Bundle) -> str:

@@ -18,7 +18,7 @@ from avatarify_plus.engines.tensorrt_cache import (
     model_digests,
 )
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 
 AUTO = ("int8", "fp16", "fp32")
 """Fastest first."""
@@ -102,9 +102,9 @@ def _complaint(entries: list[Entry], folder: Path, bundle: Bundle, precision: st
         for found, name in ((entry.identity, entry.bundle) for entry in entries)
         if name == argument or found.model in model_digests(bundle, found.graph, found.precision)
     ]
-    wanted = [found for found in own if found.graph == names.ANIMATE and precision in ("auto", found.precision)]
+    wanted = [found for found in own if found.graph == tensor_names.ANIMATE and precision in ("auto", found.precision)]
     if not wanted:
-        others = sorted({found.precision for found in own if found.graph == names.ANIMATE})
+        others = sorted({found.precision for found in own if found.graph == tensor_names.ANIMATE})
         kind = "" if precision == "auto" else f"{precision} "
         there_are = f", only {', '.join(others)}" if others else ""
         return f"no {kind}TensorRT engine of {argument} is built in {folder}{there_are}: run {command}"

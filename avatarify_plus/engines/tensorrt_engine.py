@@ -11,20 +11,22 @@ from avatarify_plus.engines.cuda import NEEDS, Cuda
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.tensorrt_cache import EngineCache, build_command, bundle_argument
 from avatarify_plus.engines.tensorrt_choice import Here, choose_engines
-from avatarify_plus.engines.tensorrt_graph import Door, TensorRtGraph
+from avatarify_plus.engines.tensorrt_graph import HostTensors, TensorRtGraph
 from avatarify_plus.engines.tensorrt_library import EITHER, Library, installed_libraries, load_library
-from avatarify_plus.engines.warm_up import rehearse
+from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.types import Image, Keypoints
 
 logger = logging.getLogger(__name__)
 
 DOORS = {
-    names.DETECT: Door((names.IMAGE,), (names.VALUE, names.JACOBIAN)),
-    names.ENCODE_SOURCE: Door((names.IMAGE, names.SOURCE_VALUE), (), is_repeated=False),
-    names.ANIMATE: Door(
-        (names.DRIVING_VALUE, names.DRIVING_JACOBIAN), (names.IMAGE,), (names.SOURCE_VALUE, names.SOURCE_JACOBIAN)
+    tensor_names.DETECT: HostTensors((tensor_names.IMAGE,), (tensor_names.VALUE, tensor_names.JACOBIAN)),
+    tensor_names.ENCODE_SOURCE: HostTensors((tensor_names.IMAGE, tensor_names.SOURCE_VALUE), (), is_repeated=False),
+    tensor_names.ANIMATE: HostTensors(
+        (tensor_names.DRIVING_VALUE, tensor_names.DRIVING_JACOBIAN),
+        (tensor_names.IMAGE,),
+        (tensor_names.SOURCE_VALUE, tensor_names.SOURCE_JACOBIAN),
     ),
 }
 
@@ -58,11 +60,11 @@ class TensorRtEngine(Engine):
         here = Here(versions, self._cuda.capability, self._cuda.name)
         try:
             self.precision, entries = choose_engines(EngineCache(folder), bundle, precision, here)
-            library = libraries[entries[names.ANIMATE].identity.library]
+            library = libraries[entries[tensor_names.ANIMATE].identity.library]
             self.device = f"GPU ({self._cuda.name}, {library}, {self.precision})"
             for name, entry in entries.items():
                 self._graphs[name] = TensorRtGraph(library, self._cuda, entry, DOORS[name])
-            rehearse(self)
+            warm_up(self)
         except EngineError:
             self.close()
             raise
@@ -83,36 +85,38 @@ class TensorRtEngine(Engine):
         """See `Engine.detect`."""
         require_detector(self._bundle)
         require_picture(image, self.config)
-        graph = self._graphs[names.DETECT]
-        graph.write(names.IMAGE, image)
+        graph = self._graphs[tensor_names.DETECT]
+        graph.write(tensor_names.IMAGE, image)
         graph.run()
-        return Keypoints(graph.read(names.VALUE), graph.read(names.JACOBIAN))
+        return Keypoints(graph.read(tensor_names.VALUE), graph.read(tensor_names.JACOBIAN))
 
     def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
         """See `Engine.encode_source`."""
         require_picture(image, self.config)
-        graph = self._graphs[names.ENCODE_SOURCE]
-        tensors = {name: self._cuda.memory(graph.memory[name].size) for name in names.encoded_source(self.config)}
+        graph = self._graphs[tensor_names.ENCODE_SOURCE]
+        tensors = {
+            name: self._cuda.memory(graph.memory[name].size) for name in tensor_names.encoded_source(self.config)
+        }
         for name, memory in tensors.items():
             graph.place(name, memory)
-        graph.write(names.IMAGE, image)
-        graph.write(names.SOURCE_VALUE, keypoints.value)
+        graph.write(tensor_names.IMAGE, image)
+        graph.write(tensor_names.SOURCE_VALUE, keypoints.value)
         graph.run()
         return Source(keypoints, tensors)
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
         """See `Engine.animate`."""
-        graph = self._graphs[names.ANIMATE]
+        graph = self._graphs[tensor_names.ANIMATE]
         if source is not self._bound:
             for name, memory in source.tensors.items():
                 self._cuda.duplicate(graph.memory[name], memory)
-            graph.send(names.SOURCE_VALUE, source.keypoints.value)
-            graph.send(names.SOURCE_JACOBIAN, source.keypoints.jacobian)
+            graph.send(tensor_names.SOURCE_VALUE, source.keypoints.value)
+            graph.send(tensor_names.SOURCE_JACOBIAN, source.keypoints.jacobian)
             self._bound = source
-        graph.write(names.DRIVING_VALUE, keypoints.value)
-        graph.write(names.DRIVING_JACOBIAN, keypoints.jacobian)
+        graph.write(tensor_names.DRIVING_VALUE, keypoints.value)
+        graph.write(tensor_names.DRIVING_JACOBIAN, keypoints.jacobian)
         graph.run()
-        image: Image = graph.read(names.IMAGE)
+        image: Image = graph.read(tensor_names.IMAGE)
         return image
 
 

@@ -17,7 +17,7 @@ from avatarify_plus.errors import EngineError
 logger = logging.getLogger(__name__)
 
 
-class Door(NamedTuple):
+class HostTensors(NamedTuple):
     """What passes between main memory and the GPU.
 
     inputs, outputs: copied at every run. sent: copied when asked for. is_repeated: the graph runs at every frame.
@@ -36,14 +36,14 @@ class TensorRtGraph:
     graph from then on. Nothing is allocated while it runs.
     """
 
-    def __init__(self, library: Library, cuda: Cuda, entry: Entry, door: Door) -> None:
+    def __init__(self, library: Library, cuda: Cuda, entry: Entry, host: HostTensors) -> None:
         """Load an engine. Raises EngineError if the library refuses it."""
         self._library = library
         self._cuda = cuda
         self._entry = entry
-        self._door = door
+        self._host = host
         self._captured: Any = None
-        self._is_capturable = door.is_repeated
+        self._is_capturable = host.is_repeated
         self._runtime = library.create("Runtime")
         self._engine = self._runtime.deserialize_cuda_engine(entry.read())
         if self._engine is None:
@@ -58,7 +58,7 @@ class TensorRtGraph:
             shape = tuple(self._engine.get_tensor_shape(own_name))
             kind = np.dtype(library.api.nptype(self._engine.get_tensor_dtype(own_name)))
             self.place(name, cuda.memory(int(np.prod(shape)) * kind.itemsize))
-            if name in (*door.inputs, *door.outputs, *door.sent):
+            if name in (*host.inputs, *host.outputs, *host.sent):
                 self._pinned[name] = cuda.pinned(shape, kind)
 
     def _make_context(self) -> Any:
@@ -123,11 +123,11 @@ class TensorRtGraph:
         return self._pinned[name][0].copy()
 
     def _enqueue(self) -> None:
-        for name in self._door.inputs:
+        for name in self._host.inputs:
             self._cuda.upload(self.memory[name], self._pinned[name])
         if not self._context.execute_async_v3(self._cuda.stream):
             raise self._failure("run")
-        for name in self._door.outputs:
+        for name in self._host.outputs:
             self._cuda.download(self._pinned[name], self.memory[name])
 
     def _capture(self) -> Any:

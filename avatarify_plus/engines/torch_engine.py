@@ -11,7 +11,7 @@ from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.torch_network import FloatingPrecision, TorchNetwork
-from avatarify_plus.engines.warm_up import rehearse
+from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network.weights import read_model
 from avatarify_plus.types import Image, Keypoints
@@ -55,7 +55,7 @@ class TorchEngine(Engine):
             reason = str(error).splitlines()[0]
             raise EngineError(f"engine {self.name} cannot load the model on {self.device}: {reason}") from error
         if device == "cuda":
-            rehearse(self)
+            warm_up(self)
         logger.info("PyTorch %s on %s", torch.__version__, self.device)
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Image, Keypoints
@@ -41,16 +41,16 @@ class TorchNetwork:
         self.config = model.config
         self._device = device
         self._type = TYPES[precision]
-        self._signatures = names.signatures(self.config)
+        self._signatures = tensor_names.signatures(self.config)
         self._graphs = build_graphs(model)
         for graph in self._graphs.values():
             graph.to(device)
             if device.type == "cuda" or self._type != torch.float32:
                 graph.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
         if self._type != torch.float32:
-            _narrow(self._graphs[names.ANIMATE].model, self._type)
+            _narrow(self._graphs[tensor_names.ANIMATE].model, self._type)
         if compile_mode:
-            for name in {names.DETECT, names.ANIMATE} & set(self._graphs):
+            for name in {tensor_names.DETECT, tensor_names.ANIMATE} & set(self._graphs):
                 self._graphs[name].compile(mode=compile_mode, dynamic=False)
         size, count, found = self.config.image_size, self.config.keypoint_count, self.config.detected_count
         self._seen = _Twins((1, size, size, 3), torch.uint8, device)
@@ -58,8 +58,8 @@ class TorchNetwork:
         self._driving = _Twins((6 * count,), torch.float32, device)
         self._picture = _Twins((1, size, size, 3), torch.uint8, device)
         self._inputs = {
-            names.DRIVING_VALUE: self._driving.device[: 2 * count].view(1, count, 2),
-            names.DRIVING_JACOBIAN: self._driving.device[2 * count :].view(1, count, 2, 2),
+            tensor_names.DRIVING_VALUE: self._driving.device[: 2 * count].view(1, count, 2),
+            tensor_names.DRIVING_JACOBIAN: self._driving.device[2 * count :].view(1, count, 2, 2),
         }
         self._shown: Mapping[str, Tensor] | None = None
         self._detect = _Routine(self._compute_keypoints, records)
@@ -77,11 +77,11 @@ class TorchNetwork:
         """Return what `animate` needs of a source, by name, on the device."""
         value, jacobian = (torch.tensor(np.asarray(part, np.float32)).to(self._device)[None] for part in keypoints)
         with self._arithmetic():
-            encoded = self._graphs[names.ENCODE_SOURCE](torch.tensor(image).to(self._device)[None], value)
-        tensors = dict(zip(names.encoded_source(self.config), encoded, strict=True))
-        for name in {names.FEATURE_QUARTER, names.FEATURE_HALF} & set(tensors):
+            encoded = self._graphs[tensor_names.ENCODE_SOURCE](torch.tensor(image).to(self._device)[None], value)
+        tensors = dict(zip(tensor_names.encoded_source(self.config), encoded, strict=True))
+        for name in {tensor_names.FEATURE_QUARTER, tensor_names.FEATURE_HALF} & set(tensors):
             tensors[name] = tensors[name].to(self._type)
-        return tensors | {names.SOURCE_VALUE: value, names.SOURCE_JACOBIAN: jacobian}
+        return tensors | {tensor_names.SOURCE_VALUE: value, tensor_names.SOURCE_JACOBIAN: jacobian}
 
     def animate(self, source: Mapping[str, Tensor], keypoints: Keypoints) -> Image:
         """Show an encoded source in the pose of the keypoints, see `Engine.animate`."""
@@ -103,13 +103,13 @@ class TorchNetwork:
         self._animate.forget()
 
     def _compute_keypoints(self) -> Tensor:
-        found = self._graphs[names.DETECT](self._seen.device)
+        found = self._graphs[tensor_names.DETECT](self._seen.device)
         return torch.cat([part.flatten() for part in found])  # (2 L + 4 L,)
 
     def _compute_picture(self) -> Tensor:
-        inputs = (self._inputs[name] for name in self._signatures[names.ANIMATE].inputs)
+        inputs = (self._inputs[name] for name in self._signatures[tensor_names.ANIMATE].inputs)
         with self._rounding():
-            (picture,) = self._graphs[names.ANIMATE](*inputs)
+            (picture,) = self._graphs[tensor_names.ANIMATE](*inputs)
         return cast(Tensor, picture.contiguous())
 
     def _rounding(self) -> contextlib.AbstractContextManager[object]:

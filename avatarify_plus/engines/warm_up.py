@@ -9,7 +9,7 @@ from avatarify_plus.errors import EngineError
 from avatarify_plus.types import Keypoints
 
 
-def rehearse(engine: Engine) -> None:
+def warm_up(engine: Engine) -> None:
     """Let an engine do all its verbs once, on a black picture. Raises EngineError if one fails."""
     size, count = engine.config.image_size, engine.config.keypoint_count
     image = np.zeros((size, size, 3), np.uint8)

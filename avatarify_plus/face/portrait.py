@@ -23,7 +23,7 @@ FindMeshes = Callable[[Image], list[FloatArray]]
 """`FaceMesh.find_all`: (H, W, 3) to the landmarks (478, 3) of all faces, the largest first, x and y in [0, 1] of width
 and height."""
 
-MOST_FACES = 8
+MAX_FACES = 8
 """So many faces in a photo are counted."""
 
 INSIDE_SHIFT = 0.1
@@ -37,7 +37,7 @@ SOFT_FACE_RATIO = 0.5
 """A photo's square smaller than this share of the model's picture is worth a warning."""
 
 
-class Portrait(NamedTuple):
+class FramedPhoto(NamedTuple):
     """A photo's square: what it shows, where it lies in the photo, and how many faces the photo shows."""
 
     view: View
@@ -51,13 +51,13 @@ def faces_finder(is_needed: bool) -> Iterator[FindMeshes | None]:
     if not is_needed:
         yield None
         return
-    with FaceMesh(tracking=False, max_faces=MOST_FACES) as mesh:
+    with FaceMesh(tracking=False, max_faces=MAX_FACES) as mesh:
         yield mesh.find_all
 
 
 def frame_photo(
     photo: Image, find_meshes: FindMeshes | None, size_px: int, mode: FramingMode, name: str = "the photo"
-) -> Portrait:
+) -> FramedPhoto:
     """Cut the avatar's square out of a photo.
 
     photo: (H, W, 3). name: what messages call it. The view is (size_px, size_px, 3) with its mesh; of several faces,
@@ -66,7 +66,7 @@ def frame_photo(
     """
     if find_meshes is None:
         box = whole(photo)
-        return Portrait(View(crop(photo, box, size_px), None, has_face=True), box, face_count=0)
+        return FramedPhoto(View(crop(photo, box, size_px), None, has_face=True), box, face_count=0)
     faces = _find_faces(photo, find_meshes)
     if not faces:
         raise SourceError(
@@ -82,7 +82,7 @@ def frame_photo(
             round(box.width),
             size_px,
         )
-    return Portrait(View(crop(photo, box, size_px), within(box, faces[0]), has_face=True), box, len(faces))
+    return FramedPhoto(View(crop(photo, box, size_px), within(box, faces[0]), has_face=True), box, len(faces))
 
 
 def _moved_inside(square: Box, photo: Image) -> Box:

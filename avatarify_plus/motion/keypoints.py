@@ -14,7 +14,7 @@ from avatarify_plus.types import FloatArray, Keypoints
 RIDGE_RADIUS = 0.15
 """Mesh clusters thinner than this (the mean face's RMS radius is 1) take their stretch from the whole face."""
 
-LEAST_AREA_RATIO = 0.2
+MIN_AREA_RATIO = 0.2
 """Below this ratio of a cluster's local area to the whole face's, its jacobian fades into the face's."""
 
 
@@ -96,7 +96,7 @@ def keypoints_from_mesh(landmarks: FloatArray, layout: MeshLayout) -> Keypoints:
     jacobian = np.swapaxes(rows[..., 1:, :], -1, -2)  # (..., K + 1, 2 [x, y], 2 [d/dx, d/dy])
     local, face = jacobian[..., :-1, :, :], jacobian[..., -1:, :, :]
     ratio = determinant(local) / np.maximum(determinant(face), 1e-9)
-    trust = np.clip(ratio / LEAST_AREA_RATIO, 0, 1)[..., None, None]
+    trust = np.clip(ratio / MIN_AREA_RATIO, 0, 1)[..., None, None]
     return Keypoints(np.ascontiguousarray(value), face + trust * (local - face))
 
 

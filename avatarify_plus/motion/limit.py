@@ -52,11 +52,11 @@ LEARNED_TRAVEL = Reach(0.72, 0.83)
 LEARNED_STRETCH = Reach(1.08, 1.84)
 """As STRETCH, of learned keypoints, which no face holds together."""
 
-LEAST_STRETCH = 1e-4
+MIN_STRETCH = 1e-4
 """Smallest factor that is looked at, where a matrix turns inside out."""
 
 
-class Limit:
+class MotionLimit:
     """Keep keypoints within reach of the source's.
 
     The first keypoints lie on one face, `face_names` tells their names: what they do together and what each does on top
@@ -91,7 +91,7 @@ class Limit:
         alike, mirrored = _split(keypoints.jacobian @ self._inverse)
         alike, mirrored = (np.where(self._is_face, part / factor, part) for part in (alike, mirrored))
         longer, shorter = np.abs(alike) + np.abs(mirrored), np.abs(alike) - np.abs(mirrored)  # singular values
-        stretches = np.log(np.maximum([longer, shorter], LEAST_STRETCH))  # (2, K)
+        stretches = np.log(np.maximum([longer, shorter], MIN_STRETCH))  # (2, K)
 
         # what exceeds its reach: zero, to the last bit, for what does not
         excesses = (
@@ -128,7 +128,7 @@ class Limit:
         if not self._is_face.any():
             return 1 + 0j
         factor = complex(np.vdot(self._places, moved) / np.vdot(self._places, self._places))
-        return factor if abs(factor) > LEAST_STRETCH else LEAST_STRETCH + 0j
+        return factor if abs(factor) > MIN_STRETCH else MIN_STRETCH + 0j
 
     def _carried(self, travel: complex, factor: complex) -> ComplexArray:
         """Return where the source's points lie (K,) if the face moves as a whole; the others stay."""
@@ -144,7 +144,7 @@ def _excess(amount: Any, reach: Any) -> Any:
 
 def _shorter(way: Any, by: Any) -> Any:
     """Return ways, complex, shortened by lengths that are less than theirs."""
-    return way * (1 - by / np.maximum(np.abs(way), LEAST_STRETCH))
+    return way * (1 - by / np.maximum(np.abs(way), MIN_STRETCH))
 
 
 def _complex(points: FloatArray) -> ComplexArray:

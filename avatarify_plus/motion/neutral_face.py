@@ -52,8 +52,8 @@ class Reading(NamedTuple):
     smile: float
 
 
-LEAST = Reading(yaw=-0.05, pitch=-0.02, roll=-0.05, eyes=0.22, mouth=0.0, smile=0.50)
-MOST = Reading(yaw=0.05, pitch=0.18, roll=0.05, eyes=0.45, mouth=0.03, smile=0.60)
+NEUTRAL_MIN = Reading(yaw=-0.05, pitch=-0.02, roll=-0.05, eyes=0.22, mouth=0.0, smile=0.50)
+NEUTRAL_MAX = Reading(yaw=0.05, pitch=0.18, roll=0.05, eyes=0.45, mouth=0.03, smile=0.60)
 """A neutral face from the front is between these: the middle half of the training clips' frames, eyes open and mouth
 closed as the most of people's own medians."""
 
@@ -93,7 +93,7 @@ def neutrality(reading: Reading, *models: Reading) -> float:
     cost = 0.0
     for index, value in enumerate(reading):
         allowed = [model[index] for model in models] if index < POSES else []
-        low, high = min([LEAST[index], *allowed]), max([MOST[index], *allowed])
+        low, high = min([NEUTRAL_MIN[index], *allowed]), max([NEUTRAL_MAX[index], *allowed])
         cost += (max(low - value, value - high, 0.0) / SPREAD[index]) ** 2
     return math.exp(-cost / 2)
 
@@ -107,7 +107,7 @@ def likeness(first: Keypoints, second: Keypoints) -> float:
     return math.exp(-((float(distance) / ALIKE) ** 2) / 2)
 
 
-class Calibration:
+class NeutralFaceSearch:
     """Hold the initial face and, while it `searches`, look for a better one among the faces offered.
 
     Without a search, who asks for motion takes the first face. With one, the first good face is the initial one, or the

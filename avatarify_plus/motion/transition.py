@@ -5,11 +5,11 @@ from __future__ import annotations
 from avatarify_plus.motion.keypoints import blend
 from avatarify_plus.types import Keypoints
 
-GLIDE_S = 0.4
+TRANSITION_S = 0.4
 """Long enough not to look like a jump, short enough not to look like a lag."""
 
 
-class Glide:
+class Transition:
     """Lead from the keypoints where it began to those wanted, which may move meanwhile.
 
     start: where the glide under way began; None when none is.
@@ -18,9 +18,9 @@ class Glide:
     def __init__(self) -> None:
         self.start: Keypoints | None = None
         self._begun_s = 0.0
-        self._length_s = GLIDE_S
+        self._length_s = TRANSITION_S
 
-    def begin(self, shown: Keypoints, time_s: float, length_s: float = GLIDE_S) -> None:
+    def begin(self, shown: Keypoints, time_s: float, length_s: float = TRANSITION_S) -> None:
         """Start from what was shown last."""
         self.start, self._begun_s, self._length_s = shown, time_s, length_s
 

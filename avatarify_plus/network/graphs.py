@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.network.generator import Features
 from avatarify_plus.network.model import AnimationModel, EncodedSource
 from avatarify_plus.network.simplify import simplify
@@ -35,13 +35,13 @@ class EncodeSourceGraph(nn.Module):
         # The encoding reads no jacobian; `animate` gets the source's.
         source = self.model.encode_source(to_model_image(image), Keypoints(source_value, None))
         named = {
-            names.FEATURE_QUARTER: source.features.quarter,
-            names.FEATURE_HALF: source.features.half,
-            names.PICTURE: source.features.picture,
-            names.SMALL: source.small,
-            names.SOURCE_HEATMAP: source.heatmap,
+            tensor_names.FEATURE_QUARTER: source.features.quarter,
+            tensor_names.FEATURE_HALF: source.features.half,
+            tensor_names.PICTURE: source.features.picture,
+            tensor_names.SMALL: source.small,
+            tensor_names.SOURCE_HEATMAP: source.heatmap,
         }
-        return tuple(named[name] for name in names.encoded_source(self.model.config))
+        return tuple(named[name] for name in tensor_names.encoded_source(self.model.config))
 
 
 class AnimateGraph(nn.Module):
@@ -50,16 +50,18 @@ class AnimateGraph(nn.Module):
     def __init__(self, model: AnimationModel) -> None:
         super().__init__()
         self.model = model
-        self.inputs = names.signatures(model.config)[names.ANIMATE].inputs
+        self.inputs = tensor_names.signatures(model.config)[tensor_names.ANIMATE].inputs
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         named = dict(zip(self.inputs, inputs, strict=True))
-        quarter = named[names.FEATURE_QUARTER]
+        quarter = named[tensor_names.FEATURE_QUARTER]
         # Presets without blend read the quarter only, so that it may stand in for the other two.
-        features = Features(quarter, named.get(names.FEATURE_HALF, quarter), named.get(names.PICTURE, quarter))
-        keypoints = Keypoints(named[names.SOURCE_VALUE], named[names.SOURCE_JACOBIAN])
-        source = EncodedSource(features, named[names.SMALL], named[names.SOURCE_HEATMAP], keypoints)
-        driving = Keypoints(named[names.DRIVING_VALUE], named[names.DRIVING_JACOBIAN])
+        features = Features(
+            quarter, named.get(tensor_names.FEATURE_HALF, quarter), named.get(tensor_names.PICTURE, quarter)
+        )
+        keypoints = Keypoints(named[tensor_names.SOURCE_VALUE], named[tensor_names.SOURCE_JACOBIAN])
+        source = EncodedSource(features, named[tensor_names.SMALL], named[tensor_names.SOURCE_HEATMAP], keypoints)
+        driving = Keypoints(named[tensor_names.DRIVING_VALUE], named[tensor_names.DRIVING_JACOBIAN])
         return (to_app_image(self.model.animate(source, driving).image),)
 
 
@@ -69,8 +71,12 @@ def build_graphs(model: AnimationModel, simplified: bool = True) -> dict[str, nn
     simplified: see `simplify`, with weights of their own; False: the network as it is trained, to compare with.
     """
     model = simplify(model) if simplified else model
-    classes = {names.DETECT: DetectGraph, names.ENCODE_SOURCE: EncodeSourceGraph, names.ANIMATE: AnimateGraph}
-    return {name: classes[name](model).eval() for name in names.signatures(model.config)}
+    classes = {
+        tensor_names.DETECT: DetectGraph,
+        tensor_names.ENCODE_SOURCE: EncodeSourceGraph,
+        tensor_names.ANIMATE: AnimateGraph,
+    }
+    return {name: classes[name](model).eval() for name in tensor_names.signatures(model.config)}
 
 
 def to_model_image(image: Tensor) -> Tensor:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from avatarify_plus.pictures.images import Box
-from avatarify_plus.pictures.text import Colour, Lettering
+from avatarify_plus.pictures.text import Colour, TextWriter
 from avatarify_plus.types import FloatArray, Image, Size
 
 TEXT = "AI avatar"
 LETTER_SHARE = 0.028
 """Height of the badge's letters over the shorter side of the picture,"""
 
-LEAST_LETTER_PX = 10
+MIN_LETTER_PX = 10
 """but at least this: smaller ones do not survive a call's compression."""
 
 PAPER_OPACITY = 0.5
@@ -34,8 +34,8 @@ class Badge:
     """
 
     def __init__(self, size: Size) -> None:
-        letter_px = max(round(LETTER_SHARE * min(size)), LEAST_LETTER_PX)
-        letters = Lettering(letter_px).mask(TEXT) / np.float32(255)  # (h, w)
+        letter_px = max(round(LETTER_SHARE * min(size)), MIN_LETTER_PX)
+        letters = TextWriter(letter_px).mask(TEXT) / np.float32(255)  # (h, w)
         pad_px = round(0.5 * letter_px)
         ink = np.pad(letters, ((pad_px // 2, pad_px // 2), (pad_px, pad_px)))
         paper = _rounded(ink.shape[0], ink.shape[1], 0.35 * letter_px)
@@ -63,10 +63,10 @@ def still_card(size: Size, text: str = CARD_TEXT) -> Image:
     share = np.linspace(0, 1, size.height, dtype=np.float32)[:, None, None]
     colours = np.array(CARD_TOP) * (1 - share) + np.array(CARD_BOTTOM) * share
     card: Image = np.rint(np.broadcast_to(colours, (size.height, size.width, 3))).astype(np.uint8)
-    letter_px = max(round(CARD_LETTER_SHARE * min(size)), LEAST_LETTER_PX)
-    width_px = Lettering(letter_px).width_px(text)
+    letter_px = max(round(CARD_LETTER_SHARE * min(size)), MIN_LETTER_PX)
+    width_px = TextWriter(letter_px).width_px(text)
     letter_px = max(min(letter_px, int(letter_px * CARD_TEXT_SHARE * size.width / width_px)), 1)
-    lettering = Lettering(letter_px)
+    lettering = TextWriter(letter_px)
     middle_x, middle_y = size.width // 2, size.height // 2
     lettering.write(card, text, max(middle_x - lettering.width_px(text) // 2, 0), middle_y, CARD_INK)
     for left in (middle_x - round(0.7 * letter_px), middle_x + round(0.25 * letter_px)):  # the sign for a pause

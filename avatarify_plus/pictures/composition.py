@@ -12,7 +12,7 @@ from avatarify_plus.pictures.axis import FACE_CENTRE, Axis, Span, photo_axis, sq
 from avatarify_plus.pictures.images import Box
 from avatarify_plus.types import FloatArray, Image, Size
 
-MOST_PX = 1920
+MAX_PX = 1920
 """A photo that is sent in its own size is shrunk to this longer side."""
 
 PHOTO_SEAM = 0.12
@@ -114,9 +114,9 @@ def _even(size: Size) -> Size:
 
 
 def _own_size(photo: Image) -> Size:
-    """Return a photo's size, shrunk to MOST_PX."""
+    """Return a photo's size, shrunk to MAX_PX."""
     height, width = photo.shape[:2]
-    scale = min(MOST_PX / max(height, width), 1)
+    scale = min(MAX_PX / max(height, width), 1)
     return Size(round(scale * width), round(scale * height))
 
 

@@ -16,8 +16,8 @@ from avatarify_plus.pictures.jpeg import read_jpeg
 from avatarify_plus.types import FloatArray, Image
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-LEAST_PHOTO_PX = 64
-MOST_PHOTO_PX = 4096
+MIN_PHOTO_PX = 64
+MAX_PHOTO_PX = 4096
 """Larger photos are shrunk to this longer side: no face gains by more, and memory and time stay small."""
 
 SAMPLES = 64
@@ -78,21 +78,21 @@ def pictures_in(folder: Path, kind: str = "pictures") -> list[Path]:
 
 
 def load_photo(path: Path) -> Image:
-    """Read the avatar photo as (H, W, 3) uint8 RGB, upright, its longer side at most MOST_PHOTO_PX.
+    """Read the avatar photo as (H, W, 3) uint8 RGB, upright, its longer side at most MAX_PHOTO_PX.
 
     Raises SourceError if it cannot be used.
     """
     try:
-        photo = read_picture(path, MOST_PHOTO_PX)
+        photo = read_picture(path, MAX_PHOTO_PX)
     except OSError as error:
         raise SourceError(f"cannot read the photo {path}: {error.strerror or error}; check the path") from error
     except ValueError as error:
         raise SourceError(f"cannot use the photo {path}: {error}; save it as JPEG or PNG") from error
     height, width = photo.shape[:2]
-    if min(height, width) < LEAST_PHOTO_PX:
+    if min(height, width) < MIN_PHOTO_PX:
         raise SourceError(
             f"the photo {path} is too small: {width}x{height} pixels; use one of at least "
-            f"{LEAST_PHOTO_PX}x{LEAST_PHOTO_PX}, better 512x512"
+            f"{MIN_PHOTO_PX}x{MIN_PHOTO_PX}, better 512x512"
         )
     return photo
 

@@ -36,14 +36,14 @@ WIDE_FONTS = (
 MISSING = "\uffff"
 """A character that no font has: shows what a font draws instead."""
 
-MOST_TEXTS = 512
+MAX_TEXTS = 512
 """How many drawn texts are remembered."""
 
 FINENESS = 4
 """Letters are drawn so many times larger and averaged: small ones are spaced evenly then."""
 
 
-class Lettering:
+class TextWriter:
     """Write lines of one size. A text that was written before costs next to nothing.
 
     Letters are Pillow's own font's, the same on every machine; a text with other characters takes the first font of the
@@ -63,7 +63,7 @@ class Lettering:
         """Return how much of each pixel one line of text covers: (line_px, width), 255 for all of it; read only."""
         known = self._masks.get(text)
         if known is None:
-            if len(self._masks) >= MOST_TEXTS:
+            if len(self._masks) >= MAX_TEXTS:
                 self._masks.clear()
             known = self._masks[text] = self._draw(text)
         return known
@@ -88,7 +88,7 @@ class Lettering:
         """Break a text into lines of a width between words; what exceeds the most lines is cut off."""
         key = (text, width_px, most)
         if key not in self._lines:
-            if len(self._lines) >= MOST_TEXTS:
+            if len(self._lines) >= MAX_TEXTS:
                 self._lines.clear()
             self._lines[key] = self._broken(*key)
         return self._lines[key]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from avatarify_plus.pictures.text import Lettering
+from avatarify_plus.pictures.text import TextWriter
 from avatarify_plus.preview.keys import BINDINGS, Binding
 from avatarify_plus.preview.palette import ACCENT, BRIGHT, QUIET
 from avatarify_plus.types import Image
@@ -14,7 +14,7 @@ BEHIND = 0.14
 """How bright the pictures stay behind the list."""
 
 PAD_PX = 18
-MOST_TEXT_PX = 15
+MAX_TEXT_PX = 15
 KEYS_PX = 128
 """Room for the keys, before what they do."""
 
@@ -28,7 +28,7 @@ class HelpCard:
         gaps = [index for index, line in enumerate(lines) if line is None]
         half = min(gaps, key=lambda gap: abs(2 * gap - len(lines)))
         pitch_px = (height_px - 2 * PAD_PX) / max(half, len(lines) - half - 1)
-        text = Lettering(min(MOST_TEXT_PX, int(pitch_px / 1.25)))
+        text = TextWriter(min(MAX_TEXT_PX, int(pitch_px / 1.25)))
         column_px = (width_px - PAD_PX) // 2
         for index, line in enumerate(lines):
             column, row = (0, index) if index < half else (1, index - half - 1)

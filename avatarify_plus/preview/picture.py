@@ -1,4 +1,4 @@
-"""The monitor: two pictures side by side and a strip below them."""
+"""What the preview window shows: two pictures side by side and a strip below them."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import cv2
 import numpy as np
 
 from avatarify_plus.pictures.images import Box
-from avatarify_plus.pictures.text import Colour, Lettering
+from avatarify_plus.pictures.text import Colour, TextWriter
 from avatarify_plus.preview.change_notice import ChangeNotice
 from avatarify_plus.preview.face_outline import draw_face
 from avatarify_plus.preview.help_card import HelpCard
 from avatarify_plus.preview.palette import ACCENT, ALARM, BRIGHT, EMPTY, GROUND, QUIET, WARNING
-from avatarify_plus.preview.picture_state import MonitorState
+from avatarify_plus.preview.state import PreviewState
 from avatarify_plus.preview.status_strip import StatusStrip
 from avatarify_plus.types import Image, Size
 
 PANEL_PX = 360
 """How high the pictures are: 1280x720 is shown at half its size."""
 
-MOST_PANEL_PX = 860
-LEAST_PANEL_PX = 480
+MAX_PANEL_PX = 860
+MIN_PANEL_PX = 480
 """How wide the place of the sent picture is at most and at least; the texts need room."""
 
 MARGIN_PX = 16
@@ -33,14 +33,14 @@ BANNER_PAD_PX = 10
 BANNER_BEHIND = 0.25
 """How bright the picture stays behind a banner."""
 
-MOST_BANNER_LINES = 3
+MAX_BANNER_LINES = 3
 
 STEADY_S = 1.0
 """How long a warning stays after its cause, so that the strip does not flicker."""
 
 
-class Monitor:
-    """Draw moments of a show into one picture, always the same array: a window copies it.
+class PreviewPicture:
+    """Draw moments of a session into one picture, always the same array: a window copies it.
 
     size: of that picture.
     """
@@ -48,9 +48,9 @@ class Monitor:
     def __init__(self, sent_size: Size, clock: Callable[[], float] = time.monotonic) -> None:
         """`sent_size`: of the pictures that are sent."""
         self._clock = clock
-        scale = min(PANEL_PX / sent_size.height, MOST_PANEL_PX / sent_size.width)
+        scale = min(PANEL_PX / sent_size.height, MAX_PANEL_PX / sent_size.width)
         shown = Size(max(round(scale * sent_size.width), 1), max(round(scale * sent_size.height), 1))
-        right_px = max(shown.width, LEAST_PANEL_PX)
+        right_px = max(shown.width, MIN_PANEL_PX)
         self.size = Size(PANEL_PX + right_px + 3 * MARGIN_PX, HEADING_PX + PANEL_PX + STRIP_PX)
         self._image: Image = np.full((self.size.height, self.size.width, 3), GROUND, np.uint8)
         below = HEADING_PX + PANEL_PX
@@ -66,12 +66,12 @@ class Monitor:
         self._unmirrored: Image = np.empty((shown.height, shown.width, 3), np.uint8)
         self._strip = StatusStrip(inner[below:])
         self._help = HelpCard(inner.shape[1], PANEL_PX)
-        self._text, self._small = Lettering(16), Lettering(15)
+        self._text, self._small = TextWriter(16), TextWriter(15)
         self._notice = ChangeNotice()
         self._seen_s: dict[str, float] = {}
         self._shown_headings: tuple[str, Colour] | None = None
 
-    def draw(self, state: MonitorState) -> Image:
+    def draw(self, state: PreviewState) -> Image:
         """Return the picture of a moment: (height, width, 3)."""
         now_s = self._clock()
         self._notice.update(state.config, now_s)
@@ -87,7 +87,7 @@ class Monitor:
         """Show a short text for a moment, such as what a key did that is not seen otherwise."""
         self._notice.tell(text, self._clock())
 
-    def _draw_headings(self, state: MonitorState) -> None:
+    def _draw_headings(self, state: PreviewState) -> None:
         """Write what the two pictures are, where that has changed."""
         heading = _heading(state)
         if heading == self._shown_headings:
@@ -98,7 +98,7 @@ class Monitor:
         self._text.write(self._headings, "You", 0, top, QUIET)
         self._text.write(self._headings, heading[0], PANEL_PX + MARGIN_PX, top, heading[1])
 
-    def _draw_camera(self, state: MonitorState) -> None:
+    def _draw_camera(self, state: PreviewState) -> None:
         """Draw the driver's square with what is laid over it."""
         view, panel, config = state.camera_view, self._left, state.config
         if view is None:
@@ -121,7 +121,7 @@ class Monitor:
         if state.camera_trouble is not None:
             self._banner(panel, state.camera_trouble, WARNING)
 
-    def _draw_sent(self, state: MonitorState) -> None:
+    def _draw_sent(self, state: PreviewState) -> None:
         """Draw the picture that is sent; texts in it stay readable."""
         self._between[:] = GROUND  # what the pictures do not cover may have been written on
         if not self._is_filled:
@@ -147,7 +147,7 @@ class Monitor:
 
     def _banner(self, panel: Image, text: str, colour: Colour, at_top: bool = False) -> None:
         """Write a text over a panel's lower or upper edge."""
-        lines = self._small.wrapped(text, panel.shape[1] - 2 * BANNER_PAD_PX, MOST_BANNER_LINES)
+        lines = self._small.wrapped(text, panel.shape[1] - 2 * BANNER_PAD_PX, MAX_BANNER_LINES)
         height_px = len(lines) * self._small.line_px + 2 * BANNER_PAD_PX
         place = panel[:height_px] if at_top else panel[-height_px:]
         cv2.convertScaleAbs(place, place, BANNER_BEHIND)
@@ -158,7 +158,7 @@ class Monitor:
         left = (panel.shape[1] - self._text.width_px(text)) // 2
         self._text.write(panel, text, left, (panel.shape[0] - self._text.line_px) // 2, colour)
 
-    def _steady_warnings(self, state: MonitorState, now_s: float) -> list[str]:
+    def _steady_warnings(self, state: PreviewState, now_s: float) -> list[str]:
         """Return the warnings of this moment and of the last STEADY_S."""
         has_view = state.camera_view is not None and state.camera_trouble is None
         causes = {
@@ -170,7 +170,7 @@ class Monitor:
         return [warning for warning in causes if now_s - self._seen_s.get(warning, -np.inf) < STEADY_S]
 
 
-def _heading(state: MonitorState) -> tuple[str, Colour]:
+def _heading(state: PreviewState) -> tuple[str, Colour]:
     """Return what stands above the sent picture."""
     if state.is_panicking:
         return "What others see: a still card (P ends it)", ALARM

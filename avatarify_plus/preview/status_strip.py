@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from avatarify_plus.pictures.text import Colour, Lettering
+from avatarify_plus.pictures.text import Colour, TextWriter
 from avatarify_plus.preview.keys import BINDINGS, Command
 from avatarify_plus.preview.palette import BRIGHT, GROUND, QUIET, WARNING
-from avatarify_plus.preview.picture_state import MonitorState
+from avatarify_plus.preview.state import PreviewState
 from avatarify_plus.types import Image
 
 PAD_PX = 10
@@ -32,10 +32,10 @@ class StatusStrip:
 
     def __init__(self, place: Image) -> None:
         self._place = place
-        self._large, self._small = Lettering(17), Lettering(14)
+        self._large, self._small = TextWriter(17), TextWriter(14)
         self._shown: Lines | None = None
 
-    def draw(self, state: MonitorState, warnings: Sequence[str]) -> None:
+    def draw(self, state: PreviewState, warnings: Sequence[str]) -> None:
         """Show a moment; warnings: one or two words each."""
         lines = (_who(state, warnings), _neutral_face(state), _below(state))
         if lines != self._shown:
@@ -59,7 +59,7 @@ class StatusStrip:
             left = self._small.write(self._place, text, left, top, colour) + GAP_PX
 
 
-def _who(state: MonitorState, warnings: Sequence[str]) -> tuple[Piece, ...]:
+def _who(state: PreviewState, warnings: Sequence[str]) -> tuple[Piece, ...]:
     pieces: list[Piece] = [(state.avatar_name, BRIGHT)]
     if state.avatar_count > 1:
         number = str(state.avatar_number) if state.avatar_number else "-"
@@ -67,13 +67,13 @@ def _who(state: MonitorState, warnings: Sequence[str]) -> tuple[Piece, ...]:
     return (*pieces, *((warning, WARNING) for warning in warnings))
 
 
-def _neutral_face(state: MonitorState) -> tuple[Piece, ...]:
+def _neutral_face(state: PreviewState) -> tuple[Piece, ...]:
     if state.search_score is None:
         return (("no neutral face yet", QUIET),)
     return ((f"neutral face {state.search_score:.0%}{', searching' if state.config.search else ''}", QUIET),)
 
 
-def _below(state: MonitorState) -> tuple[Piece, ...]:
+def _below(state: PreviewState) -> tuple[Piece, ...]:
     if state.config.show_stats:
         return ((state.stats or "measuring", QUIET),)
     labels = {binding.command: binding.labels for binding in BINDINGS}

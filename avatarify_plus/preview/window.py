@@ -23,7 +23,7 @@ CHARACTER_BITS = 0xFFFF
 """What a key code says above these bits is which other keys are held."""
 
 
-class Preview:
+class PreviewWindow:
     """A window that can be resized. It stays closed once the user has closed it."""
 
     def __init__(self) -> None:

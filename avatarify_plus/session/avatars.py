@@ -12,7 +12,7 @@ from tqdm import tqdm
 from avatarify_plus.errors import SourceError
 from avatarify_plus.pictures.composition import Composition
 from avatarify_plus.pictures.images import load_photo, pictures_in
-from avatarify_plus.puppeteer import Role
+from avatarify_plus.puppeteer import EncodedAvatar
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ Stamp = tuple[int, int]
 class Avatar(NamedTuple):
     """A photo, encoded, and its place in the picture that is sent."""
 
-    role: Role
+    encoded: EncodedAvatar
     composition: Composition
 
 
@@ -31,7 +31,7 @@ Prepare = Callable[[Path], Avatar]
 """Read a photo and encode it. Raises SourceError."""
 
 
-class Cast:
+class Avatars:
     """Avatars in the order in which they were given, folders by name; one of them is on stage."""
 
     def __init__(self, paths: Iterable[Path], prepare: Prepare) -> None:

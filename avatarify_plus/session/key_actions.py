@@ -8,7 +8,7 @@ from typing import Any
 
 from avatarify_plus.config import RANGES
 from avatarify_plus.preview.keys import Command, Press
-from avatarify_plus.session.session import Show
+from avatarify_plus.session.session import Session
 
 ZOOM_STEP = 1.05
 STRENGTH_STEP = 0.1
@@ -16,27 +16,27 @@ SMOOTHING_STEP = 0.1
 OVERLAY_STEP = 0.1
 
 
-class Desk:
+class KeyActions:
     """Obey key presses.
 
     shows_help: whether the keys are listed on the screen. changes: the fields of AppConfig that keys have changed, for
     the next time.
     """
 
-    def __init__(self, show: Show, stop: threading.Event) -> None:
+    def __init__(self, session: Session, stop: threading.Event) -> None:
         self.shows_help = False
         self.changes: dict[str, Any] = {}
-        self._show = show
+        self._session = session
         self._deeds: dict[Command, Callable[[float], None]] = {
-            Command.CHOOSE_AVATAR: lambda number: show.choose(int(number)),
-            Command.STEP_AVATAR: lambda places: show.step(int(places)),
-            Command.RELOAD_AVATARS: lambda _: show.cast.reload(),
-            Command.ZOOM: lambda steps: self._set("zoom", show.config.zoom * ZOOM_STEP**steps),
+            Command.CHOOSE_AVATAR: lambda number: session.choose(int(number)),
+            Command.STEP_AVATAR: lambda places: session.step(int(places)),
+            Command.RELOAD_AVATARS: lambda _: session.avatars.reload(),
+            Command.ZOOM: lambda steps: self._set("zoom", session.config.zoom * ZOOM_STEP**steps),
             Command.SHIFT_X: lambda share: self._add("shift_x", share),
             Command.SHIFT_Y: lambda share: self._add("shift_y", share),
             Command.RESET_VIEW: lambda _: self._reset_view(),
             Command.OVERLAY: lambda steps: self._add("overlay", steps * OVERLAY_STEP),
-            Command.RECALIBRATE: lambda _: show.puppeteer.recalibrate(),
+            Command.RECALIBRATE: lambda _: session.puppeteer.recalibrate(),
             Command.SEARCH: lambda _: self._toggle("search"),
             Command.MIRROR_PREVIEW: lambda _: self._toggle("mirror_preview"),
             Command.MIRROR_OUTPUT: lambda _: self._toggle("mirror_output"),
@@ -58,24 +58,24 @@ class Desk:
         if name in RANGES:
             least, most = RANGES[name]
             value = round(min(max(value, least), most), 4)
-        self._show.change(**{name: value})
+        self._session.change(**{name: value})
         self.changes[name] = value
 
     def _add(self, name: str, amount: float) -> None:
-        self._set(name, getattr(self._show.config, name) + amount)
+        self._set(name, getattr(self._session.config, name) + amount)
 
     def _toggle(self, name: str) -> None:
-        self._set(name, not getattr(self._show.config, name))
+        self._set(name, not getattr(self._session.config, name))
 
     def _reset_view(self) -> None:
         for name, value in (("zoom", 1.0), ("shift_x", 0.0), ("shift_y", 0.0)):
             self._set(name, value)
 
     def _pass_through(self) -> None:
-        self._show.passes_through = not self._show.passes_through
+        self._session.passes_through = not self._session.passes_through
 
     def _panic(self) -> None:
-        self._show.is_panicking = not self._show.is_panicking
+        self._session.is_panicking = not self._session.is_panicking
 
     def _help(self) -> None:
         self.shows_help = not self.shows_help

@@ -1,4 +1,4 @@
-"""One show: what a frame of the driver goes through until its picture is sent, and what can be changed meanwhile."""
+"""One session: what a frame of the driver goes through until its picture is sent, and what can be changed meanwhile."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from avatarify_plus.pictures.badge import Badge, still_card
 from avatarify_plus.pictures.composition import Composition, fit_picture
 from avatarify_plus.pictures.images import Box, View, load_photo, mirror
 from avatarify_plus.puppeteer import Puppeteer
-from avatarify_plus.session.avatars import Avatar, Cast
+from avatarify_plus.session.avatars import Avatar, Avatars
 from avatarify_plus.session.timed_engine import TimedEngine
-from avatarify_plus.session.timing import Stage, Timing
+from avatarify_plus.session.timing import Timing, TurnStage
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.types import Frame, Image, Size
 
@@ -27,8 +27,8 @@ CALL_SIZE = Size(1280, 720)
 """What call programs expect of a camera."""
 
 
-class Show:
-    """Take frames, one after the other, and send a picture for each. Made by `open_show`.
+class Session:
+    """Take frames, one after the other, and send a picture for each. Made by `open_session`.
 
     config: what counts now; `change` changes it. timing: of all turns so far. faceless_count: frames without a face.
     view: what the model saw of the newest frame; None before the first. sent: the newest picture, the avatar at rest at
@@ -40,16 +40,16 @@ class Show:
         config: AppConfig,
         framing: DriverFraming,
         puppeteer: Puppeteer,
-        cast: Cast,
+        avatars: Avatars,
         outputs: Outputs,
         timing: Timing,
         is_live: bool,
     ) -> None:
         self.config = config
         self.timing = timing
-        self.cast = cast
+        self.avatars = avatars
         self.puppeteer = puppeteer
-        self.size = cast.avatar.composition.size
+        self.size = avatars.avatar.composition.size
         self.faceless_count = 0
         self.is_panicking = False
         self.passes_through = False
@@ -59,30 +59,30 @@ class Show:
         self._badge = Badge(self.size)
         self._card = still_card(self.size)
         self._is_live = is_live
-        self._put_on_stage()
-        self.sent = self._dressed(cast.avatar.role.still)
+        self._take_avatar()
+        self.sent = self._dressed(avatars.avatar.encoded.still)
 
     def turn(self, frame: Frame) -> None:
         """Animate a frame and send the picture. Raises AvatarifyError."""
-        taken_s = self.timing.lap(Stage.CAPTURE)
+        taken_s = self.timing.lap(TurnStage.CAPTURE)
         seen = frame._replace(image=mirror(frame.image)) if self.config.mirror else frame
         self.view = self._framing.view(seen)
-        self.timing.lap(Stage.FRAMING)
+        self.timing.lap(TurnStage.FRAMING)
         self.sent = self._picture(frame, self.view)
-        self.timing.lap(Stage.COMPOSE)  # what the engine did not count as its own
+        self.timing.lap(TurnStage.COMPOSE)  # what the engine did not count as its own
         self._outputs.send(self.sent, frame.captured_at)
-        sent_s = self.timing.lap(Stage.SEND)
+        sent_s = self.timing.lap(TurnStage.SEND)
         self.timing.tick(frame.captured_at if self._is_live else taken_s, sent_s)
         self.faceless_count += not self.view.has_face
         if self._is_live:  # what nobody waits for comes last
             self.puppeteer.search(self.view, frame.captured_at)
-            self.cast.work()
+            self.avatars.work()
 
     def idle(self, time_s: float) -> None:
         """Send the newest picture once more, so that who watches does not lose the camera. Raises SinkError."""
         self.sent = self._card if self.is_panicking else self.sent
         self._outputs.send(self.sent, time_s)
-        self.cast.work()
+        self.avatars.work()
 
     def _picture(self, frame: Frame, view: View) -> Image:
         """Return what is shown for a frame: the avatar, unless somebody panics or wants to be seen."""
@@ -95,7 +95,7 @@ class Show:
 
     def _dressed(self, picture: Image) -> Image:
         """Put the avatar's square into the picture that is sent."""
-        image = self.cast.avatar.composition.compose(picture)
+        image = self.avatars.avatar.composition.compose(picture)
         image = mirror(image) if self.config.mirror_output else image.copy()  # the composition's own stays clean
         if self.config.badge:
             self._badge.stamp(image)
@@ -108,7 +108,7 @@ class Show:
         return self._badge.box if is_marked else None
 
     def change(self, **fields: Any) -> None:
-        """Change fields of the config; those that a running show cannot heed have no effect. Raises ConfigError."""
+        """Change fields of the config; those that a running session cannot heed have no effect. Raises ConfigError."""
         self.config = replace(self.config, **fields)
         self._framing.adjust(self.config.zoom, self.config.shift_x, self.config.shift_y)
         self.puppeteer.set_strength(self.config.strength)
@@ -117,25 +117,25 @@ class Show:
 
     def choose(self, number: int) -> None:
         """Be another avatar from the next frame on, by its place, counting from 1."""
-        self.cast.choose(number)
-        self._put_on_stage()
+        self.avatars.choose(number)
+        self._take_avatar()
 
     def step(self, places: int) -> None:
         """Be the avatar so many places further from the next frame on."""
-        self.cast.step(places)
-        self._put_on_stage()
+        self.avatars.step(places)
+        self._take_avatar()
 
-    def _put_on_stage(self) -> None:
-        self.puppeteer.take(self.cast.avatar.role)
+    def _take_avatar(self) -> None:
+        self.puppeteer.take(self.avatars.avatar.encoded)
 
 
 @contextlib.contextmanager
-def open_show(config: AppConfig, engine: Engine, outputs: Outputs, is_live: bool) -> Iterator[Show]:
+def open_session(config: AppConfig, engine: Engine, outputs: Outputs, is_live: bool) -> Iterator[Session]:
     """Encode the avatars and make ready for the driver; engine and outputs stay the caller's.
 
-    `is_live`: frames tell when they were captured, see `Driver`, the square follows the head, a better neutral face is
-    searched for, and pictures have the size of call programs unless the config says otherwise. Raises SourceError if no
-    photo can be used.
+    `is_live`: frames tell when they were captured, see `FrameSource`, the square follows the head, a better neutral
+    face is searched for, and pictures have the size of call programs unless the config says otherwise. Raises
+    SourceError if no photo can be used.
     """
     timing, size_px = Timing(), engine.config.image_size
     searches = is_live and config.search
@@ -154,10 +154,10 @@ def open_show(config: AppConfig, engine: Engine, outputs: Outputs, is_live: bool
             composition = Composition(photo, portrait.box, config.frame, size, config.fit, size_px)
             return Avatar(puppeteer.encode(portrait.view), composition)
 
-        cast = Cast(config.avatar, prepare)
+        avatars = Avatars(config.avatar, prepare)
         if not is_live:
             photo_mesh.close()
         find_in_frame = stack.enter_context(mesh_finder(needs_mesh, tracking=True))
         framing = DriverFraming(find_in_frame, size_px, config.framing, follows=is_live)
         framing.adjust(config.zoom, config.shift_x, config.shift_y)
-        yield Show(config, framing, puppeteer, cast, outputs, timing, is_live)
+        yield Session(config, framing, puppeteer, avatars, outputs, timing, is_live)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from avatarify_plus.camera import Driver
+from avatarify_plus.camera import FrameSource
 from avatarify_plus.engines import Engine
 from avatarify_plus.session.timing import Timing
 
@@ -18,19 +18,24 @@ NEWEST = 150
 """Latency is told over so many newest frames: five seconds of a usual webcam."""
 
 
-class Health:
+class StatusLine:
     """Sum up what the loop does, once a second.
 
     line: frames a second, latency from capture to sent, dropped frames and the engine, for people; empty at first.
     """
 
     def __init__(
-        self, timing: Timing, driver: Driver, engine: Engine, logs: bool, clock: Callable[[], float] = time.perf_counter
+        self,
+        timing: Timing,
+        frame_source: FrameSource,
+        engine: Engine,
+        logs: bool,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`logs`: whether to log every new line."""
         self.line = ""
         self._timing = timing
-        self._driver = driver
+        self._frame_source = frame_source
         self._engine = f"{engine.name} {engine.precision}"
         self._logs = logs
         self._clock = clock
@@ -46,7 +51,7 @@ class Health:
         median_ms, late_ms = (self._timing.latency_ms(percent, NEWEST) for percent in (50, 95))
         self.line = (
             f"{(count - self._count) / elapsed_s:.1f} fps, latency {median_ms:.0f} ms (95 % within {late_ms:.0f}), "
-            f"{self._driver.skipped_count} frames dropped, {self._engine}"
+            f"{self._frame_source.skipped_count} frames dropped, {self._engine}"
         )
         self._since_s += elapsed_s
         self._count = count

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from avatarify_plus.engines import Engine, Source
-from avatarify_plus.session.timing import Stage, Timing
+from avatarify_plus.session.timing import Timing, TurnStage
 from avatarify_plus.types import Image, Keypoints
 
 
@@ -24,9 +24,9 @@ class TimedEngine(Engine):
 
     def detect(self, image: Image) -> Keypoints:
         """See `Engine.detect`."""
-        self._timing.lap(Stage.COMPOSE)
+        self._timing.lap(TurnStage.COMPOSE)
         keypoints = self._engine.detect(image)
-        self._timing.lap(Stage.DETECT)
+        self._timing.lap(TurnStage.DETECT)
         return keypoints
 
     def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
@@ -35,7 +35,7 @@ class TimedEngine(Engine):
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
         """See `Engine.animate`."""
-        self._timing.lap(Stage.COMPOSE)
+        self._timing.lap(TurnStage.COMPOSE)
         picture = self._engine.animate(source, keypoints)
-        self._timing.lap(Stage.ANIMATE)
+        self._timing.lap(TurnStage.ANIMATE)
         return picture

@@ -13,7 +13,7 @@ WINDOW = 4096
 """Percentiles are over the newest frames, so that memory stays flat in long calls."""
 
 
-class Stage(IntEnum):
+class TurnStage(IntEnum):
     """What a turn of the loop spends its time on; the stages of a turn add up to the whole of it."""
 
     CAPTURE = 0
@@ -30,7 +30,7 @@ class Stage(IntEnum):
     """The sinks."""
 
 
-PICTURE_STAGES = (Stage.FRAMING, Stage.DETECT, Stage.ANIMATE, Stage.COMPOSE)
+PICTURE_STAGES = (TurnStage.FRAMING, TurnStage.DETECT, TurnStage.ANIMATE, TurnStage.COMPOSE)
 """What making a picture takes, without the devices at both ends."""
 
 
@@ -44,8 +44,8 @@ class Timing:
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
         self._latencies_ms = np.zeros(WINDOW, np.float32)
-        self._stages_ms = np.zeros((WINDOW, len(Stage)), np.float32)
-        self._turn_ms = np.zeros(len(Stage))
+        self._stages_ms = np.zeros((WINDOW, len(TurnStage)), np.float32)
+        self._turn_ms = np.zeros(len(TurnStage))
         self._lap_s = 0.0
         self.clear()
         self.start()
@@ -61,7 +61,7 @@ class Timing:
         self._turn_ms.fill(0)
         self._lap_s = self._clock()
 
-    def lap(self, stage: Stage) -> float:
+    def lap(self, stage: TurnStage) -> float:
         """Count the time since the last lap towards a stage; return the time now in the clock's seconds."""
         now_s = self._clock()
         self._turn_ms[stage] += 1000 * (now_s - self._lap_s)
@@ -106,20 +106,20 @@ class Timing:
         rows = np.arange(self._count - count, self._count) % WINDOW
         return _percentile(self._latencies_ms[rows], percent)
 
-    def stages_ms(self, percent: float, *stages: Stage) -> float:
+    def stages_ms(self, percent: float, *stages: TurnStage) -> float:
         """Return a percentile of what these stages take together, likewise."""
         return _percentile(self._known_ms(stages), percent)
 
-    def newest_ms(self, *stages: Stage) -> float:
+    def newest_ms(self, *stages: TurnStage) -> float:
         """Return what these stages took together in the newest frame; 0 before the first."""
         return float(self._stages_ms[(self._count - 1) % WINDOW, list(stages)].sum()) if self._count else 0.0
 
-    def mean_ms(self, *stages: Stage) -> float:
+    def mean_ms(self, *stages: TurnStage) -> float:
         """Return the mean of what these stages take together, likewise."""
         known_ms = self._known_ms(stages)
         return float(known_ms.mean()) if len(known_ms) else 0.0
 
-    def _known_ms(self, stages: tuple[Stage, ...]) -> NDArray[np.float32]:
+    def _known_ms(self, stages: tuple[TurnStage, ...]) -> NDArray[np.float32]:
         """Return what these stages took together in each of the newest frames."""
         known = self._stages_ms[: min(self._count, WINDOW)]
         sums: NDArray[np.float32] = known[:, list(stages)].sum(1)

@@ -20,14 +20,14 @@ STREAM_ON = 0x40045612
 """VIDIOC_STREAMON."""
 
 LISTEN_S = 0.6
-MOST_STALE = 3
+MAX_STALE = 3
 """So many pictures may lie in the device from before; more in LISTEN_S come from somebody who sends."""
 
 PICTURE_BYTES = 1 << 25
 """More than a picture has."""
 
 
-def revive(device: str) -> bool:
+def reset_loopback(device: str) -> bool:
     """Let a device be written to again unless somebody sends to it. Return whether that was tried; Linux only."""
     try:
         if _is_fed(device):
@@ -51,7 +51,7 @@ def _is_fed(device: str) -> bool:
         return False  # there is nothing to read at all
     finally:
         os.close(descriptor)
-    return count > MOST_STALE
+    return count > MAX_STALE
 
 
 def _stream(device: str, kind: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from avatarify_plus.errors import VirtualCameraError
 from avatarify_plus.sinks.backend import ROOT, Backend, probe
 from avatarify_plus.sinks.loopback import find_loopbacks, format_of, why_not_free
-from avatarify_plus.sinks.loopback_reset import revive
+from avatarify_plus.sinks.loopback_reset import reset_loopback
 from avatarify_plus.types import Image, Size
 
 __all__ = ["Backend", "VirtualCamera", "probe"]
@@ -20,7 +20,7 @@ __all__ = ["Backend", "VirtualCamera", "probe"]
 NOWHERE = "this system has no virtual camera that pyvirtualcam supports; use --output or the preview"
 
 
-class Door(NamedTuple):
+class DeviceRequest(NamedTuple):
     """What pyvirtualcam is asked to open; None leaves it the choice."""
 
     backend: str | None
@@ -40,7 +40,7 @@ class VirtualCamera:
         """
         module, backends = _load_pyvirtualcam(), probe(sys.platform, ROOT)
         self._size = size
-        self._camera: Any = _open(module, size, rate, _doors(device, backends), backends)
+        self._camera: Any = _open(module, size, rate, _device_requests(device, backends), backends)
         self.device = str(self._camera.device)
         self._node = _node(self.device)
         self._has_sent = False
@@ -87,14 +87,14 @@ def _load_pyvirtualcam() -> ModuleType:
     return pyvirtualcam
 
 
-def _doors(wanted: str | None, backends: list[Backend]) -> list[Door]:
+def _device_requests(wanted: str | None, backends: list[Backend]) -> list[DeviceRequest]:
     """Return what to try, in turn. Raises VirtualCameraError if there is nothing of the wanted name."""
     if wanted is None:
         # pyvirtualcam's own search on Linux stops at the first device it may not open
-        free = [Door(each.name, device) for each in backends if each.is_available for device in each.devices]
-        return free or [Door(None, None)]
+        free = [DeviceRequest(each.name, device) for each in backends if each.is_available for device in each.devices]
+        return free or [DeviceRequest(None, None)]
     if wanted.startswith("/") and Path(wanted).exists():
-        return [Door(None, str(Path(wanted).resolve()))]
+        return [DeviceRequest(None, str(Path(wanted).resolve()))]
     known = _known_names(backends)
     folded = wanted.casefold()
     exact = [door for name, door in known.items() if name.casefold() == folded]
@@ -109,23 +109,23 @@ def _doors(wanted: str | None, backends: list[Backend]) -> list[Door]:
     raise VirtualCameraError(f"{count} called {wanted!r}, there are: {names}; {advice}")
 
 
-def _known_names(backends: list[Backend]) -> dict[str, Door]:
+def _known_names(backends: list[Backend]) -> dict[str, DeviceRequest]:
     """Return every name that a user may give: of devices, their labels on Linux, and backends that have devices."""
-    known = {device: Door(each.name, device) for each in backends for device in each.devices}
+    known = {device: DeviceRequest(each.name, device) for each in backends for device in each.devices}
     for each in backends:
         if each.name == "v4l2loopback":
-            known |= {one.label: Door(each.name, one.path) for one in find_loopbacks(ROOT) if one.label}
+            known |= {one.label: DeviceRequest(each.name, one.path) for one in find_loopbacks(ROOT) if one.label}
         if each.devices:
-            known[each.name] = Door(each.name, None)
+            known[each.name] = DeviceRequest(each.name, None)
     return known
 
 
-def _open(module: ModuleType, size: Size, rate: Fraction, doors: list[Door], backends: list[Backend]) -> Any:
+def _open(module: ModuleType, size: Size, rate: Fraction, doors: list[DeviceRequest], backends: list[Backend]) -> Any:
     """Open the first that can be. Raises VirtualCameraError with the first failure."""
     failures: list[RuntimeError] = []
     for door in doors:
         for is_second_try in (False, True):
-            if is_second_try and not (door.device in _loopback_paths() and revive(str(door.device))):
+            if is_second_try and not (door.device in _loopback_paths() and reset_loopback(str(door.device))):
                 break
             try:
                 return module.Camera(

@@ -15,13 +15,13 @@ from avatarify_plus.bench import bench, latency, soak
 from avatarify_plus.bench.bench import Racer, race
 from avatarify_plus.bench.contender import Contender, parse_contender
 from avatarify_plus.bench.machine import Machine, this_machine
-from avatarify_plus.bench.report import PICTURE, ROWS, TURN, Absence, Report, Result, Speed, ratios, table
+from avatarify_plus.bench.report import PICTURE, ROWS, TURN, Absence, EngineResult, Report, Speed, ratios, table
 from avatarify_plus.bench.startup import FRAME_COUNT, Start, measure_start
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.camera import LoopedClip
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import CameraError, ConfigError, EngineError
-from avatarify_plus.session.timing import PICTURE_STAGES, Stage, Timing
+from avatarify_plus.session.timing import PICTURE_STAGES, Timing, TurnStage
 from avatarify_plus.types import Frame, Size
 from fakes import EXAMPLES, FakeClock, FakeEngine, FakeReader, example_driver, plain_picture, read_film, write_film
 
@@ -111,7 +111,7 @@ def test_a_webcam_cannot_begin_again(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- taking turns ---
 
 
-class FakeShow:
+class FakeSession:
     """A turn takes a given time; `log` remembers who worked."""
 
     def __init__(self, name: str, turn_ms: float, clock: FakeClock, log: list[str]) -> None:
@@ -119,19 +119,19 @@ class FakeShow:
         self._name, self._turn_ms, self._clock, self._log = name, turn_ms, clock, log
 
     def turn(self, frame: Frame) -> None:
-        begun_s = self.timing.lap(Stage.CAPTURE)
+        begun_s = self.timing.lap(TurnStage.CAPTURE)
         self._clock.pass_ms(self._turn_ms)
-        sent_s = self.timing.lap(Stage.ANIMATE)
+        sent_s = self.timing.lap(TurnStage.ANIMATE)
         self.timing.tick(begun_s, sent_s)
         self._log.append(self._name)
 
 
 def fake_race(turns_ms: dict[str, float], seconds: float, warm_up_count: int) -> tuple[list[str], dict[str, Timing]]:
     clock, log = FakeClock(), []  # type: ignore[var-annotated]
-    shows: dict[str, Any] = {name: FakeShow(name, turn_ms, clock, log) for name, turn_ms in turns_ms.items()}
+    shows: dict[str, Any] = {name: FakeSession(name, turn_ms, clock, log) for name, turn_ms in turns_ms.items()}
     frame = Frame(plain_picture(0), 0, 0.0)
-    race([Racer(show, iter(lambda: frame, None)) for show in shows.values()], seconds, warm_up_count)
-    return log, {name: show.timing for name, show in shows.items()}
+    race([Racer(session, iter(lambda: frame, None)) for session in shows.values()], seconds, warm_up_count)
+    return log, {name: session.timing for name, session in shows.items()}
 
 
 def test_racers_take_turns() -> None:
@@ -150,7 +150,7 @@ def test_waiting_for_others_costs_nothing() -> None:
     alone = fake_race({"fast": 20.0}, 1.0, 0)[1]["fast"]
     beside = fake_race({"fast": 20.0, "slow": 7000.0}, 1.0, 0)[1]["fast"]
     for percent in (50, 99, 100):
-        assert beside.stages_ms(percent, *Stage) == pytest.approx(alone.stages_ms(percent, *Stage))
+        assert beside.stages_ms(percent, *TurnStage) == pytest.approx(alone.stages_ms(percent, *TurnStage))
 
 
 def test_a_racer_slower_than_a_block_makes_one_picture_each_time() -> None:
@@ -161,9 +161,9 @@ def test_a_racer_slower_than_a_block_makes_one_picture_each_time() -> None:
 # --- what is told ---
 
 
-def result_of(name: str, turn_ms: float) -> Result:
+def result_of(name: str, turn_ms: float) -> EngineResult:
     timing = fake_race({name: turn_ms}, 1.0, 0)[1][name]
-    return Result(name, "live-256", name, "fp32", "thin air", Speed.of(timing, 7), None, Start(1.25, 345.6, 100))
+    return EngineResult(name, "live-256", name, "fp32", "thin air", Speed.of(timing, 7), None, Start(1.25, 345.6, 100))
 
 
 def test_ratios_are_of_the_first() -> None:
@@ -176,15 +176,15 @@ def test_ratios_are_of_the_first() -> None:
 def test_the_rows_are_the_stages_and_their_sums() -> None:
     clock = FakeClock()
     timing = Timing(clock)
-    for stage in Stage:
+    for stage in TurnStage:
         clock.pass_ms(2**stage)
         timing.lap(stage)
     timing.tick(0, 1)
     rows = Speed.of(timing, 0).ms
-    for stage in Stage:
+    for stage in TurnStage:
         assert rows[stage.name.lower()].p95 == pytest.approx(2**stage)
     assert rows[PICTURE].p50 == pytest.approx(sum(2**stage for stage in PICTURE_STAGES))
-    assert rows[TURN].p99 == pytest.approx(2 ** len(Stage) - 1)
+    assert rows[TURN].p99 == pytest.approx(2 ** len(TurnStage) - 1)
 
 
 def test_the_table_tells_all() -> None:

@@ -12,9 +12,17 @@ import cv2
 import numpy as np
 import pytest
 
-from avatarify_plus.camera import CaptureReader, Film, LiveCamera, LoopedClip, PictureReader, open_driver, open_reader
-from avatarify_plus.camera.camera_mode import CameraMode, CaptureWish
-from avatarify_plus.camera.playback_clock import MOST_LATE_S, Pace
+from avatarify_plus.camera import (
+    CaptureReader,
+    FileSource,
+    LiveCamera,
+    LoopedClip,
+    PictureReader,
+    open_frame_source,
+    open_reader,
+)
+from avatarify_plus.camera.camera_mode import CameraMode, CaptureRequest
+from avatarify_plus.camera.playback_clock import MAX_LATE_S, PlaybackClock
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Frame, Image, Size
 from fakes import FakeClock, plain_picture, write_film
@@ -33,8 +41,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def all_frames(name: str | Path, sequence_fps: float = 25.0) -> list[Frame]:
-    with open_driver(str(name), sequence_fps, plays_live=False) as driver:
-        return [frame for frame in driver.frames(threading.Event()) if frame is not None]
+    with open_frame_source(str(name), sequence_fps, plays_live=False) as frame_source:
+        return [frame for frame in frame_source.frames(threading.Event()) if frame is not None]
 
 
 class FakeCapture:
@@ -73,16 +81,16 @@ def webcam_reader(answers: list[bool | None]) -> CaptureReader:
 
 
 def test_a_file_gives_every_frame_its_rate_and_count(film: Path) -> None:
-    with open_driver(str(film), 25, plays_live=False) as driver:
-        assert isinstance(driver, Film)
-        assert (driver.rate, driver.count, driver.is_live) == (Fraction(30000, 1001), COUNT, False)
-        frames = list(driver.frames(threading.Event()))
+    with open_frame_source(str(film), 25, plays_live=False) as frame_source:
+        assert isinstance(frame_source, FileSource)
+        assert (frame_source.rate, frame_source.count, frame_source.is_live) == (Fraction(30000, 1001), COUNT, False)
+        frames = list(frame_source.frames(threading.Event()))
     assert [frame.index for frame in frames] == list(range(COUNT))
     np.testing.assert_allclose([frame.captured_at for frame in frames], np.arange(COUNT) * 1001 / 30000)
     for frame, picture in zip(frames, levels(), strict=True):
         assert np.abs(frame.image.astype(int) - picture).mean() < 3
-    assert driver.skipped_count == 0
-    assert driver.trouble is None
+    assert frame_source.skipped_count == 0
+    assert frame_source.trouble is None
 
 
 def test_colours_are_rgb(tmp_path: Path) -> None:
@@ -96,9 +104,9 @@ def test_colours_are_rgb(tmp_path: Path) -> None:
 
 def test_stop_ends_a_film(film: Path) -> None:
     stop = threading.Event()
-    with open_driver(str(film), 25, plays_live=False) as driver:
+    with open_frame_source(str(film), 25, plays_live=False) as frame_source:
         seen = 0
-        for _ in driver.frames(stop):
+        for _ in frame_source.frames(stop):
             seen += 1
             stop.set()
     assert seen == 1
@@ -130,11 +138,11 @@ def test_one_picture_is_a_film_of_one_frame(tmp_path: Path) -> None:
 
 
 def test_a_file_played_live_goes_on_for_ever(film: Path) -> None:
-    with open_driver(str(film), 25, plays_live=True) as driver:
-        assert isinstance(driver, LiveCamera)
-        assert (driver.is_live, driver.rate, driver.count) == (True, Fraction(30000, 1001), None)
+    with open_frame_source(str(film), 25, plays_live=True) as frame_source:
+        assert isinstance(frame_source, LiveCamera)
+        assert (frame_source.is_live, frame_source.rate, frame_source.count) == (True, Fraction(30000, 1001), None)
         indices = []
-        for frame in driver.frames(threading.Event()):
+        for frame in frame_source.frames(threading.Event()):
             if frame is not None:
                 indices.append(frame.index)
                 if frame.index >= 2 * COUNT:
@@ -145,8 +153,8 @@ def test_a_file_played_live_goes_on_for_ever(film: Path) -> None:
 def test_a_folder_played_live_goes_on_for_ever(tmp_path: Path) -> None:
     for index in range(2):
         cv2.imwrite(str(tmp_path / f"shot{index}.png"), plain_picture(100 * index))
-    with open_driver(str(tmp_path), 200, plays_live=True) as driver:
-        frames: Iterator[Frame] = (frame for frame in driver.frames(threading.Event()) if frame is not None)
+    with open_frame_source(str(tmp_path), 200, plays_live=True) as frame_source:
+        frames: Iterator[Frame] = (frame for frame in frame_source.frames(threading.Event()) if frame is not None)
         seen = {(frame.index % 2, int(frame.image[0, 0, 0])) for frame, _ in zip(frames, range(20), strict=False)}
     assert seen <= {(0, 0), (1, 100)}
 
@@ -190,17 +198,17 @@ def test_a_clip_that_vanishes_is_told_at_the_seam(tmp_path: Path) -> None:
 
 def test_the_pace_is_the_clips_and_nobody_hurries() -> None:
     clock = FakeClock()
-    pace = Pace(Fraction(10), clock)
-    assert pace.wait_s() == 0
+    playback = PlaybackClock(Fraction(10), clock)
+    assert playback.wait_s() == 0
     clock.pass_ms(30)
-    assert pace.wait_s() == pytest.approx(0.07)
+    assert playback.wait_s() == pytest.approx(0.07)
     clock.pass_ms(170)  # a little late: the next one waits the less
-    assert pace.wait_s() == 0
+    assert playback.wait_s() == 0
     clock.pass_ms(20)
-    assert pace.wait_s() == pytest.approx(0.08)
+    assert playback.wait_s() == pytest.approx(0.08)
     clock.pass_ms(10_000)  # the computer slept
-    waits = [pace.wait_s() for _ in range(10)]
-    assert waits.count(0) == 1 + int(MOST_LATE_S * 10)
+    waits = [playback.wait_s() for _ in range(10)]
+    assert waits.count(0) == 1 + int(MAX_LATE_S * 10)
     assert waits[-1] > 0
 
 
@@ -211,12 +219,12 @@ def test_a_wish_is_told_to_the_webcam_in_the_order_that_keeps_it() -> None:
     from avatarify_plus.camera.capture import ask
 
     capture = FakeCapture([])
-    mode = ask(capture, CaptureWish(Size(1280, 720), 30.0, "mjpg"), ())  # type: ignore[arg-type]
+    mode = ask(capture, CaptureRequest(Size(1280, 720), 30.0, "mjpg"), ())  # type: ignore[arg-type]
     assert mode == CameraMode(Size(1280, 720), (30.0,), "MJPG")
     names = ("BUFFERSIZE", "FOURCC", "FRAME_WIDTH", "FRAME_HEIGHT", "FPS")
     assert capture.order == [getattr(cv2, f"CAP_PROP_{name}") for name in names]
     untouched = FakeCapture([])
-    ask(untouched, CaptureWish(), ())  # type: ignore[arg-type]
+    ask(untouched, CaptureRequest(), ())  # type: ignore[arg-type]
     assert untouched.order == [cv2.CAP_PROP_BUFFERSIZE]
 
 
@@ -253,9 +261,9 @@ def test_a_url_is_a_live_stream(film: Path) -> None:
         reader = open_reader(url, 25)
         assert reader.is_live
         assert count_pictures(reader) == COUNT
-        with open_driver(url, 25, plays_live=False) as driver:
-            assert isinstance(driver, LiveCamera)
-            for frame in driver.frames(threading.Event()):
+        with open_frame_source(url, 25, plays_live=False) as frame_source:
+            assert isinstance(frame_source, LiveCamera)
+            for frame in frame_source.frames(threading.Event()):
                 if frame is not None and frame.index >= COUNT:  # it ended and was opened again
                     break
     finally:

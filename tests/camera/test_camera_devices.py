@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from test_camera import FakeCapture
 
-from avatarify_plus.camera import CameraDevice, CameraMode, CaptureWish, describe, device_list, readers, v4l2, webcam
+from avatarify_plus.camera import CameraDevice, CameraMode, CaptureRequest, describe, device_list, opening, v4l2, webcam
 from avatarify_plus.camera.camera_device import find_again, find_named
-from avatarify_plus.camera.readers import find_origin
+from avatarify_plus.camera.opening import find_reopenable
 from avatarify_plus.camera.stream import Stream
 from avatarify_plus.camera.webcam import Webcam
 from avatarify_plus.errors import CameraError
@@ -72,10 +72,12 @@ def test_another_webcam_is_never_taken_for_it() -> None:
 
 def test_what_camera_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     devices = [INSIDE, LOGI]
-    monkeypatch.setattr(readers, "known_cameras", lambda: devices)
-    wish = CaptureWish()
-    origins = {name: find_origin(name, wish) for name in ("0", "2", "7", "c920", "rtsp://cam/1", "x.mp4", "s%02d.png")}
-    assert {name: origin and origin.name for name, origin in origins.items()} == {
+    monkeypatch.setattr(opening, "known_cameras", lambda: devices)
+    request = CaptureRequest()
+    origins = {
+        name: find_reopenable(name, request) for name in ("0", "2", "7", "c920", "rtsp://cam/1", "x.mp4", "s%02d.png")
+    }
+    assert {name: reopenable and reopenable.name for name, reopenable in origins.items()} == {
         "0": "webcam 0 (Integrated Camera)",
         "2": "webcam 2 (HD Pro Webcam C920)",
         "7": "webcam 7",
@@ -87,15 +89,15 @@ def test_what_camera_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     assert isinstance(origins["rtsp://cam/1"], Stream)
     (tmp_path / "c920").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert find_origin("c920", wish) is None  # a file or folder of this name comes first
+    assert find_reopenable("c920", request) is None  # a file or folder of this name comes first
 
 
 @pytest.mark.skipif(not Path("/dev/null").is_char_device(), reason="the system has no device files")
 def test_a_path_of_a_device_is_a_webcam(tmp_path: Path) -> None:
     (tmp_path / "by-id").symlink_to("/dev/null")
-    origin = find_origin(str(tmp_path / "by-id"), CaptureWish())
-    assert origin is not None
-    assert origin.name == "webcam /dev/null"
+    reopenable = find_reopenable(str(tmp_path / "by-id"), CaptureRequest())
+    assert reopenable is not None
+    assert reopenable.name == "webcam /dev/null"
 
 
 def test_describe_tells_all_that_one_needs_to_choose() -> None:
@@ -118,24 +120,24 @@ def test_describe_tells_all_that_one_needs_to_choose() -> None:
 @pytest.mark.parametrize(
     ("wish", "modes", "expected"),
     [
-        (CaptureWish(HD, 30.0), USUAL, "MJPG"),
-        (CaptureWish(HD, 10.0), USUAL, None),
-        (CaptureWish(HD, None), USUAL, "MJPG"),
-        (CaptureWish(VGA, 30.0), USUAL, None),
-        (CaptureWish(VGA, 30.0), (), None),
-        (CaptureWish(HD, 30.0), (), "MJPG"),
-        (CaptureWish(None, 30.0), USUAL, None),
-        (CaptureWish(Size(800, 600), 30.0), USUAL, None),
-        (CaptureWish(HD, 30.0), (CameraMode(HD, (29.97,), "YUYV"), CameraMode(HD, (30.0,), "MJPG")), None),
-        (CaptureWish(HD, 30.0), (CameraMode(HD, (30.0,), "H264"),), None),
-        (CaptureWish(VGA, 30.0, "mjpg"), USUAL, "MJPG"),
-        (CaptureWish(None, None, "yuyv"), (), "YUYV"),
+        (CaptureRequest(HD, 30.0), USUAL, "MJPG"),
+        (CaptureRequest(HD, 10.0), USUAL, None),
+        (CaptureRequest(HD, None), USUAL, "MJPG"),
+        (CaptureRequest(VGA, 30.0), USUAL, None),
+        (CaptureRequest(VGA, 30.0), (), None),
+        (CaptureRequest(HD, 30.0), (), "MJPG"),
+        (CaptureRequest(None, 30.0), USUAL, None),
+        (CaptureRequest(Size(800, 600), 30.0), USUAL, None),
+        (CaptureRequest(HD, 30.0), (CameraMode(HD, (29.97,), "YUYV"), CameraMode(HD, (30.0,), "MJPG")), None),
+        (CaptureRequest(HD, 30.0), (CameraMode(HD, (30.0,), "H264"),), None),
+        (CaptureRequest(VGA, 30.0, "mjpg"), USUAL, "MJPG"),
+        (CaptureRequest(None, None, "yuyv"), (), "YUYV"),
     ],
 )
 def test_compressed_pictures_are_asked_for_where_nothing_else_is_fast_enough(
-    wish: CaptureWish, modes: tuple[CameraMode, ...], expected: str | None
+    request: CaptureRequest, modes: tuple[CameraMode, ...], expected: str | None
 ) -> None:
-    assert wish.fourcc(modes) == expected
+    assert request.fourcc(modes) == expected
 
 
 class Plugs:
@@ -165,7 +167,7 @@ def plugs(monkeypatch: pytest.MonkeyPatch) -> Plugs:
 
 def test_what_a_webcam_gives_is_told_once(plugs: Plugs, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    camera = Webcam(0, CaptureWish(VGA, 30.0), plugs.known)
+    camera = Webcam(0, CaptureRequest(VGA, 30.0), plugs.known)
     for _ in range(2):
         camera.open()
     assert [record.getMessage() for record in caplog.records] == [
@@ -178,7 +180,7 @@ def test_what_it_gives_instead_is_told(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(webcam, "ask", lambda *_: CameraMode(VGA, (15.0,), "YUYV"))
-    Webcam(0, CaptureWish(HD, 30.0, "mjpg"), plugs.known).open()
+    Webcam(0, CaptureRequest(HD, 30.0, "mjpg"), plugs.known).open()
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "INFO",
@@ -188,7 +190,7 @@ def test_what_it_gives_instead_is_told(
 
 
 def test_a_webcam_is_followed_to_another_number(plugs: Plugs) -> None:
-    camera = Webcam(2, CaptureWish(), plugs.known)
+    camera = Webcam(2, CaptureRequest(), plugs.known)
     camera.open()
     assert camera.loss() == "gives no pictures any more"
     plugs.devices = [INSIDE]
@@ -202,17 +204,17 @@ def test_a_webcam_is_followed_to_another_number(plugs: Plugs) -> None:
 
 
 def test_a_webcam_given_by_its_path_is_followed_by_path(plugs: Plugs) -> None:
-    camera = Webcam("/dev/video2", CaptureWish(), plugs.known)
+    camera = Webcam("/dev/video2", CaptureRequest(), plugs.known)
     plugs.devices = [replace(LOGI, index=3, path="/dev/video3"), replace(INSIDE, index=2, path="/dev/video2")]
     assert camera.open().name == "webcam /dev/video3 (HD Pro Webcam C920)"
 
 
 def test_a_webcam_that_the_system_does_not_list_is_tried_all_the_same(plugs: Plugs) -> None:
-    camera = Webcam(0, CaptureWish(), list)
+    camera = Webcam(0, CaptureRequest(), list)
     assert camera.open().name == "webcam 0"
     assert camera.loss() == "gives no pictures any more"
     with pytest.raises(CameraError, match=r"cannot open webcam 8: .*found: 0 Integrated Camera, 2 HD Pro"):
-        Webcam(8, CaptureWish(), plugs.known).open()
+        Webcam(8, CaptureRequest(), plugs.known).open()
 
 
 # --- Linux ---
@@ -286,10 +288,10 @@ def test_a_driver_that_takes_any_size_is_told_by_usual_ones() -> None:
 
 
 def test_files_that_give_no_pictures_are_not_asked_further() -> None:
-    for driver in (FakeDriver(0x1 | 0x800000, node=0x800000), FakeDriver(0x2)):  # metadata; an output
-        node = v4l2.query(driver)
+    for frame_source in (FakeDriver(0x1 | 0x800000, node=0x800000), FakeDriver(0x2)):  # metadata; an output
+        node = v4l2.query(frame_source)
         assert (node.captures, node.modes) == (False, ())
-        assert len(driver.requests) == 1
+        assert len(frame_source.requests) == 1
     assert v4l2.query(FakeDriver(0x1000, node=0x1000)).captures  # in planes, as cameras of phones and boards
 
 
@@ -298,7 +300,7 @@ def test_a_driver_without_end_is_left() -> None:
         def formats(self, data: bytearray) -> None:
             data[44:48] = b"YUYV"
 
-    assert len(v4l2.query(Endless(1)).modes) == 2 * v4l2.MOST_ENTRIES
+    assert len(v4l2.query(Endless(1)).modes) == 2 * v4l2.MAX_ENTRIES
 
 
 def test_the_systems_files_are_listed_by_number(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from avatarify_plus.camera import LiveCamera, PictureReader, live_camera
-from avatarify_plus.camera.live_camera import MOST_HANGING, RETRY_S, STALL_S
+from avatarify_plus.camera.live_camera import MAX_HANGING, RETRY_S, STALL_S
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Frame, Image
 from fakes import FakeClock, FakeReader, plain_picture
@@ -174,10 +174,10 @@ def test_a_failing_camera_is_told_after_its_last_frame() -> None:
 
 
 def test_a_webcam_that_never_gives_a_picture_is_not_looked_for() -> None:
-    reader, origin = Broken([]), FakeOrigin()
-    with LiveCamera(reader, origin) as live, pytest.raises(CameraError, match="no pictures any more"):
+    reader, reopenable = Broken([]), FakeOrigin()
+    with LiveCamera(reader, reopenable) as live, pytest.raises(CameraError, match="no pictures any more"):
         list(live.frames(threading.Event()))
-    assert (reader.close_count, origin.open_count) == (1, 0)
+    assert (reader.close_count, reopenable.open_count) == (1, 0)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -214,18 +214,18 @@ def test_a_silent_camera_is_given_up_and_closing_does_not_hang(
 def test_an_unplugged_webcam_comes_back(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     clock, before, after = FakeClock(), Broken(levels(2)), Broken(levels(3), hold=threading.Event())
-    origin = FakeOrigin(CameraError("not there"), CameraError("not there"), after)
+    reopenable = FakeOrigin(CameraError("not there"), CameraError("not there"), after)
     trouble = "webcam 0 (Fake) was unplugged; looking for it every second"
-    with LiveCamera(before, origin, clock) as live:
+    with LiveCamera(before, reopenable, clock) as live:
         frames = [newest(live)]
         while live.trouble is None:
             frames += [frame for frame in [live.latest(MOMENT_S)] if frame is not None]
         assert live.trouble == trouble
         assert before.close_count == 1
-        assert origin.open_count == 0  # not before a second has passed
+        assert reopenable.open_count == 0  # not before a second has passed
         for tries in (1, 2):
             clock.now_s += RETRY_S
-            until(live, lambda tries=tries: origin.open_count == tries and live._attempt is None)
+            until(live, lambda tries=tries: reopenable.open_count == tries and live._read_thread is None)
             assert live.trouble == trouble
         clock.now_s += RETRY_S
         assert live.latest(MOMENT_S) is None
@@ -235,19 +235,19 @@ def test_an_unplugged_webcam_comes_back(caplog: pytest.LogCaptureFixture) -> Non
     indices, times = [frame.index for frame in frames], [frame.captured_at for frame in frames]
     assert indices == sorted(set(indices))
     assert times == sorted(times)
-    assert not {threading.current_thread()} & set(origin.threads)  # opening may take long
+    assert not {threading.current_thread()} & set(reopenable.threads)  # opening may take long
     told = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert told == [("WARNING", trouble), ("INFO", "webcam 0 (Fake) is back")]
 
 
 def test_a_webcam_may_come_back_under_another_name_and_size() -> None:
     clock = FakeClock()
-    origin = FakeOrigin(FakeReader([plain_picture(9, 120, 160)]))
-    with LiveCamera(Broken(levels(1)), origin, clock) as live:
+    reopenable = FakeOrigin(FakeReader([plain_picture(9, 120, 160)]))
+    with LiveCamera(Broken(levels(1)), reopenable, clock) as live:
         newest(live)
         until(live, lambda: live.trouble)
         clock.now_s += RETRY_S
-        origin.name = "webcam 2 (Fake)"
+        reopenable.name = "webcam 2 (Fake)"
         until_frame = (frame for frame in live.frames(threading.Event()) if frame is not None)
         assert next(until_frame).image.shape == (120, 160, 3)
         assert live.name == "webcam 2 (Fake)"
@@ -290,15 +290,15 @@ def test_a_read_that_hangs_is_left_behind_and_what_it_gives_later_is_not_shown()
 
 def test_opening_that_hangs_is_left_behind_but_not_without_end() -> None:
     clock, hold = FakeClock(), threading.Event()
-    opened = [FakeReader(levels(1)) for _ in range(MOST_HANGING)]
+    opened = [FakeReader(levels(1)) for _ in range(MAX_HANGING)]
 
     def hang(reader: PictureReader) -> PictureReader:
         hold.wait(LONG_S)
         return reader
 
     slow = [lambda reader=reader: hang(reader) for reader in opened]
-    origin = FakeOrigin(*slow, FakeReader([plain_picture(33)], hold=hold))
-    with LiveCamera(Broken(levels(1)), origin, clock) as live:
+    reopenable = FakeOrigin(*slow, FakeReader([plain_picture(33)], hold=hold))
+    with LiveCamera(Broken(levels(1)), reopenable, clock) as live:
         newest(live)
         until(live, lambda: live.trouble)
         for _ in range(10):
@@ -306,20 +306,20 @@ def test_opening_that_hangs_is_left_behind_but_not_without_end() -> None:
             until(live, lambda: True)
             clock.now_s += RETRY_S
             until(live, lambda: True)
-        assert origin.open_count == MOST_HANGING
+        assert reopenable.open_count == MAX_HANGING
         hold.set()
         for _ in range(int(LONG_S / MOMENT_S)):
             if (frame := live.latest(MOMENT_S)) is not None:
                 break
         assert frame is not None
         assert int(frame.image.mean()) == 33
-    assert [reader.close_count for reader in opened] == [1] * MOST_HANGING  # opened late, closed at once
+    assert [reader.close_count for reader in opened] == [1] * MAX_HANGING  # opened late, closed at once
 
 
 def test_a_stream_that_ends_is_opened_again() -> None:
     clock = FakeClock()
-    origin = FakeOrigin(FakeReader(levels(1)))
-    with LiveCamera(FakeReader(levels(1)), origin, clock) as live:
+    reopenable = FakeOrigin(FakeReader(levels(1)))
+    with LiveCamera(FakeReader(levels(1)), reopenable, clock) as live:
         newest(live)
         until(live, lambda: live.trouble)
         assert not live.has_ended
@@ -329,8 +329,8 @@ def test_a_stream_that_ends_is_opened_again() -> None:
 
 
 def test_it_can_be_closed_while_the_camera_is_lost() -> None:
-    clock, origin = FakeClock(), FakeOrigin()
-    with LiveCamera(Broken(levels(1)), origin, clock) as live:
+    clock, reopenable = FakeClock(), FakeOrigin()
+    with LiveCamera(Broken(levels(1)), reopenable, clock) as live:
         newest(live)
         until(live, lambda: live.trouble)
         stop = threading.Event()

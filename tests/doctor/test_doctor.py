@@ -481,7 +481,7 @@ def test_packages_name_the_cuda_they_are_made_for(monkeypatch: pytest.MonkeyPatc
     (tmp_path / "version.py").write_text("__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\n")
     (tmp_path / "capi").mkdir()
     (tmp_path / "capi" / "build_and_package_info.py").write_text("package_name = 'x'\ncuda_version = '12.8'\n")
-    spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
+    spec = SimpleNamespace(reopenable=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: spec)
     found = {"torch": "2.13.0", "onnxruntime-gpu": "1.22", "tensorrt-rtx-cu13": "1.7", "cuda-bindings": "12.9.1"}
     monkeypatch.setattr(gpu, "installed", lambda: found | {"numpy": "2.0"})
@@ -588,21 +588,21 @@ def test_a_camera_that_a_program_draws_is_no_webcam() -> None:
     ],
 )
 def test_a_webcams_picture_is_looked_at(picture: Image, rate_hz: float, expected: str, told: str) -> None:
-    seen = cameras.look(FakeDriver([None, picture] + [picture] * 400, rate_hz))  # type: ignore[arg-type]
+    seen = cameras.sample_pictures(FakeDriver([None, picture] + [picture] * 400, rate_hz))  # type: ignore[arg-type]
     finding = cameras.judge_pictures("webcam 0", seen, "linux")
     assert state(finding) == expected
     assert told in finding.message
 
 
 def test_a_black_picture_may_be_the_systems_privacy() -> None:
-    seen = cameras.Look(plain_picture(0), 30.0)
+    seen = cameras.CameraSample(plain_picture(0), 30.0)
     assert "lens cover" in cameras.judge_pictures("webcam 0", seen, "linux").fix
     assert "Privacy" in cameras.judge_pictures("webcam 0", seen, "darwin").fix
 
 
 def test_a_webcam_without_pictures_has_failed() -> None:
-    assert cameras.look(FakeDriver([None] * 3)) is None  # type: ignore[arg-type]
-    assert cameras.look(FakeDriver([None] * 3), patience_s=0) is None  # type: ignore[arg-type]
+    assert cameras.sample_pictures(FakeDriver([None] * 3)) is None  # type: ignore[arg-type]
+    assert cameras.sample_pictures(FakeDriver([None] * 3), patience_s=0) is None  # type: ignore[arg-type]
     assert state(cameras.judge_pictures("webcam 0", None, "linux")) == FAILED
 
 

@@ -37,7 +37,7 @@ COLOURS = (
     (210, 190, 30),
 )
 SENT_HZ = 8
-LEAST_CHANGE = 0.1
+MIN_CHANGE = 0.1
 """Mean difference of two pictures, of 255, that is motion and not chance: nothing else changes them."""
 
 PATIENCE_S = 240.0
@@ -146,7 +146,7 @@ def watch_until_it_moves(capture: cv2.VideoCapture) -> dict[str, Any]:
 
     def look() -> bool:
         seen.append(watch(capture, 5))
-        return bool(seen[-1]["most_change"] > LEAST_CHANGE)
+        return bool(seen[-1]["most_change"] > MIN_CHANGE)
 
     wait_for(look, "the avatar to move")
     return seen[-1]

@@ -308,7 +308,7 @@ def test_without_a_driver_no_gpu_library_is_loaded(skip_bundle: Bundle, monkeypa
 
 
 def test_the_driver_is_asked_for_its_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Driver:
+    class FrameSource:
         """Two calls of CUDA's driver API write what they find through their pointers."""
 
         def __init__(self, status: int) -> None:
@@ -322,9 +322,9 @@ def test_the_driver_is_asked_for_its_first_gpu(monkeypatch: pytest.MonkeyPatch) 
             value._obj.value = 7
             return 0
 
-    monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: Driver(0))
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: FrameSource(0))
     assert nvidia.first_gpu() == Gpu("NVIDIA Test", 7)
     assert not nvidia.first_gpu().has_tf32 and Gpu("newer", 8).has_tf32
-    monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: Driver(100))
+    monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: FrameSource(100))
     with pytest.raises(EngineError, match="finds no GPU, CUDA error 100"):
         nvidia.first_gpu()

@@ -21,9 +21,9 @@ from avatarify_plus.bundle import Bundle
 from avatarify_plus.engines import Engine, onnxruntime_provider, open_engine, torch_network
 from avatarify_plus.engines.nvidia import Gpu
 from avatarify_plus.engines.torch_network import TorchNetwork
-from avatarify_plus.engines.warm_up import rehearse
+from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.network.weights import read_model
 from avatarify_plus.types import Keypoints
 from fakes import FakeEngine
@@ -178,7 +178,7 @@ def test_tensors_stay_where_they_are(mixed_bundle: Bundle, runtime: Runtime, nam
             source = engine.encode_source(image, source_keypoints)
             before = runtime.writes
             pictures.append(engine.animate(source, driving))
-            assert runtime.writes - before == len(names.signatures(engine.config)[names.ANIMATE].inputs)
+            assert runtime.writes - before == len(tensor_names.signatures(engine.config)[tensor_names.ANIMATE].inputs)
             before = runtime.writes
             again = engine.animate(source, driving)
             assert runtime.writes - before == 2, "a frame brings its keypoints, nothing else"
@@ -314,7 +314,7 @@ def test_full_memory_is_a_refusal(
 
 def test_a_failing_rehearsal_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine("both")
-    rehearse(engine)
+    warm_up(engine)
     assert len(engine.detected) == len(engine.sources) == len(engine.animated) == 1
 
     def fail(source: object, keypoints: object) -> None:
@@ -322,7 +322,7 @@ def test_a_failing_rehearsal_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(engine, "animate", fail)
     with pytest.raises(EngineError, match="fake cannot compute the model on thin air: CUDA out of memory; choose"):
-        rehearse(engine)
+        warm_up(engine)
 
 
 # --- torch ---
@@ -331,8 +331,8 @@ def test_a_failing_rehearsal_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_recording_is_made_once_and_replayed(mixed_bundle: Bundle, recordings: list[str]) -> None:
     network = TorchNetwork(read_model(mixed_bundle.weights, mixed_bundle.config), torch.device("cpu"), records=True)
     computed: list[dict[str, int]] = []
-    graph = network._graphs[names.ANIMATE]
-    inputs = names.signatures(network.config)[names.ANIMATE].inputs
+    graph = network._graphs[tensor_names.ANIMATE]
+    inputs = tensor_names.signatures(network.config)[tensor_names.ANIMATE].inputs
 
     def note(module: object, tensors: tuple[torch.Tensor, ...]) -> None:
         computed.append({name: tensor.data_ptr() for name, tensor in zip(inputs, tensors, strict=True)})
@@ -349,8 +349,8 @@ def test_a_recording_is_made_once_and_replayed(mixed_bundle: Bundle, recordings:
         assert {name: tensor.data_ptr() for name, tensor in read.items()} == computed[-1]
         for name, tensor in source.items():
             assert torch.equal(read[name], tensor)
-        np.testing.assert_array_equal(read[names.DRIVING_VALUE][0].numpy(), source_keypoints.value)
-        np.testing.assert_array_equal(read[names.DRIVING_JACOBIAN][0].numpy(), source_keypoints.jacobian)
+        np.testing.assert_array_equal(read[tensor_names.DRIVING_VALUE][0].numpy(), source_keypoints.value)
+        np.testing.assert_array_equal(read[tensor_names.DRIVING_JACOBIAN][0].numpy(), source_keypoints.jacobian)
     assert recordings == ["record", *["replay"] * 4]
     assert len(computed) == torch_network.WARM_UPS + 1
 

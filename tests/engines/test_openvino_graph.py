@@ -5,7 +5,7 @@ import openvino
 import pytest
 from openvino import opset13 as operations
 
-from avatarify_plus.engines.openvino_graph import LEAST_ROW, rows_of, warp_by_rows, warps_of
+from avatarify_plus.engines.openvino_graph import MIN_ROW, rows_of, warp_by_rows, warps_of
 from avatarify_plus.types import FloatArray
 
 BILINEAR = {"mode": "bilinear", "padding_mode": "zeros", "align_corners": False}
@@ -30,18 +30,18 @@ def compute(model: openvino.Model, feature: FloatArray, grid: FloatArray) -> Flo
 def test_warping_by_rows_is_grid_sample(reach: float) -> None:
     """Inside, across the border, far outside, and where coordinates have gone wild."""
     rng = np.random.default_rng(0)
-    feature = rng.normal(size=(1, LEAST_ROW, 7, 5)).astype(np.float32)
+    feature = rng.normal(size=(1, MIN_ROW, 7, 5)).astype(np.float32)
     grid = rng.uniform(-reach, reach, (1, 9, 11, 2)).astype(np.float32)
     grid[0, 0, :6, 0] = [-1, 1, 0, -1.2, 1.2, -reach]  # edges, middle, the middle of the border
-    expected = compute(warping_model(LEAST_ROW, 7, 5), feature, grid)
-    model = warping_model(LEAST_ROW, 7, 5)
+    expected = compute(warping_model(MIN_ROW, 7, 5), feature, grid)
+    model = warping_model(MIN_ROW, 7, 5)
     assert warp_by_rows(model) == {"feature"}
     assert not warps_of(model)
     np.testing.assert_allclose(compute(model, rows_of(feature), grid), expected, atol=1e-4)
 
 
 def test_few_channels_are_left_alone() -> None:
-    model = warping_model(LEAST_ROW - 1, 7, 5)
+    model = warping_model(MIN_ROW - 1, 7, 5)
     assert warp_by_rows(model) == set()
     assert len(warps_of(model)) == 1
 

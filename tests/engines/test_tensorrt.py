@@ -20,8 +20,7 @@ from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from avatarify_plus.bundle import Bundle, open_bundle, write_manifest
-from avatarify_plus.engines import cuda, open_engine, tensorrt_engine, tensorrt_library
-from avatarify_plus.engines import tensorrt_cache as engine_cache
+from avatarify_plus.engines import cuda, open_engine, tensorrt_cache, tensorrt_engine, tensorrt_library
 from avatarify_plus.engines.nvidia import Gpu
 from avatarify_plus.engines.tensorrt_cache import (
     PORTABLE,
@@ -34,7 +33,7 @@ from avatarify_plus.engines.tensorrt_choice import Here, choose_engines
 from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
 from avatarify_plus.engines.tensorrt_library import RTX, TENSORRT, Library, make_log
 from avatarify_plus.errors import EngineError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.weights import read_model
 from avatarify_plus.types import Keypoints
@@ -93,7 +92,7 @@ def fill(folder: Path, bundle: Bundle, precision: str = "fp16", **changes: Any) 
     """Put played engines of a bundle into a cache."""
     cache = EngineCache(folder)
     for graph, kind in graph_precisions(bundle.config, precision).items():
-        signature = names.signatures(bundle.config)[graph]
+        signature = tensor_names.signatures(bundle.config)[graph]
         tensors = {name: name for name in (*signature.inputs, *signature.outputs)}
         cache.store(
             identity(bundle, graph, kind, **changes), bundle_name(bundle), tensors, bundle.graph(graph).read_bytes()
@@ -102,7 +101,7 @@ def fill(folder: Path, bundle: Bundle, precision: str = "fp16", **changes: Any) 
 
 
 def bundle_name(bundle: Bundle) -> str:
-    return engine_cache.bundle_argument(bundle)
+    return tensorrt_cache.bundle_argument(bundle)
 
 
 def moving(bundle: Bundle, seed: int = 0) -> tuple[Any, Keypoints, Keypoints]:
@@ -121,11 +120,11 @@ def moving(bundle: Bundle, seed: int = 0) -> tuple[Any, Keypoints, Keypoints]:
 def animate_inputs(bundle: Bundle, seed: int = 0) -> dict[str, Any]:
     """Return what `animate` takes, by name, with its batch."""
     image, source, driving = moving(bundle, seed)
-    session = onnxruntime.InferenceSession(bundle.graph(names.ENCODE_SOURCE), providers=["CPUExecutionProvider"])
-    encoded = names.encoded_source(bundle.config)
-    found = session.run(encoded, {names.IMAGE: image[None], names.SOURCE_VALUE: source.value[None]})
-    poses = {names.SOURCE_VALUE: source.value, names.SOURCE_JACOBIAN: source.jacobian}
-    poses |= {names.DRIVING_VALUE: driving.value, names.DRIVING_JACOBIAN: driving.jacobian}
+    session = onnxruntime.InferenceSession(bundle.graph(tensor_names.ENCODE_SOURCE), providers=["CPUExecutionProvider"])
+    encoded = tensor_names.encoded_source(bundle.config)
+    found = session.run(encoded, {tensor_names.IMAGE: image[None], tensor_names.SOURCE_VALUE: source.value[None]})
+    poses = {tensor_names.SOURCE_VALUE: source.value, tensor_names.SOURCE_JACOBIAN: source.jacobian}
+    poses |= {tensor_names.DRIVING_VALUE: driving.value, tensor_names.DRIVING_JACOBIAN: driving.jacobian}
     return dict(zip(encoded, found, strict=True)) | {name: array[None] for name, array in poses.items()}
 
 
@@ -341,8 +340,8 @@ def test_damaged_engines_are_refused(skip_bundle: Bundle, library: TensorRt, tmp
     path.write_bytes(whole[:-100])
     with pytest.raises(EngineError, match=r"animate-fp16-\w+\.engine is damaged: run python export/trt\.py"):
         TensorRtEngine(skip_bundle, "auto", tmp_path)
-    assert cache.find(identity(skip_bundle, names.ANIMATE, "fp16")) is None, "it is built again"
-    entry = next(entry for entry in cache.entries() if entry.identity.graph == names.ANIMATE)
+    assert cache.find(identity(skip_bundle, tensor_names.ANIMATE, "fp16")) is None, "it is built again"
+    entry = next(entry for entry in cache.entries() if entry.identity.graph == tensor_names.ANIMATE)
     cache.store(entry.identity, entry.bundle, entry.tensors, b"not an engine")
     with pytest.raises(EngineError, match=r"cannot load .*\.engine: the plan is no plan; run .* --force$"):
         TensorRtEngine(skip_bundle, "auto", tmp_path)
@@ -394,7 +393,7 @@ def test_half_precision_shows_the_same_picture(int8_bundle: Bundle, precision: s
 
 
 def test_convolutions_are_half_and_coordinates_are_not(bundle: Bundle) -> None:
-    half = prepare(onnx.load(bundle.graph(names.ANIMATE)), half=True)
+    half = prepare(onnx.load(bundle.graph(tensor_names.ANIMATE)), half=True)
     inferred = onnx.shape_inference.infer_shapes(half, strict_mode=True).graph
     kinds = {value.name: value.type.tensor_type.elem_type for value in (*inferred.value_info, *inferred.input)}
     convolutions = [node for node in half.graph.node if node.op_type == "Conv"]
@@ -412,7 +411,7 @@ def test_convolutions_are_half_and_coordinates_are_not(bundle: Bundle) -> None:
 
 
 def test_only_a_cast_reads_uint8(bundle: Bundle) -> None:
-    for graph in names.signatures(bundle.config):
+    for graph in tensor_names.signatures(bundle.config):
         original = onnx.load(bundle.graph(graph))
         prepared = prepare(original, half=False)
         pictures = {
@@ -421,13 +420,13 @@ def test_only_a_cast_reads_uint8(bundle: Bundle) -> None:
         assert {node.op_type for node in prepared.graph.node if pictures & set(node.input)} <= {"Cast"}
         if pictures:
             image, source, _ = moving(bundle)
-            inputs = {names.IMAGE: image[None], names.SOURCE_VALUE: source.value[None]}
+            inputs = {tensor_names.IMAGE: image[None], tensor_names.SOURCE_VALUE: source.value[None]}
             inputs = {value.name: inputs[value.name] for value in original.graph.input}
             np.testing.assert_array_equal(compute(prepared, inputs), compute(original, inputs))
 
 
 def test_nodes_are_put_in_order(skip_bundle: Bundle) -> None:
-    graph = onnx.load(skip_bundle.graph(names.ANIMATE))
+    graph = onnx.load(skip_bundle.graph(tensor_names.ANIMATE))
     expected = prepare(graph, half=True)
     nodes = list(reversed(graph.graph.node))
     del graph.graph.node[:]
@@ -463,7 +462,7 @@ def test_engines_are_built_once_and_again_after_a_change(
     told = capsys.readouterr().out.splitlines()
     assert "with TensorRT for RTX" in told[0] and "GPUs from Ampere on" in told[0]
     assert [line.split()[:2] for line in told[1:-1]] == [
-        [names.ENCODE_SOURCE, "fp32"], [names.ANIMATE, "fp16"], [names.ANIMATE, "int8"]
+        [tensor_names.ENCODE_SOURCE, "fp32"], [tensor_names.ANIMATE, "fp16"], [tensor_names.ANIMATE, "int8"]
     ]  # fmt: skip
     assert all("built in" in line for line in told[1:-1])
     assert told[-1].startswith("running them needs an NVIDIA GPU, its driver and cuda-bindings, found here: no NVIDIA")
@@ -492,10 +491,14 @@ def test_engines_with_a_detector_and_for_one_card(
     options = ["--backend", "tensorrt-rtx", "--cache", str(tmp_path), "--precision", "fp32", "--workspace", "512"]
     assert trt.main([str(ours_bundle.folder), *options, "--compute-capability", "8.6"]) == 0
     entries = list(EngineCache(tmp_path).entries())
-    assert {entry.identity.graph for entry in entries} == {names.DETECT, names.ENCODE_SOURCE, names.ANIMATE}
+    assert {entry.identity.graph for entry in entries} == {
+        tensor_names.DETECT,
+        tensor_names.ENCODE_SOURCE,
+        tensor_names.ANIMATE,
+    }
     for entry in entries:
         assert (entry.identity.capability, entry.identity.precision, entry.identity.gpu) == ("8.6", "fp32", "")
-        signature = names.signatures(ours_bundle.config)[entry.identity.graph]
+        signature = tensor_names.signatures(ours_bundle.config)[entry.identity.graph]
         assert set(entry.tensors) == {*signature.inputs, *signature.outputs}
         assert len(entry.read()) == entry.size
     assert trt.main([str(ours_bundle.folder), *options, "--compute-capability", "9.0"]) == 1
@@ -517,7 +520,7 @@ def test_a_graph_that_is_refused_leaves_nothing(
     error = capsys.readouterr().err
     assert "cannot parse" in error and "Abracadabra" in error and error.count("\n") == 1
     assert not cache.exists()
-    shutil.copy(skip_bundle.graph(names.ENCODE_SOURCE), folder / "encode_source.onnx")
+    shutil.copy(skip_bundle.graph(tensor_names.ENCODE_SOURCE), folder / "encode_source.onnx")
     graph = onnx.load(folder / "animate.onnx")
     convolution = next(node for node in graph.graph.node if node.op_type == "Conv")
     graph.graph.node.remove(convolution)
@@ -526,7 +529,7 @@ def test_a_graph_that_is_refused_leaves_nothing(
     assert trt.main([str(folder), "--backend", "tensorrt-rtx", "--cache", str(cache)]) == 1
     error = capsys.readouterr().err
     assert "animate.onnx cannot be computed in fp16: " in error and error.count("\n") == 1
-    assert {entry.identity.graph for entry in EngineCache(cache).entries()} == {names.ENCODE_SOURCE}
+    assert {entry.identity.graph for entry in EngineCache(cache).entries()} == {tensor_names.ENCODE_SOURCE}
 
 
 @NEEDS_RTX
@@ -626,10 +629,12 @@ class HalfPlayer(torch.fx.Interpreter):
 def test_torch_traces_half_precision(mixed_bundle: Bundle) -> None:
     model = read_model(mixed_bundle.weights, mixed_bundle.config)
     inputs = animate_inputs(mixed_bundle)
-    tensors = tuple(torch.from_numpy(inputs[name]) for name in names.signatures(model.config)[names.ANIMATE].inputs)
-    program = trt_torch.export_program(build_graphs(model)[names.ANIMATE], tensors, "fp16")
+    tensors = tuple(
+        torch.from_numpy(inputs[name]) for name in tensor_names.signatures(model.config)[tensor_names.ANIMATE].inputs
+    )
+    program = trt_torch.export_program(build_graphs(model)[tensor_names.ANIMATE], tensors, "fp16")
     with torch.no_grad():
-        expected = build_graphs(model)[names.ANIMATE](*tensors)[0].int()
+        expected = build_graphs(model)[tensor_names.ANIMATE](*tensors)[0].int()
         found = HalfPlayer(program.module()).run(*tensors)[0].int()
     assert (found - expected).abs().max() <= HALF_LEVELS
     warps = [node for node in program.graph.nodes if "grid_sampler" in str(node.target)]
@@ -669,9 +674,9 @@ def test_torch_builds_for_the_bundle_of_a_checkpoint(
     assert len(calls) == 2 and all(call["disable_tf32"] for call in calls)
     assert trt.main([str(skip_bundle.folder), *options]) == 0
     assert len(calls) == 2, "the checkpoint's bundle has its engines already"
-    entry = next(entry for entry in EngineCache(tmp_path).entries() if entry.identity.graph == names.ANIMATE)
-    assert entry.identity.model in model_digests(skip_bundle, names.ANIMATE, "fp16")
-    assert entry.tensors[names.IMAGE] == "output0" and entry.tensors[names.FEATURE_QUARTER] == "inputs_0"
+    entry = next(entry for entry in EngineCache(tmp_path).entries() if entry.identity.graph == tensor_names.ANIMATE)
+    assert entry.identity.model in model_digests(skip_bundle, tensor_names.ANIMATE, "fp16")
+    assert entry.tensors[tensor_names.IMAGE] == "output0" and entry.tensors[tensor_names.FEATURE_QUARTER] == "inputs_0"
     assert trt.main([str(skip_bundle.folder), *options, "--precision", "int8"]) == 1
     assert "torch-tensorrt builds fp32 and fp16: int8 is built from" in capsys.readouterr().err
     assert json.loads(entry.path.with_suffix(".json").read_text())["identity"]["library"] == TENSORRT

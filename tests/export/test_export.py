@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from avatarify_plus.bundle import OPSET, Bundle, open_bundle
 from avatarify_plus.errors import ModelError
-from avatarify_plus.network.signatures import signatures
+from avatarify_plus.network.tensor_names import signatures
 from export import onnx_bundle, parity
 
 OPERATORS = {

@@ -11,16 +11,16 @@ from onnx import numpy_helper
 from test_engines import animate, scene
 
 from avatarify_plus.bundle import Bundle, open_bundle
-from avatarify_plus.camera import open_driver
+from avatarify_plus.camera import open_frame_source
 from avatarify_plus.engines import open_engine
 from avatarify_plus.errors import EngineError, ModelError
-from avatarify_plus.network import signatures as names
+from avatarify_plus.network import tensor_names
 from avatarify_plus.pictures.images import Box, crop
 from export import quantize
 from export.calibration import Example, gather_examples
 from fakes import EXAMPLES, write_film
 
-INT8 = names.quantized(names.ANIMATE)
+INT8 = tensor_names.quantized(tensor_names.ANIMATE)
 TOLERANCE_LEVELS = 1.0
 
 
@@ -30,8 +30,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import threading
 
     folder = tmp_path_factory.mktemp("clips")
-    with open_driver(str(EXAMPLES / "driver.mp4"), 25, plays_live=False) as driver:
-        frames = [crop(frame.image, Box(80, 0, 480, 480), 256) for frame in driver.frames(threading.Event())]
+    with open_frame_source(str(EXAMPLES / "driver.mp4"), 25, plays_live=False) as frame_source:
+        frames = [crop(frame.image, Box(80, 0, 480, 480), 256) for frame in frame_source.frames(threading.Event())]
     write_film(folder / "a.mp4", frames[0:40:8])
     write_film(folder / "b.mp4", frames[40:80:8])
     return folder
@@ -49,14 +49,14 @@ def quantized(mixed_bundle: Bundle, clips: Path, tmp_path_factory: pytest.TempPa
 
 def test_examples_are_what_the_app_feeds(mixed_bundle: Bundle, clips: Path) -> None:
     examples = gather_examples(mixed_bundle, sorted(clips.iterdir()), frames=2)
-    signature = names.signatures(mixed_bundle.config)
+    signature = tensor_names.signatures(mixed_bundle.config)
     # per clip: the photo itself twice, two of its own pictures, three of the other's
-    assert len(examples[names.ANIMATE]) == 2 * (2 + 2 + 3)
-    session = onnxruntime.InferenceSession(mixed_bundle.graph(names.ANIMATE), providers=["CPUExecutionProvider"])
-    pictures = [session.run(None, example)[0] for example in examples[names.ANIMATE]]
-    assert set(examples[names.ANIMATE][0]) == set(signature[names.ANIMATE].inputs)
+    assert len(examples[tensor_names.ANIMATE]) == 2 * (2 + 2 + 3)
+    session = onnxruntime.InferenceSession(mixed_bundle.graph(tensor_names.ANIMATE), providers=["CPUExecutionProvider"])
+    pictures = [session.run(None, example)[0] for example in examples[tensor_names.ANIMATE]]
+    assert set(examples[tensor_names.ANIMATE][0]) == set(signature[tensor_names.ANIMATE].inputs)
     assert not np.array_equal(pictures[1], pictures[2])
-    assert examples[names.DETECT][0][names.IMAGE].shape == (1, 256, 256, 3)
+    assert examples[tensor_names.DETECT][0][tensor_names.IMAGE].shape == (1, 256, 256, 3)
 
 
 def test_the_manifest_tells_of_it(quantized: Bundle, mixed_bundle: Bundle) -> None:
@@ -103,7 +103,7 @@ def test_it_is_what_tensorrt_takes(quantized: Bundle) -> None:
 
 
 def test_convolutions_of_concatenations_become_sums(mixed_bundle: Bundle, clips: Path, tmp_path: Path) -> None:
-    before = onnx.load(mixed_bundle.graph(names.ANIMATE))
+    before = onnx.load(mixed_bundle.graph(tensor_names.ANIMATE))
     after = quantize.split_concatenations(before)
     concatenated = {output for node in after.graph.node if node.op_type == "Concat" for output in node.output}
     read = {node.input[0] for node in after.graph.node if node.op_type == "Conv"}
@@ -111,7 +111,7 @@ def test_convolutions_of_concatenations_become_sums(mixed_bundle: Bundle, clips:
     assert len(quantize.layers(after)) > len(quantize.layers(before)), "there was something to split"
     spent = [sum(layer.operations for layer in quantize.layers(model)) for model in (before, after)]
     assert spent[0] == spent[1]
-    example = gather_examples(mixed_bundle, sorted(clips.iterdir()), frames=1)[names.ANIMATE][-1]
+    example = gather_examples(mixed_bundle, sorted(clips.iterdir()), frames=1)[tensor_names.ANIMATE][-1]
     first, second = (quantize.run(model.SerializeToString(), [example])[0] for model in (before, after))
     assert np.abs(first - second).max() <= 1
 
@@ -120,7 +120,7 @@ def test_a_tolerance_that_nothing_meets_leaves_the_bundle(mixed_bundle: Bundle, 
     folder = tmp_path / "tiny"
     shutil.copytree(mixed_bundle.folder, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    examples: list[Example] = gather_examples(mixed_bundle, sorted(clips.iterdir()), frames=1)[names.ANIMATE]
+    examples: list[Example] = gather_examples(mixed_bundle, sorted(clips.iterdir()), frames=1)[tensor_names.ANIMATE]
     with pytest.raises(ModelError, match="no convolution can be quantized within -1 levels"):
         quantize.quantize_bundle(open_bundle(folder), examples, examples[:2], tolerance=-1)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -130,7 +130,7 @@ def test_a_tolerance_that_nothing_meets_leaves_the_bundle(mixed_bundle: Bundle, 
 def test_what_hurts_is_kept_in_float(mixed_bundle: Bundle, clips: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(mixed_bundle.folder, folder)
-    examples = gather_examples(mixed_bundle, sorted(clips.iterdir()), frames=1)[names.ANIMATE]
+    examples = gather_examples(mixed_bundle, sorted(clips.iterdir()), frames=1)[tensor_names.ANIMATE]
     loose = quantize.quantize_bundle(open_bundle(folder), examples, examples[:2], tolerance=50)
     tight = quantize.quantize_bundle(open_bundle(folder), examples, examples[:2], tolerance=loose.loss / 2)
     assert not loose.kept and tight.kept

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from avatarify_plus.motion.keypoints import determinant, invert, load_mesh_layout
-from avatarify_plus.motion.limit import LEARNED_TRAVEL, OUTER_PLAY, OUTER_STRETCH, TRAVEL, TURN, ZOOM, Limit, Reach
+from avatarify_plus.motion.limit import (
+    LEARNED_TRAVEL,
+    OUTER_PLAY,
+    OUTER_STRETCH,
+    TRAVEL,
+    TURN,
+    ZOOM,
+    MotionLimit,
+    Reach,
+)
 from avatarify_plus.types import FloatArray, Keypoints
 
 NAMES = load_mesh_layout("face-20").names
@@ -47,13 +56,13 @@ def test_usual_motion_passes_as_it_is(seed: int) -> None:
         keypoints.value + random.normal(0, 0.02, keypoints.value.shape).astype(np.float32),
         keypoints.jacobian @ (EYE + random.normal(0, 0.05, keypoints.jacobian.shape)).astype(np.float32),
     )
-    assert Limit(source, NAMES).apply(keypoints) is keypoints
+    assert MotionLimit(source, NAMES).apply(keypoints) is keypoints
 
 
 @pytest.mark.parametrize("reach", [TRAVEL, ZOOM, TURN])
 def test_the_faces_motion_bends_at_the_knee_and_stays_below_the_end(reach: Reach) -> None:
     source, shown = face(0), []
-    limit = Limit(source, NAMES)
+    limit = MotionLimit(source, NAMES)
     asked = np.linspace(0, 3 * reach.end, 40)
     for amount in asked:
         if reach is TRAVEL:
@@ -78,7 +87,7 @@ def test_wild_keypoints_stay_within_reach(seed: int) -> None:
         random.normal(0, 4, source.value.shape).astype(np.float32),
         random.normal(0, 9, source.jacobian.shape).astype(np.float32),
     )
-    shown = Limit(source, NAMES).apply(wild)
+    shown = MotionLimit(source, NAMES).apply(wild)
     radius = np.sqrt(np.square(source.value[:MESH] - source.value[:MESH].mean(0)).sum(1).mean())
     farthest = TRAVEL.end + OUTER_PLAY.end * radius + (np.exp(ZOOM.end) + 1) * 4 * radius
     ways = np.linalg.norm(shown.value - source.value, axis=1)
@@ -94,7 +103,7 @@ def test_a_single_keypoint_out_of_reach_is_called_back_alone() -> None:
     source = face()
     keypoints = moved(source, turned(0.1), (0.1, 0.0))
     keypoints.value[MESH] += 5  # a learned one
-    shown = Limit(source, NAMES).apply(keypoints)
+    shown = MotionLimit(source, NAMES).apply(keypoints)
     others = np.arange(len(source.value)) != MESH
     np.testing.assert_allclose(shown.value[others], keypoints.value[others], atol=1e-5)
     np.testing.assert_allclose(shown.jacobian, keypoints.jacobian, atol=1e-5)
@@ -105,14 +114,14 @@ def test_matrices_that_turn_inside_out_are_repaired() -> None:
     """A blink at twice its strength goes beyond shut."""
     source = face()
     keypoints = Keypoints(source.value, (np.diag([1.0, -0.4]) @ source.jacobian).astype(np.float32))
-    shown = Limit(source, NAMES).apply(keypoints)
+    shown = MotionLimit(source, NAMES).apply(keypoints)
     assert np.all(determinant(shown.jacobian) * determinant(source.jacobian) > 0)
     np.testing.assert_allclose(shown.value, keypoints.value, atol=1e-6)
 
 
 def test_without_a_face_every_keypoint_is_limited_for_itself() -> None:
     source = face()
-    limit = Limit(source, ())
+    limit = MotionLimit(source, ())
     near = Keypoints(source.value + np.float32(0.2), source.jacobian)
     assert limit.apply(near) is near
     shown = limit.apply(Keypoints(source.value + np.float32(4), source.jacobian))
@@ -127,5 +136,5 @@ def test_inner_keypoints_are_held_tighter_than_outer_ones() -> None:
     for index in (lip, jaw):
         keypoints = Keypoints(source.value.copy(), source.jacobian)
         keypoints.value[index, 1] += 3
-        ways.append(float((Limit(source, NAMES).apply(keypoints).value - source.value)[index, 1]))
+        ways.append(float((MotionLimit(source, NAMES).apply(keypoints).value - source.value)[index, 1]))
     assert ways[0] < 0.75 * ways[1]

@@ -11,10 +11,10 @@ from avatarify_plus.motion.neutral_face import (
     CLEARLY,
     DOUBT,
     GOOD_SCORE,
-    LEAST,
-    MOST,
+    NEUTRAL_MAX,
+    NEUTRAL_MIN,
     PATIENCE_S,
-    Calibration,
+    NeutralFaceSearch,
     Reading,
     Sample,
     likeness,
@@ -82,7 +82,7 @@ def test_a_good_photo_scores_high(name: str) -> None:
 
 
 def test_the_neutral_face_is_perfect_and_each_fault_costs() -> None:
-    assert neutrality(NEUTRAL) == neutrality(LEAST) == neutrality(MOST) == 1
+    assert neutrality(NEUTRAL) == neutrality(NEUTRAL_MIN) == neutrality(NEUTRAL_MAX) == 1
     for fault in ({"yaw": 0.5}, {"yaw": -0.5}, {"pitch": 0.6}, {"roll": -0.5}, {"eyes": 0.08}, {"mouth": 0.1}):
         assert neutrality(NEUTRAL._replace(**fault)) < 0.3, fault
     assert neutrality(NEUTRAL._replace(smile=0.7)) < 0.7
@@ -105,7 +105,7 @@ def test_likeness_knows_neither_place_nor_size() -> None:
 
 
 def test_a_good_first_face_is_taken_at_once() -> None:
-    calibration = Calibration(searches=True)
+    calibration = NeutralFaceSearch(searches=True)
     assert calibration.score is None and calibration.initial is None
     first = sample()
     assert calibration.offer(first, 0.0)
@@ -114,7 +114,7 @@ def test_a_good_first_face_is_taken_at_once() -> None:
 
 
 def test_a_bad_first_face_is_not_taken_if_a_good_one_comes_soon() -> None:
-    calibration = Calibration(searches=True)
+    calibration = NeutralFaceSearch(searches=True)
     assert not calibration.offer(sample(eyes=0.05), 0.0)
     assert not calibration.offer(sample(eyes=0.1), 0.1)
     assert calibration.offer(sample(), 0.2)
@@ -122,7 +122,7 @@ def test_a_bad_first_face_is_not_taken_if_a_good_one_comes_soon() -> None:
 
 
 def test_where_no_good_face_comes_the_best_of_the_first_second_is_taken() -> None:
-    calibration = Calibration(searches=True)
+    calibration = NeutralFaceSearch(searches=True)
     faces = [sample(yaw=yaw) for yaw in (0.9, 0.4, 0.7, 0.8)]
     taken = [calibration.offer(face, time_s) for face, time_s in zip(faces, (0.0, 0.4, 0.8, PATIENCE_S), strict=True)]
     assert taken == [False, False, False, True]
@@ -131,7 +131,7 @@ def test_where_no_good_face_comes_the_best_of_the_first_second_is_taken() -> Non
 
 
 def test_only_a_clearly_better_face_replaces_the_initial_one() -> None:
-    calibration = Calibration(searches=True)
+    calibration = NeutralFaceSearch(searches=True)
     calibration.offer(sample(yaw=0.2), 0.0)
     before = calibration.score
     assert before is not None
@@ -142,14 +142,14 @@ def test_only_a_clearly_better_face_replaces_the_initial_one() -> None:
 
 
 def test_a_face_in_motion_is_not_taken() -> None:
-    calibration = Calibration(searches=True)
+    calibration = NeutralFaceSearch(searches=True)
     calibration.offer(sample(yaw=0.25), 0.0)
     assert not calibration.offer(sample(moved=0.05), 0.04)  # 1.8 picture halves a second
     assert calibration.offer(sample(moved=0.05), 0.08)
 
 
 def test_nothing_is_looked_for_without_a_search() -> None:
-    calibration = Calibration()
+    calibration = NeutralFaceSearch()
     assert not calibration.offer(sample(), 0.0)
     assert calibration.initial is None
     calibration.take(sample(yaw=0.5))
@@ -159,7 +159,7 @@ def test_nothing_is_looked_for_without_a_search() -> None:
 
 
 def test_the_users_own_choice_of_pose_holds() -> None:
-    calibration = Calibration(searches=True)
+    calibration = NeutralFaceSearch(searches=True)
     calibration.take(sample(yaw=0.6, eyes=0.12), is_chosen=True)
     assert not calibration.offer(sample(yaw=0.2, eyes=0.12), 0.0)  # not better for being less turned
     assert calibration.offer(sample(yaw=0.6), 0.1)  # but for open eyes
@@ -168,7 +168,7 @@ def test_the_users_own_choice_of_pose_holds() -> None:
 
 
 def test_doubt_lets_the_next_good_face_in() -> None:
-    calibration = Calibration(searches=True)
+    calibration = NeutralFaceSearch(searches=True)
     calibration.offer(sample(), 0.0)
     assert not calibration.offer(sample(), 0.1)
     calibration.doubt()
@@ -179,7 +179,7 @@ def test_doubt_lets_the_next_good_face_in() -> None:
 
 
 def test_without_a_mesh_the_face_most_like_the_photo_wins() -> None:
-    calibration = Calibration(searches=True)
+    calibration = NeutralFaceSearch(searches=True)
     photo, other = sample(1)._replace(reading=None), sample(2)._replace(reading=None)
     calibration.resemble(photo)
     assert not calibration.offer(other, 0.0)
@@ -190,7 +190,7 @@ def test_without_a_mesh_the_face_most_like_the_photo_wins() -> None:
 
 
 def test_another_photo_changes_the_score() -> None:
-    calibration = Calibration(searches=True)
+    calibration = NeutralFaceSearch(searches=True)
     calibration.take(sample(yaw=0.5))
     bad = calibration.score
     calibration.resemble(sample(yaw=0.5))

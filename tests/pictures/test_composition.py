@@ -6,7 +6,7 @@ import pytest
 
 from avatarify_plus.config import Fit, FrameMode
 from avatarify_plus.pictures.axis import Span, photo_axis, square_axis
-from avatarify_plus.pictures.composition import DARK, MOST_PX, Composition, fit_picture
+from avatarify_plus.pictures.composition import DARK, MAX_PX, Composition, fit_picture
 from avatarify_plus.pictures.images import Box, crop
 from avatarify_plus.types import Image, Size
 from fakes import plain_picture
@@ -51,7 +51,7 @@ def test_pictures_have_the_size_that_is_wanted_made_even(
 
 
 @pytest.mark.parametrize(
-    ("photo_size", "size"), [((200, 150), (200, 150)), ((201, 151), (200, 150)), ((2 * MOST_PX, 900), (MOST_PX, 450))]
+    ("photo_size", "size"), [((200, 150), (200, 150)), ((201, 151), (200, 150)), ((2 * MAX_PX, 900), (MAX_PX, 450))]
 )
 def test_the_whole_photo_keeps_its_own_size_within_reason(photo_size: tuple[int, int], size: tuple[int, int]) -> None:
     photo = scenery(*photo_size)

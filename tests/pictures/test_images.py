@@ -10,7 +10,7 @@ from PIL import Image as Pillow
 
 from avatarify_plus.errors import SourceError
 from avatarify_plus.pictures.images import (
-    MOST_PHOTO_PX,
+    MAX_PHOTO_PX,
     Box,
     brighten,
     centred_square,
@@ -140,7 +140,7 @@ def test_a_huge_photo_is_shrunk(tmp_path: Path, gradient: Image, suffix: str) ->
     huge = cv2.resize(gradient, (9000, 1200), interpolation=cv2.INTER_CUBIC).astype(np.uint8)
     path = save(tmp_path / f"huge.{suffix}", huge)
     photo = load_photo(path)
-    assert photo.shape == (round(1200 * MOST_PHOTO_PX / 9000), MOST_PHOTO_PX, 3)
+    assert photo.shape == (round(1200 * MAX_PHOTO_PX / 9000), MAX_PHOTO_PX, 3)
     wanted = cv2.resize(huge, photo.shape[1::-1], interpolation=cv2.INTER_AREA)
     assert np.abs(photo.astype(int) - wanted).mean() < 1.5
     assert read_picture(path).shape == huge.shape

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avatarify_plus.pictures.text import ELLIPSIS, Lettering
+from avatarify_plus.pictures.text import ELLIPSIS, TextWriter
 
 NAMES = ["avatar_2", "Jürgen Ünlü", "Ольга", "漢字", "😀", "a\nb\tc", "\udcff", "", " ", "\u202eabc", "\0", "x" * 3000]
 
 
 @pytest.fixture(scope="module")
-def lettering() -> Lettering:
-    return Lettering(16)
+def lettering() -> TextWriter:
+    return TextWriter(16)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_any_name_is_written_and_fits(name: str, lettering: Lettering) -> None:
+def test_any_name_is_written_and_fits(name: str, lettering: TextWriter) -> None:
     short = lettering.shortened(name, 100)
     mask = lettering.mask(short)
     assert mask.shape[0] == lettering.line_px
@@ -24,14 +24,14 @@ def test_any_name_is_written_and_fits(name: str, lettering: Lettering) -> None:
     assert bool(mask.any()) == bool(short.strip())
 
 
-def test_what_is_shortened_says_so_and_the_rest_is_untouched(lettering: Lettering) -> None:
+def test_what_is_shortened_says_so_and_the_rest_is_untouched(lettering: TextWriter) -> None:
     assert lettering.shortened("short", 100) == "short"
     short = lettering.shortened("a name that is too long for its room", 100)
     assert short.endswith(ELLIPSIS)
     assert "a name that is too long for its room".startswith(short.removesuffix(ELLIPSIS))
 
 
-def test_lines_break_between_words_and_keep_them_all(lettering: Lettering) -> None:
+def test_lines_break_between_words_and_keep_them_all(lettering: TextWriter) -> None:
     text = "webcam 0 (Integrated Camera) was unplugged; looking for it every second"
     lines = lettering.wrapped(text, 200, 5)
     assert len(lines) > 1
@@ -42,7 +42,7 @@ def test_lines_break_between_words_and_keep_them_all(lettering: Lettering) -> No
     assert second.endswith(ELLIPSIS)
 
 
-def test_writing_stays_inside_and_takes_the_colour(lettering: Lettering) -> None:
+def test_writing_stays_inside_and_takes_the_colour(lettering: TextWriter) -> None:
     image = np.full((30, 40, 3), 10, np.uint8)
     end = lettering.write(image, "MMMMMMMM", 5, 4, (250, 100, 50))
     assert end > 40
@@ -51,7 +51,7 @@ def test_writing_stays_inside_and_takes_the_colour(lettering: Lettering) -> None
     lettering.write(image, "below", 0, 60, (255, 255, 255))
 
 
-def test_a_descender_is_not_cut_off(lettering: Lettering) -> None:
+def test_a_descender_is_not_cut_off(lettering: TextWriter) -> None:
     mask = lettering.mask("gjpqy(Ü")
     assert not mask[0].any()
     assert not mask[-1].any()

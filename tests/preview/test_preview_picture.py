@@ -14,8 +14,8 @@ from avatarify_plus.pictures.images import Box
 from avatarify_plus.preview.change_notice import NOTICE_S
 from avatarify_plus.preview.face_outline import draw_face
 from avatarify_plus.preview.help_card import HelpCard
-from avatarify_plus.preview.picture import HEADING_PX, MARGIN_PX, PANEL_PX, STEADY_S, Monitor
-from avatarify_plus.preview.picture_state import MonitorState
+from avatarify_plus.preview.picture import HEADING_PX, MARGIN_PX, PANEL_PX, STEADY_S, PreviewPicture
+from avatarify_plus.preview.state import PreviewState
 from avatarify_plus.types import Image, Size
 from fakes import FakeClock, oval_mesh, plain_picture
 
@@ -32,7 +32,7 @@ def noise(height: int, width: int, seed: int = 0) -> Image:
     return np.kron(blocks, np.ones((16, 16, 1), np.uint8))
 
 
-STATE = MonitorState(
+STATE = PreviewState(
     sent=noise(720, 1280),
     config=CONFIG,
     camera_view=noise(256, 256, 1),
@@ -45,12 +45,12 @@ STATE = MonitorState(
 )
 
 
-def with_config(**changes: Any) -> MonitorState:
+def with_config(**changes: Any) -> PreviewState:
     return STATE._replace(config=replace(CONFIG, **changes))
 
 
-def drawn(state: MonitorState, size: Size = CALL) -> Image:
-    return Monitor(size).draw(state).copy()
+def drawn(state: PreviewState, size: Size = CALL) -> Image:
+    return PreviewPicture(size).draw(state).copy()
 
 
 def strip_of(picture: Image) -> Image:
@@ -130,7 +130,7 @@ def test_a_face_far_outside_does_no_harm() -> None:
 )
 def test_whatever_is_laid_over_leaves_no_trace(size: Size) -> None:
     clock = FakeClock()
-    monitor = Monitor(size, lambda: clock.now_s)
+    monitor = PreviewPicture(size, lambda: clock.now_s)
     state = STATE._replace(sent=np.resize(noise(320, 320, 4), (size.height, size.width, 3)))
     before = monitor.draw(state).copy()
     assert before.shape == (monitor.size.height, monitor.size.width, 3)
@@ -152,7 +152,7 @@ def test_whatever_is_laid_over_leaves_no_trace(size: Size) -> None:
 
 
 def test_it_draws_into_one_buffer_and_leaves_what_it_is_given() -> None:
-    monitor = Monitor(CALL)
+    monitor = PreviewPicture(CALL)
     state = with_config(overlay=0.3, show_face=True)._replace(badge=Box(10, 10, 50, 50), camera_trouble="gone")
     given = [state.sent, state.camera_view, state.avatar_still, state.landmarks]
     copies = [array.copy() for array in given if array is not None]
@@ -164,7 +164,7 @@ def test_it_draws_into_one_buffer_and_leaves_what_it_is_given() -> None:
 @pytest.mark.parametrize("warning", [{"has_face": False}, {"is_dark": True}, {"is_limited": True}])
 def test_warnings_do_not_flicker(warning: dict[str, bool]) -> None:
     clock = FakeClock()
-    monitor = Monitor(CALL, lambda: clock.now_s)
+    monitor = PreviewPicture(CALL, lambda: clock.now_s)
     calm = strip_of(monitor.draw(STATE)).copy()
     warned = strip_of(monitor.draw(STATE._replace(**warning))).copy()
     assert (calm != warned).any()
@@ -195,7 +195,7 @@ def test_a_camera_in_trouble_is_not_blamed_for_showing_nobody() -> None:
 )
 def test_what_a_key_changes_is_told_for_a_moment(change: dict[str, Any]) -> None:
     clock = FakeClock()
-    monitor = Monitor(CALL, lambda: clock.now_s)
+    monitor = PreviewPicture(CALL, lambda: clock.now_s)
     before = monitor.draw(STATE)[ROWS, LEFT].copy()
     changed = with_config(**change)
     assert (monitor.draw(changed)[ROWS, LEFT] != before).any()
@@ -207,7 +207,7 @@ def test_what_a_key_changes_is_told_for_a_moment(change: dict[str, Any]) -> None
 
 def test_what_is_told_goes_again() -> None:
     clock = FakeClock()
-    monitor = Monitor(CALL, lambda: clock.now_s)
+    monitor = PreviewPicture(CALL, lambda: clock.now_s)
     before = monitor.draw(STATE)[ROWS, LEFT].copy()
     monitor.tell("this is your neutral face now")
     assert (monitor.draw(STATE)[ROWS, LEFT] != before).any()

@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 
 from avatarify_plus.errors import SinkError
+from avatarify_plus.preview import window
 from avatarify_plus.preview.keys import COARSE_SHIFT, ESCAPE, FINE_SHIFT, Command, Press
 from avatarify_plus.preview.shift_key import LIBRARY
-from avatarify_plus.preview.window import Preview, require_x_server, window
+from avatarify_plus.preview.window import PreviewWindow, require_x_server
 from fakes import plain_picture
 from virtual_screen import virtual_screen
 
@@ -177,7 +178,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> FakeWindow:
 
 
 def test_every_waiting_key_counts_whatever_else_is_held(fake: FakeWindow) -> None:
-    preview = Preview()
+    preview = PreviewWindow()
     preview.show(plain_picture(5))
     num_lock, arrow_on_windows = 0x100000, 0x250000
     fake.keys = [ord("w"), ord("w") | num_lock, 0xFF51, arrow_on_windows, ord("Z"), ESCAPE]
@@ -191,7 +192,7 @@ def test_every_waiting_key_counts_whatever_else_is_held(fake: FakeWindow) -> Non
 
 
 def test_a_closed_window_asks_to_quit_once_and_stays_closed(fake: FakeWindow) -> None:
-    preview = Preview()
+    preview = PreviewWindow()
     assert preview.presses() == []  # nothing was shown yet
     preview.show(plain_picture(5))
     fake.is_open = False
@@ -205,7 +206,7 @@ def test_a_closed_window_asks_to_quit_once_and_stays_closed(fake: FakeWindow) ->
 
 
 def test_the_picture_keeps_its_ratio_in_any_window(fake: FakeWindow) -> None:
-    preview = Preview()
+    preview = PreviewWindow()
     picture = plain_picture(5, 48, 64)
     picture[10:20, 10:20] = (255, 0, 0)
     for fake.size in ((64, 48), (640, 480), (128, 48), (64, 96), (0, 0)):
@@ -224,13 +225,13 @@ def test_an_opencv_without_windows_is_told(fake: FakeWindow, monkeypatch: pytest
 
     monkeypatch.setattr(cv2, "namedWindow", refuse)
     with pytest.raises(SinkError, match=r"opencv-python-headless.*--no-preview"):
-        Preview()
+        PreviewWindow()
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X is asked on Linux only")
 def test_no_screen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", "")
     with pytest.raises(SinkError, match="--no-preview"):
-        Preview()
+        PreviewWindow()
     with pytest.raises(SinkError, match="no X server answers"):
         require_x_server(":4711")

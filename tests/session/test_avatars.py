@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from avatarify_plus.errors import SourceError
-from avatarify_plus.session.avatars import Avatar, Cast, photos_in, require_photo
+from avatarify_plus.session.avatars import Avatar, Avatars, photos_in, require_photo
 from fakes import EXAMPLES
 
 
@@ -47,27 +47,32 @@ def test_an_empty_folder_is_told(tmp_path: Path) -> None:
 
 def test_all_are_prepared_before_the_show_and_the_first_is_on_stage(folder: Path) -> None:
     workshop = Workshop()
-    cast = Cast([folder], workshop)
+    avatars = Avatars([folder], workshop)
     assert workshop.prepared == ["a.png", "b.png", "c.png"]
-    assert (cast.name, cast.number, cast.count) == ("a", 1, 3)
-    assert cast.avatar.role == "a"
+    assert (avatars.name, avatars.number, avatars.count) == ("a", 1, 3)
+    assert avatars.avatar.encoded == "a"
 
 
 def test_choosing_and_stepping_prepare_nothing(folder: Path) -> None:
     workshop = Workshop()
-    cast = Cast([folder], workshop)
+    avatars = Avatars([folder], workshop)
     seen = []
-    for move in (lambda: cast.choose(3), lambda: cast.step(1), lambda: cast.step(-1), lambda: cast.choose(9)):
+    for move in (
+        lambda: avatars.choose(3),
+        lambda: avatars.step(1),
+        lambda: avatars.step(-1),
+        lambda: avatars.choose(9),
+    ):
         move()
-        seen.append((cast.name, cast.number))
+        seen.append((avatars.name, avatars.number))
     assert seen == [("c", 3), ("a", 1), ("c", 3), ("c", 3)]  # there is no ninth
     assert len(workshop.prepared) == 3
 
 
 def test_a_bad_photo_is_named_and_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "a.png").write_text("bad")
-    cast = Cast([folder, folder / "missing.png"], Workshop())
-    assert (cast.name, cast.count) == ("b", 2)
+    avatars = Avatars([folder, folder / "missing.png"], Workshop())
+    assert (avatars.name, avatars.count) == ("b", 2)
     assert [record.getMessage() for record in caplog.records] == [
         "no face found in a.png; this avatar is left out",
         "no face found in missing.png; this avatar is left out",
@@ -77,54 +82,54 @@ def test_a_bad_photo_is_named_and_left_out(folder: Path, caplog: pytest.LogCaptu
 def test_nobody_left_is_the_first_ones_error(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "a.png").write_text("bad")
     with pytest.raises(SourceError, match=r"no face found in a\.png"):
-        Cast([folder / "a.png"], Workshop())
+        Avatars([folder / "a.png"], Workshop())
     assert not caplog.records  # the error says it
 
 
 def test_reading_anew_prepares_only_what_changed_one_at_a_time(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     workshop = Workshop()
-    cast = Cast([folder], workshop)
-    cast.choose(2)
+    avatars = Avatars([folder], workshop)
+    avatars.choose(2)
     (folder / "aa.png").write_text("new")
     (folder / "b.png").write_text("other")
     (folder / "c.png").unlink()
     with caplog.at_level(logging.INFO, "avatarify_plus.session.avatars"):
-        cast.reload()
-        assert (cast.name, cast.avatar.role, cast.count) == ("b", "b", 2)
-        cast.work()
+        avatars.reload()
+        assert (avatars.name, avatars.avatar.encoded, avatars.count) == ("b", "b", 2)
+        avatars.work()
         assert workshop.prepared[3:] == ["aa.png"]
-        cast.work()
-        cast.work()
+        avatars.work()
+        avatars.work()
     assert workshop.prepared[3:] == ["aa.png", "b.png"]
-    assert (cast.name, cast.number, cast.count, cast.avatar.role) == ("b", 3, 3, "other")
+    assert (avatars.name, avatars.number, avatars.count, avatars.avatar.encoded) == ("b", 3, 3, "other")
     assert caplog.records[-1].getMessage() == "3 avatars are ready"
 
 
 def test_the_one_on_stage_stays_when_its_file_is_gone(folder: Path) -> None:
-    cast = Cast([folder], Workshop())
+    avatars = Avatars([folder], Workshop())
     (folder / "a.png").unlink()
-    cast.reload()
-    assert (cast.name, cast.number, cast.avatar.role) == ("a", 0, "a")
-    cast.step(1)
-    assert (cast.name, cast.number) == ("c", 2)
+    avatars.reload()
+    assert (avatars.name, avatars.number, avatars.avatar.encoded) == ("a", 0, "a")
+    avatars.step(1)
+    assert (avatars.name, avatars.number) == ("c", 2)
     for name in ("b", "c"):
         (folder / f"{name}.png").unlink()
-    cast.reload()  # an empty folder changes nothing
-    assert (cast.name, cast.number) == ("c", 2)
+    avatars.reload()  # an empty folder changes nothing
+    assert (avatars.name, avatars.number) == ("c", 2)
 
 
 def test_a_photo_that_was_spoiled_meanwhile_keeps_its_older_version(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    cast = Cast([folder], Workshop())
+    avatars = Avatars([folder], Workshop())
     (folder / "a.png").write_text("bad")
-    cast.reload()
-    cast.work()
-    assert (cast.name, cast.avatar.role) == ("a", "a")
+    avatars.reload()
+    avatars.work()
+    assert (avatars.name, avatars.avatar.encoded) == ("a", "a")
     assert "no face found in a.png; this avatar is left out" in caplog.text
-    cast.reload()
+    avatars.reload()
     before = len(caplog.records)
-    cast.work()
+    avatars.work()
     assert len(caplog.records) == before  # it is not tried again until it changes
 
 

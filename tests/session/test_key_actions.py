@@ -7,7 +7,7 @@ import pytest
 
 from avatarify_plus.config import AppConfig
 from avatarify_plus.preview.keys import BINDINGS, Command, Press, press_of
-from avatarify_plus.session.key_actions import Desk
+from avatarify_plus.session.key_actions import KeyActions
 from fakes import EXAMPLES
 
 
@@ -21,11 +21,11 @@ class FakeCalls:
         return lambda *arguments: self.calls.append((name, *arguments))
 
 
-class FakeShow(FakeCalls):
+class FakeSession(FakeCalls):
     def __init__(self) -> None:
         super().__init__()
         self.config = AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",))
-        self.cast, self.puppeteer = FakeCalls(), FakeCalls()
+        self.avatars, self.puppeteer = FakeCalls(), FakeCalls()
         self.is_panicking = self.passes_through = False
 
     def change(self, **fields: Any) -> None:
@@ -35,70 +35,70 @@ class FakeShow(FakeCalls):
 
 
 @pytest.fixture
-def show() -> FakeShow:
-    return FakeShow()
+def session() -> FakeSession:
+    return FakeSession()
 
 
 @pytest.fixture
-def desk(show: Any) -> Desk:
-    return Desk(show, threading.Event())
+def key_actions(session: Any) -> KeyActions:
+    return KeyActions(session, threading.Event())
 
 
-def press(desk: Desk, keys: str) -> None:
+def press(key_actions: KeyActions, keys: str) -> None:
     for key in keys:
         found = press_of(ord(key))
         assert found is not None
-        desk.obey(found)
+        key_actions.obey(found)
 
 
-def test_every_command_is_obeyed(desk: Desk) -> None:
+def test_every_command_is_obeyed(key_actions: KeyActions) -> None:
     for binding in BINDINGS:
         for argument in binding.arguments:
-            desk.obey(Press(binding.command, argument))
+            key_actions.obey(Press(binding.command, argument))
     assert {binding.command for binding in BINDINGS} == set(Command)
 
 
-def test_avatars_are_chosen_stepped_and_read_anew(desk: Desk, show: FakeShow) -> None:
-    press(desk, "3adl")
-    assert show.calls == [("choose", 3), ("step", -1), ("step", 1)]
-    assert show.cast.calls == [("reload",)]
+def test_avatars_are_chosen_stepped_and_read_anew(key_actions: KeyActions, session: FakeSession) -> None:
+    press(key_actions, "3adl")
+    assert session.calls == [("choose", 3), ("step", -1), ("step", 1)]
+    assert session.avatars.calls == [("reload",)]
 
 
-def test_values_stop_at_their_limits_and_are_kept(desk: Desk, show: FakeShow) -> None:
-    press(desk, "]" * 30 + "," * 30 + "c" * 3 + "w" * 200 + "K" * 2)
-    assert (show.config.strength, show.config.smoothing, show.config.zoom) == (2.0, 0.0, 4.0)
-    assert show.config.overlay == pytest.approx(0.3)
-    assert 0 < show.config.shift_x < 0.02  # with Shift: finely
-    assert desk.changes == {
-        name: getattr(show.config, name) for name in ("strength", "smoothing", "zoom", "overlay", "shift_x")
+def test_values_stop_at_their_limits_and_are_kept(key_actions: KeyActions, session: FakeSession) -> None:
+    press(key_actions, "]" * 30 + "," * 30 + "c" * 3 + "w" * 200 + "K" * 2)
+    assert (session.config.strength, session.config.smoothing, session.config.zoom) == (2.0, 0.0, 4.0)
+    assert session.config.overlay == pytest.approx(0.3)
+    assert 0 < session.config.shift_x < 0.02  # with Shift: finely
+    assert key_actions.changes == {
+        name: getattr(session.config, name) for name in ("strength", "smoothing", "zoom", "overlay", "shift_x")
     }
 
 
-def test_switches_switch(desk: Desk, show: FakeShow) -> None:
-    press(desk, "frtio")
+def test_switches_switch(key_actions: KeyActions, session: FakeSession) -> None:
+    press(key_actions, "frtio")
     names = ("search", "mirror_preview", "mirror_output", "show_stats", "show_face")
-    assert [getattr(show.config, name) for name in names] == [False, False, True, True, True]
-    press(desk, "frtio")
-    assert [getattr(show.config, name) for name in names] == [True, True, False, False, False]
+    assert [getattr(session.config, name) for name in names] == [False, False, True, True, True]
+    press(key_actions, "frtio")
+    assert [getattr(session.config, name) for name in names] == [True, True, False, False, False]
 
 
-def test_the_view_goes_back_to_what_it_was(desk: Desk, show: FakeShow) -> None:
-    press(desk, "wwhu")
-    assert show.config.zoom > 1
-    assert show.config.shift_x < 0
-    press(desk, "Z")
-    assert (show.config.zoom, show.config.shift_x, show.config.shift_y) == (1, 0, 0)
+def test_the_view_goes_back_to_what_it_was(key_actions: KeyActions, session: FakeSession) -> None:
+    press(key_actions, "wwhu")
+    assert session.config.zoom > 1
+    assert session.config.shift_x < 0
+    press(key_actions, "Z")
+    assert (session.config.zoom, session.config.shift_x, session.config.shift_y) == (1, 0, 0)
 
 
-def test_panic_passthrough_help_and_the_end(show: Any) -> None:
+def test_panic_passthrough_help_and_the_end(session: Any) -> None:
     stop = threading.Event()
-    desk = Desk(show, stop)
-    press(desk, "p0?")
-    assert (show.is_panicking, show.passes_through, desk.shows_help) == (True, True, True)
-    press(desk, "p0?")
-    assert (show.is_panicking, show.passes_through, desk.shows_help) == (False, False, False)
-    assert not desk.changes  # nobody wants to begin the next call in panic
-    press(desk, "x")
-    assert show.puppeteer.calls == [("recalibrate",)]
-    press(desk, "\x1b")
+    key_actions = KeyActions(session, stop)
+    press(key_actions, "p0?")
+    assert (session.is_panicking, session.passes_through, key_actions.shows_help) == (True, True, True)
+    press(key_actions, "p0?")
+    assert (session.is_panicking, session.passes_through, key_actions.shows_help) == (False, False, False)
+    assert not key_actions.changes  # nobody wants to begin the next call in panic
+    press(key_actions, "x")
+    assert session.puppeteer.calls == [("recalibrate",)]
+    press(key_actions, "\x1b")
     assert stop.is_set()

@@ -1,4 +1,4 @@
-"""The window of a live show: drawn, heeded, and second to what others see."""
+"""The window of a live session: drawn, heeded, and second to what others see."""
 
 import threading
 from typing import Any
@@ -8,8 +8,8 @@ import pytest
 
 from avatarify_plus.config import AppConfig
 from avatarify_plus.preview.keys import Command, Press
-from avatarify_plus.session.preview_controller import Screen
-from avatarify_plus.session.session import open_show
+from avatarify_plus.session.preview_controller import PreviewController
+from avatarify_plus.session.session import open_session
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.types import Frame, Image, Size
 from fakes import EXAMPLES, FakeEngine, example_driver
@@ -39,41 +39,41 @@ class FakeHealth:
 
 @pytest.fixture
 def parts() -> Any:
-    driver, preview, stop = FakeDriver(), FakePreview(), threading.Event()
+    frame_source, preview, stop = FakeDriver(), FakePreview(), threading.Event()
     config = AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), size=Size(256, 144))
     outputs = Outputs()
-    with open_show(config, FakeEngine(), outputs, is_live=True) as show:
-        anything: Any = (preview, show, driver, outputs, FakeHealth(), stop)
-        yield Screen(*anything), preview, show, driver
+    with open_session(config, FakeEngine(), outputs, is_live=True) as session:
+        anything: Any = (preview, session, frame_source, outputs, FakeHealth(), stop)
+        yield PreviewController(*anything), preview, session, frame_source
 
 
 def test_the_window_shows_the_driver_and_what_is_sent(parts: Any) -> None:
-    screen, preview, show, driver = parts
-    screen.refresh()  # before the first frame
-    show.turn(Frame(example_driver(1)[0], 0, 0.0))
-    screen.refresh()
+    preview_controller, preview, session, frame_source = parts
+    preview_controller.refresh()  # before the first frame
+    session.turn(Frame(example_driver(1)[0], 0, 0.0))
+    preview_controller.refresh()
     before, after = preview.shown
     assert before.shape == after.shape
     assert np.abs(before.astype(int) - after).mean() > 1
-    driver.trouble = "webcam 0 was unplugged; looking for it every second"
-    screen.refresh()
+    frame_source.trouble = "webcam 0 was unplugged; looking for it every second"
+    preview_controller.refresh()
     assert np.abs(preview.shown[-1].astype(int) - after).mean() > 0.1
 
 
 def test_keys_are_obeyed_and_what_they_changed_is_known(parts: Any) -> None:
-    screen, preview, show, _ = parts
+    preview_controller, preview, session, _ = parts
     preview.pressed = [Press(Command.PANIC), Press(Command.STRENGTH, 1), Press(Command.RECALIBRATE)]
-    screen.refresh()
-    assert show.is_panicking
-    assert screen.changes == {"strength": pytest.approx(1.1)}
+    preview_controller.refresh()
+    assert session.is_panicking
+    assert preview_controller.changes == {"strength": pytest.approx(1.1)}
 
 
 def test_where_frames_are_dropped_the_window_rests_every_other_time(parts: Any) -> None:
-    screen, preview, _, driver = parts
+    preview_controller, preview, _, frame_source = parts
     for _ in range(6):
-        driver.skipped_count += 1
-        screen.refresh()
+        frame_source.skipped_count += 1
+        preview_controller.refresh()
     assert len(preview.shown) == 3
     for _ in range(6):
-        screen.refresh()
+        preview_controller.refresh()
     assert len(preview.shown) == 9

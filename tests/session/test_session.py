@@ -13,10 +13,10 @@ from avatarify_plus.pictures.composition import Composition
 from avatarify_plus.pictures.images import View, whole
 from avatarify_plus.puppeteer import Puppeteer
 from avatarify_plus.session import session as stage
-from avatarify_plus.session.avatars import Avatar, Cast
-from avatarify_plus.session.session import open_show
+from avatarify_plus.session.avatars import Avatar, Avatars
+from avatarify_plus.session.session import open_session
 from avatarify_plus.session.timed_engine import TimedEngine
-from avatarify_plus.session.timing import Stage, Timing
+from avatarify_plus.session.timing import Timing, TurnStage
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.types import Frame, Image, Keypoints, Size
 from fakes import EXAMPLES, FakeClock, FakeEngine, FakeSink, plain_picture
@@ -64,7 +64,7 @@ class SlowFraming:
 
 def staged(
     engine: FakeEngine, sink: FakeSink, clock: FakeClock, is_live: bool, **options: Any
-) -> tuple[stage.Show, Timing]:
+) -> tuple[stage.Session, Timing]:
     """Return a show with plain grey squares for photos, and its timing."""
     timing, outputs = Timing(clock), Outputs()
     outputs.add(sink)
@@ -77,83 +77,83 @@ def staged(
         composition = Composition(photo, whole(photo), config.frame, config.size, config.fit, 64)
         return Avatar(puppeteer.encode(View(photo, None, has_face=True)), composition)
 
-    cast = Cast(config.avatar, prepare)
-    return stage.Show(config, framing, puppeteer, cast, outputs, timing, is_live), timing
+    avatars = Avatars(config.avatar, prepare)
+    return stage.Session(config, framing, puppeteer, avatars, outputs, timing, is_live), timing
 
 
 @pytest.mark.parametrize("is_live", [False, True])
 def test_every_stage_gets_what_it_took(is_live: bool) -> None:
     clock = FakeClock()
     sink = SlowSink(clock)
-    show, timing = staged(SlowEngine(clock), sink, clock, is_live)
+    session, timing = staged(SlowEngine(clock), sink, clock, is_live)
     timing.start()
     for index in range(2):
         captured_s = clock.now_s
         clock.pass_ms(TIMES_MS["capture"])
-        show.turn(Frame(plain_picture(90, 64, 64), index, captured_s))
+        session.turn(Frame(plain_picture(90, 64, 64), index, captured_s))
     assert len(sink.sent) == 2
-    assert show.faceless_count == 1
+    assert session.faceless_count == 1
     for name, time_ms in TIMES_MS.items():
-        took = [timing.stages_ms(percent, Stage[name.upper()]) for percent in (0, 100)]
+        took = [timing.stages_ms(percent, TurnStage[name.upper()]) for percent in (0, 100)]
         idles = name in ("detect", "animate")  # where nobody is seen
         assert took == pytest.approx([0 if idles else time_ms, time_ms])
-    assert timing.stages_ms(100, Stage.COMPOSE) == 0
+    assert timing.stages_ms(100, TurnStage.COMPOSE) == 0
     whole_ms = sum(TIMES_MS.values())
-    assert timing.stages_ms(100, *Stage) == pytest.approx(whole_ms)
+    assert timing.stages_ms(100, *TurnStage) == pytest.approx(whole_ms)
     assert timing.latency_ms(100) == pytest.approx(whole_ms if is_live else whole_ms - TIMES_MS["capture"])
 
 
-def turned(show: stage.Show, sink: FakeSink, level: int = 90) -> Image:
+def turned(session: stage.Session, sink: FakeSink, level: int = 90) -> Image:
     """Take one more frame of a plain picture and return what was sent."""
     index = 2 * len(sink.sent)
-    show.turn(Frame(plain_picture(level, 64, 64), index, index / 25))
+    session.turn(Frame(plain_picture(level, 64, 64), index, index / 25))
     return sink.sent[-1][0]
 
 
 def test_the_picture_that_is_sent_changes_at_once() -> None:
     """Badge, panic, passthrough and mirror; each with the very next picture."""
     sink, clock = FakeSink(), FakeClock()
-    show, _ = staged(FakeEngine("learned"), sink, clock, is_live=True, size=Size(128, 72))
-    marked = turned(show, sink)
+    session, _ = staged(FakeEngine("learned"), sink, clock, is_live=True, size=Size(128, 72))
+    marked = turned(session, sink)
     assert marked.shape == (72, 128, 3)
-    assert show.badge_box is not None
-    show.change(badge=False)
-    plain = turned(show, sink)
+    assert session.badge_box is not None
+    session.change(badge=False)
+    plain = turned(session, sink)
     difference = np.argwhere(np.abs(marked.astype(int) - plain).max(-1) > 20)
-    box = show.config.badge, show.badge_box
+    box = session.config.badge, session.badge_box
     assert box == (False, None)
     assert len(difference) > 20
     assert difference[:, 0].min() > 36  # only the badge, in the lower right corner
     assert difference[:, 1].min() > 40
-    show.is_panicking = show.passes_through = True
-    np.testing.assert_array_equal(turned(show, sink), still_card(Size(128, 72)))
-    show.is_panicking = False
-    seen = turned(show, sink, level=200)
+    session.is_panicking = session.passes_through = True
+    np.testing.assert_array_equal(turned(session, sink), still_card(Size(128, 72)))
+    session.is_panicking = False
+    seen = turned(session, sink, level=200)
     assert np.all(seen[:, 40:88] == 200)  # the camera's own picture, with bars
-    show.passes_through = False
-    assert abs(int(turned(show, sink)[36, 64, 0]) - int(plain[36, 64, 0])) < 10
+    session.passes_through = False
+    assert abs(int(turned(session, sink)[36, 64, 0]) - int(plain[36, 64, 0])) < 10
 
 
 def test_the_output_is_mirrored_but_its_mark_stays_readable() -> None:
     sink, clock = FakeSink(), FakeClock()
-    show, _ = staged(FakeEngine("learned"), sink, clock, is_live=True, size=Size(128, 72))
-    box = show.badge_box
+    session, _ = staged(FakeEngine("learned"), sink, clock, is_live=True, size=Size(128, 72))
+    box = session.badge_box
     assert box is not None
     rows, columns = slice(int(box.top), int(box.top + box.height)), slice(int(box.left), int(box.left + box.width))
-    before = turned(show, sink)[rows, columns].astype(int)
-    show.change(mirror_output=True)
-    after = turned(show, sink)[rows, columns].astype(int)
+    before = turned(session, sink)[rows, columns].astype(int)
+    session.change(mirror_output=True)
+    after = turned(session, sink)[rows, columns].astype(int)
     assert np.abs(before - after).mean() < 10
     assert np.abs(before - after[:, ::-1]).mean() > 20
 
 
 def test_a_badge_does_not_thicken_with_time() -> None:
     sink, clock = FakeSink(), FakeClock()
-    show, _ = staged(FakeEngine("learned"), sink, clock, is_live=True, size=Size(128, 72))
-    first = turned(show, sink)
+    session, _ = staged(FakeEngine("learned"), sink, clock, is_live=True, size=Size(128, 72))
+    first = turned(session, sink)
     for _ in range(20):
-        last = turned(show, sink)
-    box = show.badge_box
+        last = turned(session, sink)
+    box = session.badge_box
     assert box is not None
     corner = np.s_[int(box.top) : int(box.top) + 3, int(box.left) : int(box.left + box.width)]
     assert np.abs(first[corner].astype(int) - last[corner]).max() < 30  # the fake engine brightens its pictures
@@ -161,28 +161,28 @@ def test_a_badge_does_not_thicken_with_time() -> None:
 
 def test_another_avatar_is_there_with_the_next_picture() -> None:
     sink, clock, engine = FakeSink(), FakeClock(), FakeEngine("learned")
-    show, _ = staged(engine, sink, clock, is_live=True)
-    turned(show, sink)
+    session, _ = staged(engine, sink, clock, is_live=True)
+    turned(session, sink)
     first = engine.played[-1]
-    show.choose(2)
-    turned(show, sink)
+    session.choose(2)
+    turned(session, sink)
     assert engine.played[-1] is not first
     assert len(engine.sources) == 2  # nothing was encoded anew
-    assert show.cast.name == "b"
-    show.step(1)
-    assert show.cast.name == "a"
+    assert session.avatars.name == "b"
+    session.step(1)
+    assert session.avatars.name == "a"
 
 
 def test_idling_sends_the_last_picture_and_panics_at_once() -> None:
     sink, clock = FakeSink(), FakeClock()
-    show, _ = staged(FakeEngine("learned"), sink, clock, is_live=True, size=Size(128, 72))
-    show.idle(0.0)  # before the first frame: the avatar at rest
+    session, _ = staged(FakeEngine("learned"), sink, clock, is_live=True, size=Size(128, 72))
+    session.idle(0.0)  # before the first frame: the avatar at rest
     assert sink.sent[-1][0].std() > 1
-    last = turned(show, sink)
-    show.idle(1.0)
+    last = turned(session, sink)
+    session.idle(1.0)
     np.testing.assert_array_equal(sink.sent[-1][0], last)
-    show.is_panicking = True
-    show.idle(2.0)
+    session.is_panicking = True
+    session.idle(2.0)
     np.testing.assert_array_equal(sink.sent[-1][0], still_card(Size(128, 72)))
 
 
@@ -200,10 +200,10 @@ def test_the_timed_engine_is_the_engine() -> None:
 def test_the_avatar_is_set_before_the_show_begins() -> None:
     engine = FakeEngine("learned")
     config = AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), framing="none")
-    with open_show(config, engine, Outputs(), is_live=False) as show:
+    with open_session(config, engine, Outputs(), is_live=False) as session:
         assert len(engine.sources) == len(engine.animated) == 1
-        assert show.timing.frame_count == 0
-        assert show.size == (64, 64)
-    with open_show(config, engine, Outputs(), is_live=True) as show:
-        assert show.size == (1280, 720)
-        assert show.puppeteer.searches
+        assert session.timing.frame_count == 0
+        assert session.size == (64, 64)
+    with open_session(config, engine, Outputs(), is_live=True) as session:
+        assert session.size == (1280, 720)
+        assert session.puppeteer.searches

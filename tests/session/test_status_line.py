@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from avatarify_plus.camera import Film
-from avatarify_plus.session.status_line import Health
+from avatarify_plus.camera import FileSource
+from avatarify_plus.session.status_line import StatusLine
 from avatarify_plus.session.timing import Timing
 from fakes import FakeClock, FakeEngine, FakeReader
 
@@ -21,27 +21,27 @@ def frames(timing: Timing, clock: FakeClock, count: int, latency_ms: float) -> N
 def test_a_line_a_second(logs: bool, caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     timing = Timing(clock)
-    driver: Any = Film(FakeReader([], is_live=False))
-    health = Health(timing, driver, FakeEngine(), logs, clock)
+    frame_source: Any = FileSource(FakeReader([], is_live=False))
+    status_line = StatusLine(timing, frame_source, FakeEngine(), logs, clock)
     with caplog.at_level(logging.INFO, "avatarify_plus.session.status_line"):
         frames(timing, clock, 20, 30)
-        health.update()
-        assert health.line == ""  # not yet
+        status_line.update()
+        assert status_line.line == ""  # not yet
         frames(timing, clock, 30, 30)
-        health.update()
-        assert health.line == "25.0 fps, latency 30 ms (95 % within 30), 0 frames dropped, fake fp32"
+        status_line.update()
+        assert status_line.line == "25.0 fps, latency 30 ms (95 % within 30), 0 frames dropped, fake fp32"
         clock.pass_ms(2000)
-        health.update()
-        assert health.line.startswith("0.0 fps")  # nothing new came
+        status_line.update()
+        assert status_line.line.startswith("0.0 fps")  # nothing new came
     assert len(caplog.records) == (2 if logs else 0)
 
 
 def test_latency_is_that_of_the_newest_frames() -> None:
     clock = FakeClock()
     timing = Timing(clock)
-    driver: Any = Film(FakeReader([], is_live=False))
-    health = Health(timing, driver, FakeEngine(), False, clock)
+    frame_source: Any = FileSource(FakeReader([], is_live=False))
+    status_line = StatusLine(timing, frame_source, FakeEngine(), False, clock)
     frames(timing, clock, 100, 500)
     frames(timing, clock, 150, 20)
-    health.update()
-    assert "latency 20 ms (95 % within 20)" in health.line
+    status_line.update()
+    assert "latency 20 ms (95 % within 20)" in status_line.line

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avatarify_plus.session.timing import PICTURE_STAGES, WINDOW, Stage, Timing
+from avatarify_plus.session.timing import PICTURE_STAGES, WINDOW, Timing, TurnStage
 from fakes import FakeClock
 
 
@@ -31,7 +31,7 @@ def test_percentiles_forget_what_is_long_past() -> None:
     assert timing.latency_ms(100) == pytest.approx(10, abs=0.1)
 
 
-def turn(timing: Timing, clock: FakeClock, times_ms: dict[Stage, float]) -> None:
+def turn(timing: Timing, clock: FakeClock, times_ms: dict[TurnStage, float]) -> None:
     begun_s = clock.now_s
     for stage, time_ms in times_ms.items():
         clock.pass_ms(time_ms)
@@ -42,29 +42,29 @@ def turn(timing: Timing, clock: FakeClock, times_ms: dict[Stage, float]) -> None
 def test_stages_add_up_to_the_turn() -> None:
     clock, random = FakeClock(), np.random.default_rng(0)
     timing = Timing(clock)
-    times_ms = random.uniform(1, 20, (200, len(Stage)))
+    times_ms = random.uniform(1, 20, (200, len(TurnStage)))
     for row in times_ms:
-        turn(timing, clock, dict(zip(Stage, row.tolist(), strict=True)))
+        turn(timing, clock, dict(zip(TurnStage, row.tolist(), strict=True)))
     for percent in (50, 95, 99):
-        for stage in Stage:
+        for stage in TurnStage:
             expected = np.percentile(times_ms[:, stage], percent)
             assert timing.stages_ms(percent, stage) == pytest.approx(expected, rel=1e-5)
         pictures = times_ms[:, list(PICTURE_STAGES)].sum(1)
         assert timing.stages_ms(percent, *PICTURE_STAGES) == pytest.approx(np.percentile(pictures, percent), rel=1e-5)
-        assert timing.stages_ms(percent, *Stage) == pytest.approx(timing.latency_ms(percent), rel=1e-5)
-    assert timing.mean_ms(*Stage) == pytest.approx(sum(timing.mean_ms(stage) for stage in Stage), rel=1e-5)
+        assert timing.stages_ms(percent, *TurnStage) == pytest.approx(timing.latency_ms(percent), rel=1e-5)
+    assert timing.mean_ms(*TurnStage) == pytest.approx(sum(timing.mean_ms(stage) for stage in TurnStage), rel=1e-5)
     assert timing.busy_s == pytest.approx(timing.elapsed_s) == pytest.approx(times_ms.sum() / 1000)
 
 
 def test_a_stage_may_come_in_parts() -> None:
     clock = FakeClock()
     timing = Timing(clock)
-    for stage in (Stage.COMPOSE, Stage.ANIMATE, Stage.COMPOSE):
+    for stage in (TurnStage.COMPOSE, TurnStage.ANIMATE, TurnStage.COMPOSE):
         clock.pass_ms(4)
         timing.lap(stage)
     timing.tick(0, 1)
-    assert timing.stages_ms(50, Stage.COMPOSE) == pytest.approx(8)
-    assert timing.stages_ms(50, Stage.ANIMATE) == pytest.approx(4)
+    assert timing.stages_ms(50, TurnStage.COMPOSE) == pytest.approx(8)
+    assert timing.stages_ms(50, TurnStage.ANIMATE) == pytest.approx(4)
 
 
 def test_a_pause_belongs_to_no_stage() -> None:
@@ -73,17 +73,22 @@ def test_a_pause_belongs_to_no_stage() -> None:
     for _ in range(3):
         clock.pass_ms(5000)
         timing.start()
-        turn(timing, clock, {Stage.CAPTURE: 2, Stage.SEND: 1})
+        turn(timing, clock, {TurnStage.CAPTURE: 2, TurnStage.SEND: 1})
     assert timing.busy_s == pytest.approx(0.009)
-    assert timing.stages_ms(100, Stage.CAPTURE) == pytest.approx(2)
+    assert timing.stages_ms(100, TurnStage.CAPTURE) == pytest.approx(2)
 
 
 def test_what_is_cleared_is_forgotten() -> None:
     clock = FakeClock()
     timing = Timing(clock)
-    turn(timing, clock, {Stage.ANIMATE: 900})
+    turn(timing, clock, {TurnStage.ANIMATE: 900})
     timing.clear()
-    assert (timing.frame_count, timing.busy_s, timing.stages_ms(50, Stage.ANIMATE), timing.mean_ms()) == (0, 0, 0, 0)
-    turn(timing, clock, {Stage.ANIMATE: 20})
-    assert timing.stages_ms(100, Stage.ANIMATE) == pytest.approx(20)
+    assert (timing.frame_count, timing.busy_s, timing.stages_ms(50, TurnStage.ANIMATE), timing.mean_ms()) == (
+        0,
+        0,
+        0,
+        0,
+    )
+    turn(timing, clock, {TurnStage.ANIMATE: 20})
+    assert timing.stages_ms(100, TurnStage.ANIMATE) == pytest.approx(20)
     assert timing.elapsed_s == pytest.approx(0.02)

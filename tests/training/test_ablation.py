@@ -16,10 +16,10 @@ from avatarify_plus.pictures.images import View
 from fakes import example_driver
 from synthetic_cache import tiny_command, write_cache
 from training import ablation, train
-from training.evaluation.network_animation import RowPuppet
+from training.evaluation.network_animation import NetworkAnimation
 from training.evaluation.results import Measured, tables, write_tables
 from training.evaluation.studies import STUDIES, TABLE_2, TABLE_2_TAICHI, Study, find_study
-from training.evaluation.trained_network import Row, read_row, write_row
+from training.evaluation.trained_network import TrainedNetwork, read_trained_network, write_trained_network
 from training.networks import TRAINABLE, base_config, build_network
 from training.x2face import CODE, X2Face
 
@@ -66,9 +66,9 @@ def study(monkeypatch: pytest.MonkeyPatch) -> Study:
     return TINY
 
 
-def tiny_network(preset: str = "ours") -> Row:
+def tiny_network(preset: str = "ours") -> TrainedNetwork:
     config = replace(base_config(preset, "tiny"), image_size=64, motion_size=16, keypoint_count=4)
-    return Row(build_network(config).eval(), {"seed": 3, "steps": 7, "samples": 28})
+    return TrainedNetwork(build_network(config).eval(), {"seed": 3, "steps": 7, "samples": 28})
 
 
 def picture(seed: int = 0) -> np.ndarray:
@@ -143,12 +143,12 @@ def test_the_pose_alone_decides_where_the_baseline_samples() -> None:
 @pytest.mark.parametrize("preset", ["ours", "fomm", "x2face"])
 def test_a_stored_row_is_the_row(preset: str, tmp_path: Path) -> None:
     row = tiny_network(preset)
-    write_row(row, tmp_path / "rows" / "a.safetensors")
-    again = read_row(tmp_path / "rows" / "a.safetensors")
+    write_trained_network(row, tmp_path / "rows" / "a.safetensors")
+    again = read_trained_network(tmp_path / "rows" / "a.safetensors")
     assert again.config == row.config and again.training == row.training and again.parameters == row.parameters
     pictures = []
     for each in (row, again):
-        puppet = RowPuppet(each, "absolute")
+        puppet = NetworkAnimation(each, "absolute")
         puppet.set_source(View(picture(0), None, has_face=False))
         pictures.append(puppet.animate(View(picture(1), None, has_face=False), 0.0).astype(int))
     assert np.abs(pictures[0] - pictures[1]).max() <= 2  # half precision
@@ -156,7 +156,7 @@ def test_a_stored_row_is_the_row(preset: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "training" / "rows").iterdir()), ids=lambda path: path.stem)
 def test_the_stored_rows_are_those_of_the_study(path: Path) -> None:
-    study, row = find_study("faces"), read_row(path)
+    study, row = find_study("faces"), read_trained_network(path)
     assert path.stem == f"{row.config.preset}-seed{row.training['seed']}" and row.config.preset in study.rows
     assert (row.config.size, row.training["steps"]) == (study.size, study.steps)
     assert row.training["peak_rate"] == study.rate and path.stat().st_size < 10e6
@@ -165,16 +165,16 @@ def test_the_stored_rows_are_those_of_the_study(path: Path) -> None:
 
 def test_what_is_no_row_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no checkpoint"):
-        read_row(tmp_path)
+        read_trained_network(tmp_path)
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="cannot read the row"):
-        read_row(tmp_path / "a.safetensors")
+        read_trained_network(tmp_path / "a.safetensors")
     mesh = replace(network_config("ours", "tiny"), keypoints="mesh", keypoint_count=20)
-    write_row(Row(build_network(mesh), {}), tmp_path / "mesh.safetensors")
+    write_trained_network(TrainedNetwork(build_network(mesh), {}), tmp_path / "mesh.safetensors")
     with pytest.raises(ModelError, match="face mesh"):
-        read_row(tmp_path / "mesh.safetensors")
+        read_trained_network(tmp_path / "mesh.safetensors")
     with pytest.raises(ConfigError, match="reconstruction only"):
-        RowPuppet(tiny_network(), "relative")
+        NetworkAnimation(tiny_network(), "relative")
 
 
 def test_operations_grow_with_what_the_network_does() -> None:
@@ -191,7 +191,7 @@ def test_a_study_trains_goes_on_and_does_not_mix_budgets(
     def measure(paths: list[Path], *_: object) -> None:
         for path in paths:
             measured.append(path.name)
-            scores = replace(MEASURED, preset=read_row(path).config.preset).to_dict()
+            scores = replace(MEASURED, preset=read_trained_network(path).config.preset).to_dict()
             (path / ablation.SCORES).write_text(json.dumps(scores))
 
     monkeypatch.setattr(ablation, "measure", measure)

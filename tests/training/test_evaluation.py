@@ -27,7 +27,7 @@ from training.evaluation.metrics import (
     jitter,
     openings,
 )
-from training.evaluation.runner import Job, Result, Setup, Skipped
+from training.evaluation.runner import Setup, Skipped, TrialJob, TrialResult
 from training.evaluation.trial_processes import run_jobs
 from training.evaluation.trials import Trial, animations, decode_squares, puppet_pairs, self_reenactments, spread
 
@@ -256,10 +256,10 @@ def test_a_trial_that_kills_its_process_is_named(clips: Path) -> None:
     deadly = DeadlyTrial("deadly", path, path, path, "absolute")
     harmless = Trial("harmless", path, path, path, "absolute")
     setup = Setup((open_bundle("live-256"),), "auto", threads=1, stride=3)
-    jobs = [Job(index, trial, is_shown=False) for index, trial in enumerate((deadly, harmless))]
+    jobs = [TrialJob(index, trial, is_shown=False) for index, trial in enumerate((deadly, harmless))]
     outcomes = {job.trial.name: outcome for job, outcome, _ in run_jobs(setup, jobs, 2)}
     assert isinstance(outcomes["deadly"], Skipped) and "died" in outcomes["deadly"].reason
-    assert isinstance(outcomes["harmless"], Result)
+    assert isinstance(outcomes["harmless"], TrialResult)
 
 
 def test_mistakes_are_told(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

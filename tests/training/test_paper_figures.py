@@ -13,7 +13,7 @@ from avatarify_plus.types import Image, Keypoints
 from training import paper_figures
 from training.contact_sheet import write_picture
 from training.evaluation.figures import draw_dots, keypoint_colours
-from training.evaluation.trained_network import Row, write_row
+from training.evaluation.trained_network import TrainedNetwork, write_trained_network
 from training.networks import base_config, build_network
 from training.paper_figures import far_frames, main, occlusion_sheet, read_paper_row, read_scenes
 
@@ -45,7 +45,7 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     configs["larger"] = replace(configs["ours"], image_size=2 * SIZE, motion_size=2 * MOTION_SIZE)
     for name, config in configs.items():
-        write_row(Row(build_network(config).eval(), {}), folder / f"{name}.safetensors")
+        write_trained_network(TrainedNetwork(build_network(config).eval(), {}), folder / f"{name}.safetensors")
     return {name: folder / f"{name}.safetensors" for name in configs}
 
 
@@ -108,22 +108,22 @@ def test_attention_maps_are_what_the_module_multiplies_by() -> None:
 def test_a_look_is_the_networks_own(rows: dict[str, Path], name: str, maps: int) -> None:
     row = read_paper_row(rows[name])
     source, _, driving = pictures(3, 4)
-    look = row.look(source, driving)
+    explain = row.explain(source, driving)
     with torch.inference_mode():
         images = torch.from_numpy(np.stack([source, driving])).permute(0, 3, 1, 2).float() / 255
         poses = [row.network.locate(image[None], None) for image in images]
         expected = row.network(images[:1], *poses).image[0].permute(1, 2, 0).numpy() * 255
-    assert np.abs(look.prediction - expected).max() <= 0.51
-    assert np.allclose(look.keypoints.value, row.keypoints(driving).value)
-    assert [len(levels) for levels in look.occlusions] == [MOTION_SIZE << level for level in range(maps)]
+    assert np.abs(explain.prediction - expected).max() <= 0.51
+    assert np.allclose(explain.keypoints.value, row.keypoints(driving).value)
+    assert [len(levels) for levels in explain.occlusions] == [MOTION_SIZE << level for level in range(maps)]
     assert not row.network.dense_motion.attention._forward_pre_hooks  # none is left behind
     if name == "fomm":
-        assert look.attention is None
+        assert explain.attention is None
         return
-    assert look.attention is not None
-    assert look.attention.channels.shape == (row.network.config.motion_channels,)
-    assert look.attention.place.shape == (MOTION_SIZE, MOTION_SIZE)
-    assert all(part.min() >= 0 and part.max() <= 1 for part in look.attention)
+    assert explain.attention is not None
+    assert explain.attention.channels.shape == (row.network.config.motion_channels,)
+    assert explain.attention.place.shape == (MOTION_SIZE, MOTION_SIZE)
+    assert all(part.min() >= 0 and part.max() <= 1 for part in explain.attention)
 
 
 def test_white_is_where_the_warped_source_is_kept(rows: dict[str, Path], clips: Path) -> None:

@@ -19,7 +19,7 @@ from avatarify_plus.face.mesh import LANDMARK_COUNT, FaceMesh
 from avatarify_plus.pictures.images import resize
 from avatarify_plus.types import Image
 from training.data.datasets import (
-    LEAST_PICTURES,
+    MIN_PICTURES,
     PHOTO_SUFFIXES,
     VIDEO_SUFFIXES,
     ClipError,
@@ -85,7 +85,7 @@ class Decoded:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class DecodeJob:
     """Decode the clip at `index` of the list into rows [start, start + count) of the files in `out`.
 
     `has_faces`: whether to look for meshes.
@@ -119,7 +119,7 @@ def _sound_pictures(path: Path, size: int | None) -> list[Image]:
         for picture in stream_pictures(path):
             frames.append(picture if size is None else resize(picture, size))
     except ClipError as error:
-        if len(frames) < LEAST_PICTURES:
+        if len(frames) < MIN_PICTURES:
             raise
         logger.warning("%s; it is used up to there, %d pictures", error, len(frames))
     return frames
@@ -178,7 +178,7 @@ def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, w
     starts = np.cumsum([0, *counts])
     done = _read_done(out)
     jobs = [
-        Job(index, clip.path, out, size, int(starts[index]), counts[index], wanted.get("has_faces", True))
+        DecodeJob(index, clip.path, out, size, int(starts[index]), counts[index], wanted.get("has_faces", True))
         for index, clip in enumerate(clips)
         if counts[index] and index not in done
     ]
@@ -212,7 +212,7 @@ def _lay_out(out: Path) -> None:
         (out / name).unlink(missing_ok=True)
 
 
-def _reserve(out: Path, jobs: list[Job], size: int, total: int) -> None:
+def _reserve(out: Path, jobs: list[DecodeJob], size: int, total: int) -> None:
     """Tell the size of what is to come and lay out the files, which take up room only as they are filled."""
     picture_bytes, mesh_bytes = size * size * 3, LANDMARK_COUNT * 12
     count = sum(job.count for job in jobs)
@@ -268,7 +268,7 @@ def _count(job: tuple[int, Path]) -> Decoded:
         return Decoded(index, 0, error.reason)
 
 
-def _decode(job: Job) -> Decoded:
+def _decode(job: DecodeJob) -> Decoded:
     """Fill the rows of a clip. One that breaks off keeps what it has, from two pictures on."""
     count, problem = 0, None
     landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
@@ -288,7 +288,7 @@ def _decode(job: Job) -> Decoded:
                 count += 1
         except ClipError as error:
             problem = error.reason
-    if problem and count < LEAST_PICTURES:
+    if problem and count < MIN_PICTURES:
         count = 0
         landmarks[:] = np.nan
     with open(job.out / "landmarks.f32", "r+b") as file:

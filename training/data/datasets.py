@@ -38,7 +38,7 @@ Subject = Literal["face", "body", "any"]
 SPLIT_FOLDERS: dict[Split, tuple[Split, ...]] = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 """Folders that a split is read from, the first that exists; a data set often has one of `val` and `test` only."""
 
-LEAST_PICTURES = 2
+MIN_PICTURES = 2
 """A clip that breaks off is worth using from here on: a pair."""
 
 
@@ -204,7 +204,7 @@ def _is_frame_folder(folder: Path) -> bool:
     if folder.parent.name not in SPLIT_FOLDERS:
         return False
     names = [path.stem for path in _pictures_in(folder)]
-    if len(names) < LEAST_PICTURES or not all(name.isdecimal() for name in names):
+    if len(names) < MIN_PICTURES or not all(name.isdecimal() for name in names):
         return False
     return [int(name) for name in names] == list(range(int(names[0]), int(names[0]) + len(names)))
 

@@ -71,7 +71,7 @@ class Batch(NamedTuple):
     flow: Flow | None = None
 
 
-class Choice(NamedTuple):
+class BatchChoice(NamedTuple):
     """All that is random about a batch, in NumPy: the same on every device.
 
     rows: (B, 2) the pool's rows of source and driving.
@@ -86,11 +86,11 @@ class Choice(NamedTuple):
     colours: FloatArray
     is_photo: BoolArray
 
-    def part(self, rank: int, ranks: int) -> Choice:
+    def part(self, rank: int, ranks: int) -> BatchChoice:
         """Return one rank's equal share."""
         size = len(self.rows) // ranks
         share = slice(rank * size, (rank + 1) * size)
-        return Choice._make(values[share] for values in self)
+        return BatchChoice._make(values[share] for values in self)
 
 
 class Pool:
@@ -204,7 +204,7 @@ class PairSampler:
         """Return the chance of the batch of that number, beyond its pairs: such as its window."""
         return np.random.default_rng([self._seed, 1, index])
 
-    def choose(self, index: int, size: int) -> Choice:
+    def choose(self, index: int, size: int) -> BatchChoice:
         """Choose the pairs of the batch of that number."""
         random = np.random.default_rng([self._seed, 0, index])
         kind, chance = random.random(size), random.random((size, 2 + CANDIDATES))
@@ -223,7 +223,7 @@ class PairSampler:
         affine, spline = self._maps(random, is_photo)
         is_mirrored = random.random(size) < 0.5
         colours = random.uniform(0.85, 1.15, (size, 3)).astype(np.float32)
-        return Choice(rows, affine, spline, is_mirrored, colours, is_photo)
+        return BatchChoice(rows, affine, spline, is_mirrored, colours, is_photo)
 
     def _maps(self, random: np.random.Generator, is_photo: BoolArray) -> tuple[FloatArray, FloatArray]:
         """Draw a common crop per pair, but a random affine map and spline for each picture of a photo.

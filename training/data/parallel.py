@@ -14,23 +14,23 @@ from typing import TypeVar
 
 from avatarify_plus.errors import DataError
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
+Item = TypeVar("Item")
+Output = TypeVar("Output")
 
 
-def each_result(function: Callable[[Job], Result], jobs: Sequence[Job], processes: int) -> Iterator[Result]:
+def each_result(function: Callable[[Item], Output], items: Sequence[Item], processes: int) -> Iterator[Output]:
     """Yield the results of a function as they come, in any order; one process is this one.
 
     The others are spawned: MediaPipe's threads do not survive a fork. They end with this one, however it ends.
     Raises DataError if one of them dies.
     """
-    if processes == 1 or len(jobs) < 2:
-        yield from map(function, jobs)
+    if processes == 1 or len(items) < 2:
+        yield from map(function, items)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(processes, len(jobs)), context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(min(processes, len(items)), context, initializer=_end_with_parent) as pool:
         try:
-            for future in as_completed([pool.submit(function, job) for job in jobs]):
+            for future in as_completed([pool.submit(function, item) for item in items]):
                 yield future.result()
         except BrokenProcessPool as error:
             raise DataError(

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from avatarify_plus.motion.keypoints import LEAST_AREA_RATIO, MeshLayout
+from avatarify_plus.motion.keypoints import MIN_AREA_RATIO, MeshLayout
 from avatarify_plus.network.blocks import coordinate_grid
 from avatarify_plus.types import Keypoints
-from training.data.pairs import Batch, Choice, IntArray
+from training.data.pairs import Batch, BatchChoice, IntArray
 
 SPLINE_NODES = 17
 """A spline is computed on so many nodes a side and interpolated in between."""
@@ -25,7 +25,7 @@ class Renderer:
         line = torch.linspace(-1, 1, 5, device=device)
         self._control = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)  # (25, 2)
 
-    def render(self, frames: Tensor, meshes: Tensor | None, choice: Choice, size: int) -> Batch:
+    def render(self, frames: Tensor, meshes: Tensor | None, choice: BatchChoice, size: int) -> Batch:
         """Render pairs.
 
         frames: (2B, S, S, 3) uint8 on the device, the sources and then the drivings. meshes: (2B, 478, 2) in [0, 1];
@@ -104,7 +104,7 @@ def mesh_keypoints(points: Tensor, operator: Tensor) -> Keypoints:
     local, face = jacobian[:, :-1], jacobian[:, -1:]
     area = jacobian[..., 0, 0] * jacobian[..., 1, 1] - jacobian[..., 0, 1] * jacobian[..., 1, 0]  # (N, K + 1)
     ratio = area[:, :-1] / area[:, -1:].clamp(min=1e-9)
-    trust = (ratio / LEAST_AREA_RATIO).clamp(0, 1)[..., None, None]
+    trust = (ratio / MIN_AREA_RATIO).clamp(0, 1)[..., None, None]
     return Keypoints(value.contiguous(), face + trust * (local - face))
 
 

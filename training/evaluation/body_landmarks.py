@@ -14,7 +14,7 @@ BODY_LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 """Of MediaPipe's 33: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles, left before right. These are
 COCO's, as the paper's detector has them; the others would weigh face, fingers and feet more."""
 
-LEAST_VISIBILITY = 0.5
+MIN_VISIBILITY = 0.5
 """A landmark counts as seen from this chance on that it is in the picture and nothing hides it."""
 
 
@@ -54,5 +54,5 @@ class BodyLandmarks:
 def seen_landmarks(points: FloatArray) -> FloatArray:
     """Return x and y (N, 2) of points (N, 3), NaN for those whose visibility, the third, is low or that lie outside."""
     places = points[:, :2]
-    is_seen = (points[:, 2] >= LEAST_VISIBILITY) & (places >= 0).all(1) & (places <= 1).all(1)
+    is_seen = (points[:, 2] >= MIN_VISIBILITY) & (places >= 0).all(1) & (places <= 1).all(1)
     return np.where(is_seen[:, None], places, np.float32(np.nan))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from training.evaluation.metrics import AnyScores, mean_scores, scores_to_dict
-from training.evaluation.runner import Job, Moment, Outcome, Result, Skipped, severity
+from training.evaluation.runner import Moment, Outcome, Skipped, TrialJob, TrialResult, severity
 from training.evaluation.score_table import ScoreTable
 
 FAILURES = 4
@@ -30,7 +30,7 @@ TITLES = {
 class Findings:
     """Collect outcomes in any order. Pictures are dropped but for a fixed number, so memory does not grow with them.
 
-    kind: a key of TITLES. performers: as they stand in `Result.tables`.
+    kind: a key of TITLES. performers: as they stand in `TrialResult.tables`.
     """
 
     def __init__(self, kind: str, performers: tuple[str, ...]) -> None:
@@ -41,7 +41,7 @@ class Findings:
         self.failures: dict[str, list[Moment]] = {}
         self._tables: dict[int, tuple[str, tuple[tuple[AnyScores, ...], ...]]] = {}
 
-    def add(self, job: Job, outcome: Outcome) -> None:
+    def add(self, job: TrialJob, outcome: Outcome) -> None:
         """Take in what became of a job."""
         if isinstance(outcome, Skipped):
             self.skipped.append(outcome)
@@ -51,7 +51,7 @@ class Findings:
             self.moments[job.index] = outcome.telling
         self._keep_failures(outcome)
 
-    def _keep_failures(self, result: Result) -> None:
+    def _keep_failures(self, result: TrialResult) -> None:
         for measure, moment in result.worst.items():
             known = [*self.failures.get(measure, []), moment]
             known.sort(key=lambda m: (-severity(m.errors, measure), m.trial))

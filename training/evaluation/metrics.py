@@ -25,12 +25,12 @@ EYE_CORNERS = (33, 263)
 FOREHEAD_TO_NOSE = (10, 2)
 """Upright in the face and, unlike the chin, no part of the jaw."""
 
-LEAST_TURN_DEG = 1.5
-LEAST_MOUTH_OPENING = 0.01
-LEAST_EYE_OPENING = 0.02
+MIN_TURN_DEG = 1.5
+MIN_MOUTH_OPENING = 0.01
+MIN_EYE_OPENING = 0.02
 """Standard deviations below which a driver counts as still: what is left is the mesh's own noise."""
 
-LEAST_FRAMES = 5
+MIN_FRAMES = 5
 """Correlations of fewer frames mean nothing."""
 
 CLOSED_EYES = 0.5
@@ -240,8 +240,8 @@ class Scorer(PictureScorer[FaceDescription]):
         is_closed = true[:, 1] < CLOSED_EYES * np.median(true[:, 1])
         return mean_scores(self._face_rows)._replace(
             blink_akd_px=float(np.mean(np.array(measured)[is_closed])) if is_closed.any() else np.nan,
-            mouth_correlation=correlation(predicted[:, 0], true[:, 0], LEAST_MOUTH_OPENING),
-            eye_correlation=correlation(predicted[:, 1], true[:, 1], LEAST_EYE_OPENING),
+            mouth_correlation=correlation(predicted[:, 0], true[:, 0], MIN_MOUTH_OPENING),
+            eye_correlation=correlation(predicted[:, 1], true[:, 1], MIN_EYE_OPENING),
         )
 
 
@@ -273,7 +273,7 @@ class AnimationScorer:
             np.array([[*angles_deg(pair[side]), *openings(pair[side])] for pair in pairs]).reshape(-1, 5)
             for side in (0, 1)
         )
-        spreads = (LEAST_TURN_DEG, LEAST_TURN_DEG, LEAST_TURN_DEG, LEAST_MOUTH_OPENING, LEAST_EYE_OPENING)
+        spreads = (MIN_TURN_DEG, MIN_TURN_DEG, MIN_TURN_DEG, MIN_MOUTH_OPENING, MIN_EYE_OPENING)
         correlations = [correlation(predicted[:, i], driver[:, i], spread) for i, spread in enumerate(spreads)]
         return AnimationScores._make([*self._identity(), *correlations, jitter(self._faces)])
 
@@ -306,7 +306,7 @@ def correlation(predicted: NDArray[np.float64], true: NDArray[np.float64], least
 
     A prediction that does not vary at all has none: 0.
     """
-    if len(true) < LEAST_FRAMES or true.std() < least_spread:
+    if len(true) < MIN_FRAMES or true.std() < least_spread:
         return float("nan")
     if predicted.std() < 1e-9:
         return 0.0

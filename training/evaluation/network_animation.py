@@ -12,13 +12,13 @@ from avatarify_plus.network.graphs import to_app_image, to_model_image
 from avatarify_plus.network.model import EncodedSource
 from avatarify_plus.pictures.images import View
 from avatarify_plus.types import Image, Keypoints
-from training.evaluation.trained_network import Row
+from training.evaluation.trained_network import TrainedNetwork
 
 
-class RowPuppet:
+class NetworkAnimation:
     """One row's animation of one source. Raises ConfigError for relative motion."""
 
-    def __init__(self, row: Row, motion: MotionMode) -> None:
+    def __init__(self, row: TrainedNetwork, motion: MotionMode) -> None:
         if motion != "absolute":
             raise ConfigError("a run's checkpoint is measured by reconstruction only: export a bundle for the rest")
         self._network = row.network

@@ -25,7 +25,7 @@ from training.evaluation.metrics import AnimationScorer, AnyScores, Scores, mean
 from training.evaluation.trials import Trial
 
 if TYPE_CHECKING:
-    from training.evaluation.network_animation import RowPuppet
+    from training.evaluation.network_animation import NetworkAnimation
 
 FRAME_RATE_HZ = 25.0
 
@@ -34,7 +34,8 @@ FRAME_RATE_HZ = 25.0
 class Setup:
     """What every process needs: who performs, ours first, the engine that computes bundles, and which frames to score.
 
-    performers: opened bundles, animated as the app does, or paths that `read_row` takes, animated as the paper does.
+    performers: opened bundles, animated as the app does, or paths that `read_trained_network` takes, animated as the
+    paper does.
     """
 
     performers: tuple[Bundle | Path, ...]
@@ -66,7 +67,7 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TrialResult:
     """Scores of one trial.
 
     tables: one row per table of the report; a row has the scores of each performer: the bundles, then the baseline
@@ -88,11 +89,11 @@ class Skipped:
     reason: str
 
 
-Outcome = Result | Skipped
+Outcome = TrialResult | Skipped
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class TrialJob:
     """A trial with its place in the list, and whether a picture of it will be shown."""
 
     index: int
@@ -108,7 +109,7 @@ def severity(errors: Scores, measure: str) -> float:
     return float("-inf") if np.isnan(value) else value
 
 
-class Witness(Engine):
+class RecordingEngine(Engine):
     """An engine that remembers the keypoints it was last asked to show. See `Engine`.
 
     `is_idle` True: it does not compute pictures, for when keypoints alone are wanted.
@@ -140,12 +141,12 @@ class Witness(Engine):
         """Leave the engine open: it is its opener's."""
 
 
-class Puppet:
+class BundleAnimation:
     """One bundle's animation of one source, with its keypoints."""
 
     def __init__(self, engine: Engine, motion: MotionMode) -> None:
-        self._witness, self._idle = Witness(engine), Witness(engine, is_idle=True)
-        self._puppeteer = Puppeteer(self._witness, motion)
+        self._recording_engine, self._idle = RecordingEngine(engine), RecordingEngine(engine, is_idle=True)
+        self._puppeteer = Puppeteer(self._recording_engine, motion)
         self._follower = Puppeteer(self._idle, "absolute")  # tells the driver's own keypoints
 
     def set_source(self, view: View) -> None:
@@ -160,8 +161,10 @@ class Puppet:
     def keypoints(self, view: View, time_s: float) -> tuple[Keypoints, Keypoints]:
         """Return the driver's keypoints in a view that was just animated, and those that were shown."""
         self._follower.animate(view, time_s)
-        assert self._idle.keypoints is not None and self._witness.keypoints is not None, "set_source shows the source"
-        return self._idle.keypoints, self._witness.keypoints
+        assert self._idle.keypoints is not None and self._recording_engine.keypoints is not None, (
+            "set_source shows the source"
+        )
+        return self._idle.keypoints, self._recording_engine.keypoints
 
     @property
     def source_keypoints(self) -> Keypoints:
@@ -170,7 +173,7 @@ class Puppet:
         return self._idle.keypoints
 
 
-AnyPuppet: TypeAlias = "Puppet | RowPuppet"
+AnyAnimation: TypeAlias = "BundleAnimation | NetworkAnimation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,7 @@ class _Take:
 class _Album:
     """The frames of a trial that are worth looking at; no others are kept."""
 
-    job: Job
+    job: TrialJob
     source: Image
     source_keypoints: Keypoints
     measures: tuple[str, ...]
@@ -199,13 +202,13 @@ class _Album:
     worst: dict[str, Moment] = field(default_factory=dict)
     _farthest: float = -1.0
 
-    def look(self, take: _Take, puppet: AnyPuppet, errors: Scores, travel: float) -> None:
+    def look(self, take: _Take, animation: AnyAnimation, errors: Scores, travel: float) -> None:
         """Keep a frame if it is the worst so far, or the one where the driver has travelled farthest."""
         worse = [measure for measure in self.measures if self._is_worst(errors, measure)]
         is_farther = self.job.is_shown and travel > self._farthest
         if not worse and not is_farther:
             return
-        driving_keypoints, moved_keypoints = puppet.keypoints(take.view, take.time_s)
+        driving_keypoints, moved_keypoints = animation.keypoints(take.view, take.time_s)
         moment = Moment(
             trial=self.job.trial.name,
             index=take.index,
@@ -227,7 +230,7 @@ class _Album:
         return severity(errors, measure) > known
 
 
-class _Stage(NamedTuple):
+class _OpenedPerformer(NamedTuple):
     """A performer, opened: what computes it, its pictures' side in px, and how to give it a source.
 
     follows_faces: whether it wants to be told where the driver's face is.
@@ -236,10 +239,10 @@ class _Stage(NamedTuple):
     device: str
     size: int
     follows_faces: bool
-    puppet: Callable[[MotionMode], AnyPuppet]
+    animation: Callable[[MotionMode], AnyAnimation]
 
 
-def _open_stage(performer: Bundle | Path, setup: Setup, stack: contextlib.ExitStack) -> _Stage:
+def _open_performer(performer: Bundle | Path, setup: Setup, stack: contextlib.ExitStack) -> _OpenedPerformer:
     """Open a performer until the stack closes. Raises AvatarifyError."""
     if isinstance(performer, Bundle):
         if setup.subject != "face" and performer.config.reads_mesh:
@@ -248,12 +251,12 @@ def _open_stage(performer: Bundle | Path, setup: Setup, stack: contextlib.ExitSt
                 "measure a model with learned keypoints"
             )
         engine = stack.enter_context(open_engine(performer, setup.engine, setup.threads, setup.precision))
-        return _Stage(engine.device, engine.config.image_size, True, partial(Puppet, engine))
-    from training.evaluation.network_animation import RowPuppet
-    from training.evaluation.trained_network import read_row  # torch, which bundles do without
+        return _OpenedPerformer(engine.device, engine.config.image_size, True, partial(BundleAnimation, engine))
+    from training.evaluation.network_animation import NetworkAnimation
+    from training.evaluation.trained_network import read_trained_network  # torch, which bundles do without
 
-    row = read_row(performer)
-    return _Stage("CPU (PyTorch, fp32)", row.config.image_size, False, partial(RowPuppet, row))
+    row = read_trained_network(performer)
+    return _OpenedPerformer("CPU (PyTorch, fp32)", row.config.image_size, False, partial(NetworkAnimation, row))
 
 
 class Runner:
@@ -263,8 +266,8 @@ class Runner:
         self._setup = setup
         self._stack = contextlib.ExitStack()
         with contextlib.ExitStack() as stack:  # closes what was opened if the rest fails
-            self._stages = [_open_stage(performer, setup, stack) for performer in setup.performers]
-            self._size = self._stages[0].size
+            self._performers = [_open_performer(performer, setup, stack) for performer in setup.performers]
+            self._size = self._performers[0].size
             self._examiner = open_examiner(setup.subject)
             stack.callback(self._examiner.close)
             self._stack = stack.pop_all()
@@ -280,21 +283,21 @@ class Runner:
     @property
     def device(self) -> str:
         """What computes, for people."""
-        return self._stages[0].device
+        return self._performers[0].device
 
-    def run(self, job: Job) -> Outcome:
+    def run(self, job: TrialJob) -> Outcome:
         """Animate a trial and score every `stride`-th frame. What cannot be read or shows no face is skipped."""
         try:
             return self._judge_against_truth(job) if job.trial.truth else self._judge_animation(job)
         except (DataError, SourceError) as error:
             return Skipped(job.trial, str(error))
 
-    def _judge_against_truth(self, job: Job) -> Result:
+    def _judge_against_truth(self, job: TrialJob) -> TrialResult:
         describe, measures = self._examiner.describe, self._examiner.measures
-        source, puppets, album = self._prepare(job, measures)
+        source, animations, album = self._prepare(job, measures)
         shown = describe(source)
-        scorers = [self._examiner.scorer() for _ in range(len(puppets) + 1)]  # the last repeats the source
-        for take in self._takes(job.trial, puppets):
+        scorers = [self._examiner.scorer() for _ in range(len(animations) + 1)]  # the last repeats the source
+        for take in self._takes(job.trial, animations):
             assert take.truth is not None, "only trials with a truth are judged against it"
             true = describe(take.truth)
             errors = [
@@ -302,18 +305,18 @@ class Runner:
                 for scorer, picture in zip(scorers, take.predictions, strict=False)
             ]
             travel = float(getattr(scorers[-1].add(source, take.truth, shown, true), measures[0]))
-            album.look(take, puppets[0], errors[0], travel)
+            album.look(take, animations[0], errors[0], travel)
         tables = tuple(zip(*(scorer.tables() for scorer in scorers), strict=True))
-        return Result(job.trial, tables, album.telling, album.worst)
+        return TrialResult(job.trial, tables, album.telling, album.worst)
 
-    def _judge_animation(self, job: Job) -> Result:
+    def _judge_animation(self, job: TrialJob) -> TrialResult:
         examiner = self._examiner
         assert isinstance(examiner, FaceExaminer), "an animation without a truth is judged by faces"
-        source, puppets, album = self._prepare(job, ("aed",))
+        source, animations, album = self._prepare(job, ("aed",))
         source_face = examiner.describe(source)
-        scorers = [AnimationScorer(source_face) for _ in puppets]
+        scorers = [AnimationScorer(source_face) for _ in animations]
         first: FloatArray | None = None
-        for take in self._takes(job.trial, puppets):
+        for take in self._takes(job.trial, animations):
             driver = examiner.find(take.view.image)
             errors = [
                 scorer.add(examiner.describe(picture), driver)
@@ -321,28 +324,28 @@ class Runner:
             ]
             first = driver if first is None else first
             travel = -1.0 if first is None or driver is None else mean_distance_px(driver, first)
-            album.look(take, puppets[0], errors[0], travel)
-        return Result(job.trial, (tuple(s.scores() for s in scorers),), album.telling, album.worst)
+            album.look(take, animations[0], errors[0], travel)
+        return TrialResult(job.trial, (tuple(s.scores() for s in scorers),), album.telling, album.worst)
 
-    def _prepare(self, job: Job, measures: tuple[str, ...]) -> tuple[Image, list[AnyPuppet], _Album]:
-        """Set the source in every bundle's puppet. Raises SourceError if it shows no face."""
+    def _prepare(self, job: TrialJob, measures: tuple[str, ...]) -> tuple[Image, list[AnyAnimation], _Album]:
+        """Set the source in every bundle's animation. Raises SourceError if it shows no face."""
         source = job.trial.source_picture(self._size)
-        puppets = [stage.puppet(job.trial.motion) for stage in self._stages]
+        animations = [stage.animation(job.trial.motion) for stage in self._performers]
         view = self._examiner.view(source)
         if not view.has_face:
             raise SourceError(f"no face in the first picture of {job.trial.source}")
-        for puppet in puppets:
-            puppet.set_source(view)
-        return source, puppets, _Album(job, source, puppets[0].source_keypoints, measures)
+        for animation in animations:
+            animation.set_source(view)
+        return source, animations, _Album(job, source, animations[0].source_keypoints, measures)
 
-    def _takes(self, trial: Trial, puppets: list[AnyPuppet]) -> Iterator[_Take]:
+    def _takes(self, trial: Trial, animations: list[AnyAnimation]) -> Iterator[_Take]:
         """Animate every `stride`-th frame, as the app would but unsmoothed. Raises DataError for a single picture."""
         count = 0
-        follows_faces = any(stage.follows_faces for stage in self._stages)
+        follows_faces = any(stage.follows_faces for stage in self._performers)
         if trial.motion == "relative" and trial.initial:
             initial = self._examiner.view(trial.initial_picture(self._size))
-            for puppet in puppets:
-                puppet.animate(initial, 0.0)
+            for animation in animations:
+                animation.animate(initial, 0.0)
         with self._examiner.watch() if follows_faces else contextlib.nullcontext(plain_view) as see:
             for index, (driving, truth) in enumerate(trial.frames(self._size)):
                 view = see(driving)  # a tracker wants every frame
@@ -350,6 +353,6 @@ class Runner:
                 if index % self._setup.stride:
                     continue
                 time_s = index / FRAME_RATE_HZ
-                yield _Take(index, view, truth, tuple(puppet.animate(view, time_s) for puppet in puppets))
+                yield _Take(index, view, truth, tuple(animation.animate(view, time_s) for animation in animations))
         if count < 2:
             raise DataError(f"{trial.driving} has one picture only: nothing moves")

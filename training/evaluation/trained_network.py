@@ -24,7 +24,7 @@ SUFFIX = ".safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TrainedNetwork:
     """A trained network in evaluation mode on the CPU, and how it was trained: steps, samples, seed, data."""
 
     network: Network
@@ -62,8 +62,8 @@ class _Frame(nn.Module):
         return self.network.animate(source, self.network.locate(image, None)).image
 
 
-def read_row(path: Path) -> Row:
-    """Read a run folder of training/train.py, its checkpoint, or what `write_row` stored.
+def read_trained_network(path: Path) -> TrainedNetwork:
+    """Read a run folder of training/train.py, its checkpoint, or what `write_trained_network` stored.
 
     Raises ModelError if it is none of them, or if its network reads keypoints off the face mesh.
     """
@@ -76,10 +76,10 @@ def read_row(path: Path) -> Row:
         raise ModelError(f"{path} holds no network of this version: {str(error).splitlines()[0]}") from error
     if isinstance(network, AnimationModel) and fixed.reads_mesh:
         raise ModelError(f"{path} reads keypoints off the face mesh: export it as a bundle and measure that")
-    return Row(network.eval(), training)
+    return TrainedNetwork(network.eval(), training)
 
 
-def write_row(row: Row, path: Path) -> None:
+def write_trained_network(row: TrainedNetwork, path: Path) -> None:
     """Store a row in one file: weights in half precision, config and training in its header.
 
     Raises ModelError if it cannot be written.

@@ -13,10 +13,10 @@ from tqdm import tqdm
 
 from avatarify_plus.errors import AvatarifyError, DataError
 from training.evaluation.findings import Findings
-from training.evaluation.runner import Job, Outcome, Runner, Setup, Skipped
+from training.evaluation.runner import Outcome, Runner, Setup, Skipped, TrialJob
 
 
-def judge(setup: Setup, jobs: Sequence[Job], processes: int, findings: Findings, title: str) -> str:
+def judge(setup: Setup, jobs: Sequence[TrialJob], processes: int, findings: Findings, title: str) -> str:
     """Run jobs, with a progress bar, and add what became of them to the findings; return the device that computed.
 
     Raises as `run_jobs`.
@@ -29,7 +29,7 @@ def judge(setup: Setup, jobs: Sequence[Job], processes: int, findings: Findings,
     return device
 
 
-def run_jobs(setup: Setup, jobs: Sequence[Job], processes: int) -> Iterator[tuple[Job, Outcome, str]]:
+def run_jobs(setup: Setup, jobs: Sequence[TrialJob], processes: int) -> Iterator[tuple[TrialJob, Outcome, str]]:
     """Yield each job's outcome as it is done, with the device that computed it; one process is this one.
 
     The others are spawned: MediaPipe's threads do not survive a fork. Raises whatever AvatarifyError keeps a runner
@@ -41,17 +41,17 @@ def run_jobs(setup: Setup, jobs: Sequence[Job], processes: int) -> Iterator[tupl
                 yield job, runner.run(job), runner.device
         return
     waiting = list(reversed(jobs))
-    with _Pool(setup, min(processes, len(jobs))) as pool:
+    with _TrialProcesses(setup, min(processes, len(jobs))) as pool:
         while waiting or pool.is_busy:
             yield from pool.step(waiting)
 
 
-class _Pool:
+class _TrialProcesses:
     """Processes that each hold one job at most; a pipe leads to each."""
 
     def __init__(self, setup: Setup, count: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._links: dict[Connection, Job | None] = {}
+        self._links: dict[Connection, TrialJob | None] = {}
         self._devices: dict[Connection, str] = {}
         self._processes = []
         for _ in range(count):
@@ -62,7 +62,7 @@ class _Pool:
             self._links[ours] = None
             self._processes.append(process)
 
-    def __enter__(self) -> _Pool:
+    def __enter__(self) -> _TrialProcesses:
         return self
 
     def __exit__(
@@ -84,7 +84,7 @@ class _Pool:
         """Whether a job is under way."""
         return any(job is not None for job in self._links.values())
 
-    def step(self, waiting: list[Job]) -> Iterator[tuple[Job, Outcome, str]]:
+    def step(self, waiting: list[TrialJob]) -> Iterator[tuple[TrialJob, Outcome, str]]:
         """Wait for news; yield finished jobs and hand out waiting ones, the last first."""
         if not self._links:
             raise DataError(f"all processes died with {len(waiting)} trials left: run again with --processes 1")

@@ -15,7 +15,7 @@ from avatarify_plus.errors import AvatarifyError
 EXPLOSION_FACTOR = 10.0
 EXPLOSION_STEPS = 5
 MEDIAN_STEPS = 200
-LEAST_STEPS = 20
+MIN_STEPS = 20
 
 
 class DivergedError(AvatarifyError):
@@ -33,7 +33,7 @@ class LossGuard:
         """Take in a step's loss and gradient norm. Raises DivergedError, which says `last_good`."""
         if not math.isfinite(loss) or not math.isfinite(gradient_norm):
             raise _diverged(step, f"the loss is {loss}, the gradient's norm {gradient_norm}", last_good)
-        median = statistics.median(self._past) if len(self._past) >= LEAST_STEPS else math.inf
+        median = statistics.median(self._past) if len(self._past) >= MIN_STEPS else math.inf
         if loss <= EXPLOSION_FACTOR * median:
             self._past.append(loss)
             self._high_steps = 0

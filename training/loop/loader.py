@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from training.data.flow import BatchFlow
-from training.data.pairs import Batch, Choice, PairSampler, Pool
+from training.data.pairs import Batch, BatchChoice, PairSampler, Pool
 from training.data.warp import Renderer
 from training.loop.ranks import Ranks
 from training.loop.schedule import Stage
@@ -23,7 +23,7 @@ AHEAD = 2
 class _Prepared(NamedTuple):
     """What a batch needs from the host; meshes is None where there are none, frames where the device holds them."""
 
-    choice: Choice
+    choice: BatchChoice
     meshes: Tensor | None
     frames: Tensor | None
 

@@ -48,7 +48,7 @@ class _Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
+class _PackJob:
     """Decode the clip in folder `entry` of a part into rows [start, start + count) of the files in `out`."""
 
     part: Path
@@ -110,12 +110,12 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
     clips: list[dict[str, Any]] = []
-    jobs: list[_Job] = []
+    jobs: list[_PackJob] = []
     total = 0
     for part in parts:
         for entry, values in _entries(part):
             clips.append(values | {"start": total})
-            jobs.append(_Job(part, entry, out, size, total, values["count"]))
+            jobs.append(_PackJob(part, entry, out, size, total, values["count"]))
             total += values["count"]
     for name, row_bytes in (("frames.u8", size * size * 3), ("landmarks.f32", LANDMARK_COUNT * 12)):
         with open(out / name, "wb") as file:
@@ -150,7 +150,7 @@ def _entries(part: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         raise DataError(f"{part} is no part of a pack, or damaged: {error}") from error
 
 
-def _fill(job: _Job) -> str | None:
+def _fill(job: _PackJob) -> str | None:
     """Write a clip's frames and meshes into the cache; return what was wrong with it, if anything."""
     landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
     problem = None

@@ -7,17 +7,36 @@ from fractions import Fraction
 from pathlib import Path
 
 from avatarify_plus.camera.camera_device import find_named, tell
-from avatarify_plus.camera.camera_mode import CaptureWish
+from avatarify_plus.camera.camera_mode import CaptureRequest
 from avatarify_plus.camera.capture import open_capture
 from avatarify_plus.camera.capture_reader import CaptureReader
 from avatarify_plus.camera.device_list import known_cameras
+from avatarify_plus.camera.file_source import FileSource
+from avatarify_plus.camera.frame_source import FrameSource
+from avatarify_plus.camera.live_camera import LiveCamera
+from avatarify_plus.camera.looped_clip import LoopedClip
 from avatarify_plus.camera.picture_sequence import PictureSequence, list_folder, list_pattern
 from avatarify_plus.camera.reader import PictureReader
-from avatarify_plus.camera.reopenable import Origin
+from avatarify_plus.camera.reopenable import Reopenable
 from avatarify_plus.camera.stream import Stream
 from avatarify_plus.camera.webcam import Webcam
 from avatarify_plus.errors import CameraError
 from avatarify_plus.pictures.images import PICTURE_SUFFIXES
+
+
+def open_frame_source(
+    camera: str, sequence_fps: float, plays_live: bool, request: CaptureRequest | None = None
+) -> FrameSource:
+    """Open what `camera` names, see `open_reader`.
+
+    A webcam or stream is live and comes back by itself; a file is a film, or plays over and over if `plays_live`.
+    request: what is asked of a webcam. Raises CameraError.
+    """
+    reopenable = find_reopenable(camera, request or CaptureRequest())
+    if reopenable is not None:
+        return LiveCamera(reopenable.open(), reopenable)
+    clip = open_clip(camera, sequence_fps)
+    return LiveCamera(LoopedClip(camera, clip.rate, clip)) if plays_live else FileSource(clip)
 
 
 def open_reader(camera: str, sequence_fps: float) -> PictureReader:
@@ -26,23 +45,23 @@ def open_reader(camera: str, sequence_fps: float) -> PictureReader:
     A webcam is left as it is set. sequence_fps: frame rate given to pictures. Raises CameraError if it is missing or
     cannot be read.
     """
-    origin = find_origin(camera, CaptureWish())
-    return origin.open() if origin is not None else open_clip(camera, sequence_fps)
+    reopenable = find_reopenable(camera, CaptureRequest())
+    return reopenable.open() if reopenable is not None else open_clip(camera, sequence_fps)
 
 
-def find_origin(camera: str, wish: CaptureWish) -> Origin | None:
+def find_reopenable(camera: str, request: CaptureRequest) -> Reopenable | None:
     """Return the webcam or stream that `camera` names, None if it is neither. Raises CameraError for several."""
     if camera.isdigit():
-        return Webcam(int(camera), wish, known_cameras)
+        return Webcam(int(camera), request, known_cameras)
     if "://" in camera:
         return Stream(camera)
     path = Path(camera)
     if path.is_char_device():
-        return Webcam(str(path.resolve()), wish, known_cameras)  # such as /dev/v4l/by-id/...
+        return Webcam(str(path.resolve()), request, known_cameras)  # such as /dev/v4l/by-id/...
     if path.exists() or "%" in camera:
         return None
     device = find_named(camera, known_cameras())
-    return Webcam(device.index, wish, known_cameras) if device is not None else None
+    return Webcam(device.index, request, known_cameras) if device is not None else None
 
 
 def open_clip(camera: str, sequence_fps: float) -> PictureReader:

@@ -9,7 +9,7 @@ from avatarify_plus.pictures.images import Box
 from avatarify_plus.types import FloatArray, Image
 
 
-class MonitorState(NamedTuple):
+class PreviewState(NamedTuple):
     """One moment of the show.
 
     sent: (H, W, 3) as sent, None before the first. badge: the part of it with the mark, which stays readable in a
