@@ -65,8 +65,8 @@ def run(
     """Animate the avatar until the driver ends, the preview is closed, or `stop` is set.
 
     engine, frame_source: open ones, which stay open; None opens what the config names. stop: None takes SIGINT and
-    SIGTERM. keep: called with what keys have changed, if anything. Everything else is closed on every way out, and a recording
-    is finished. Raises the AvatarifyError that says what failed.
+    SIGTERM. keep: called with what keys have changed, if anything. Everything else is closed on every way out, and a
+    recording is finished. Raises the AvatarifyError that says what failed.
     """
     with ExitStack() as stack:
         stop = stop or stack.enter_context(stop_on_signal())

@@ -8,8 +8,9 @@ from avatarify_plus.camera.file_source import FileSource
 from avatarify_plus.camera.frame_source import FrameSource
 from avatarify_plus.camera.live_camera import LiveCamera
 from avatarify_plus.camera.looped_clip import LoopedClip
-from avatarify_plus.camera.opening import open_frame_source, open_reader
+from avatarify_plus.camera.opening import open_frame_source
 from avatarify_plus.camera.reader import PictureReader
+from avatarify_plus.camera.readers import open_reader
 
 __all__ = [
     "CameraDevice",

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from test_camera import FakeCapture
 
-from avatarify_plus.camera import CameraDevice, CameraMode, CaptureRequest, describe, device_list, opening, v4l2, webcam
+from avatarify_plus.camera import CameraDevice, CameraMode, CaptureRequest, describe, device_list, readers, v4l2, webcam
 from avatarify_plus.camera.camera_device import find_again, find_named
-from avatarify_plus.camera.opening import find_reopenable
+from avatarify_plus.camera.readers import find_reopenable
 from avatarify_plus.camera.stream import Stream
 from avatarify_plus.camera.webcam import Webcam
 from avatarify_plus.errors import CameraError
@@ -72,7 +72,7 @@ def test_another_webcam_is_never_taken_for_it() -> None:
 
 def test_what_camera_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     devices = [INSIDE, LOGI]
-    monkeypatch.setattr(opening, "known_cameras", lambda: devices)
+    monkeypatch.setattr(readers, "known_cameras", lambda: devices)
     request = CaptureRequest()
     origins = {
         name: find_reopenable(name, request) for name in ("0", "2", "7", "c920", "rtsp://cam/1", "x.mp4", "s%02d.png")
