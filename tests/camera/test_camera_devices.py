@@ -118,7 +118,7 @@ def test_describe_tells_all_that_one_needs_to_choose() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wish", "modes", "expected"),
+    ("request", "modes", "expected"),
     [
         (CaptureRequest(HD, 30.0), USUAL, "MJPG"),
         (CaptureRequest(HD, 10.0), USUAL, None),
