@@ -114,11 +114,11 @@ def test_describe_tells_all_that_one_needs_to_choose() -> None:
     assert describe([replace(many, modes=(CameraMode(VGA, (), ""),))]).splitlines()[1:] == ["    640x480"]
 
 
-# --- wishes ---
+# --- requests ---
 
 
 @pytest.mark.parametrize(
-    ("request", "modes", "expected"),
+    ("asked", "modes", "expected"),
     [
         (CaptureRequest(HD, 30.0), USUAL, "MJPG"),
         (CaptureRequest(HD, 10.0), USUAL, None),
@@ -135,9 +135,9 @@ def test_describe_tells_all_that_one_needs_to_choose() -> None:
     ],
 )
 def test_compressed_pictures_are_asked_for_where_nothing_else_is_fast_enough(
-    request: CaptureRequest, modes: tuple[CameraMode, ...], expected: str | None
+    asked: CaptureRequest, modes: tuple[CameraMode, ...], expected: str | None
 ) -> None:
-    assert request.fourcc(modes) == expected
+    assert asked.fourcc(modes) == expected
 
 
 class Plugs:
