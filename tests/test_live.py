@@ -89,7 +89,7 @@ class Outside:
 @pytest.fixture
 def outside(monkeypatch: pytest.MonkeyPatch) -> Outside:
     outside = Outside()
-    monkeypatch.setattr(live, "Preview", outside.open_preview)
+    monkeypatch.setattr(live, "PreviewWindow", outside.open_preview)
     monkeypatch.setattr(live, "VirtualCamera", outside)
     return outside
 
@@ -330,7 +330,7 @@ def test_a_camera_that_never_gives_a_picture_closes_everything(
             return picture
 
     reader = Unplugged([])
-    monkeypatch.setattr(live, "open_driver", lambda *_: LiveCamera(reader))
+    monkeypatch.setattr(live, "open_frame_source", lambda *_: LiveCamera(reader))
     with pytest.raises(CameraError, match="gives no pictures any more"):
         run(config, FakeEngine())
     assert reader.close_count == 1

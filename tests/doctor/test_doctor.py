@@ -619,7 +619,7 @@ def test_the_first_webcam_is_opened_unless_another_is_wanted(monkeypatch: pytest
         raise CameraError(f"cannot open {camera}")
 
     monkeypatch.setattr(cameras, "known_cameras", lambda: [device(0, "OBS", is_virtual=True), device(2, "Logi")])
-    monkeypatch.setattr(cameras, "open_driver", fail)
+    monkeypatch.setattr(cameras, "open_frame_source", fail)
     assert state(cameras.camera_picture(Wanted())) == FAILED
     assert state(cameras.camera_picture(Wanted(camera="Logi"))) == FAILED
     assert opened == ["2", "Logi"]
