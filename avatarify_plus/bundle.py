@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import ConfigError, ModelError
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.tensor_names import signatures
 
 FORMAT_VERSION = 1

@@ -5,11 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -19,20 +17,18 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine, open_engine
 from avatarify_plus.errors import ConfigError, SinkError
 from avatarify_plus.preview.window import PreviewWindow
+from avatarify_plus.program.stop import stop_on_signal
 from avatarify_plus.session.avatars import photos_in, require_photo
 from avatarify_plus.session.preview_controller import PreviewController
 from avatarify_plus.session.session import open_session
 from avatarify_plus.session.status_line import StatusLine
+from avatarify_plus.settings import KeptSettings
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.sinks.virtual_camera import VirtualCamera
-from avatarify_plus.stop import stop_on_signal
 from avatarify_plus.types import Size
 
 logger = logging.getLogger(__name__)
-
-Keep = Callable[[dict[str, Any]], None]
-"""Store fields of AppConfig that keys have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +56,14 @@ def run(
     engine: Engine | None = None,
     frame_source: FrameSource | None = None,
     stop: threading.Event | None = None,
-    keep: Keep | None = None,
+    kept: KeptSettings | None = None,
 ) -> Summary:
     """Animate the avatar until the driver ends, the preview is closed, or `stop` is set.
 
     engine, frame_source: open ones, which stay open; None opens what the config names. stop: None takes SIGINT and
-    SIGTERM. keep: called with what keys have changed, if anything. Everything else is closed on every way out, and a
-    recording is finished. Raises the AvatarifyError that says what failed.
+    SIGTERM. kept: what keys changed in earlier calls, for a live run, which adds what they change in this one; None for
+    none of it. Everything else is closed on every way out, and a recording is finished. Raises the AvatarifyError that
+    says what failed.
     """
     with ExitStack() as stack:
         stop = stop or stack.enter_context(stop_on_signal())
@@ -79,6 +76,8 @@ def run(
                 open_frame_source(config.camera, config.sequence_fps, config.live, request)
             )
         _require_destination(config, frame_source)
+        if kept is not None and frame_source.is_live:
+            config = kept.applied(config)
 
         # the avatars
         if engine is None:
@@ -101,8 +100,8 @@ def run(
             if preview is not None
             else None
         )
-        if keep is not None and preview_controller is not None:
-            stack.callback(lambda: preview_controller.changes and keep(preview_controller.changes))
+        if kept is not None and preview_controller is not None:
+            stack.callback(lambda: kept.keep(preview_controller.changes))
 
         # one turn a frame; until the first one is done, the avatar rests
         if frame_source.is_live:

@@ -5,33 +5,54 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
-import tempfile
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import platformdirs
 
 from avatarify_plus.config import RANGES, AppConfig
+from avatarify_plus.program.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
 FILE = "settings.json"
 DAMAGED = "settings.damaged.json"
-TOLD = "notice-told"
-"""An empty file: NOTICE was told."""
+NOTICE_SHOWN = "notice-told"
+"""The name of an empty file that says that NOTICE was shown."""
+
+RESET_HINT = "Shift+R in the window resets them, --no-config leaves them out"
 
 NOTICE = """\
 Use photos of yourself only, or of people who agreed to it, and tell the people you call that they see an avatar.
 Do not use it to pass for somebody else or to deceive: in many countries that is against the law.
-The sent picture is marked as made by AI; leave the mark in. (This is told once.)"""
-"""What everybody is told before the first show."""
+The sent picture is marked as made by AI; leave the mark in. (This is shown once.)"""
+"""What everybody is shown before the first run."""
+
+
+class KeptSettings:
+    """What keys changed in earlier calls. It counts in live runs only: a film made of a file is as its options say."""
+
+    def __init__(self, given: Collection[str]) -> None:
+        """given: the fields that the command line sets itself; they are left as they are."""
+        self._given = given
+
+    def applied(self, config: AppConfig) -> AppConfig:
+        """Return the config with what was kept, and log what that is."""
+        values = {name: value for name, value in load().items() if name not in self._given}
+        if values:
+            logger.info("kept from earlier calls: %s (%s)", _listed(values), RESET_HINT)
+        return replace(config, **values)
+
+    def keep(self, changes: Mapping[str, Any]) -> None:
+        """Keep what keys have changed, see `save`; without a change the file is left alone."""
+        if changes:
+            save(changes)
 
 
 def load() -> dict[str, Any]:
-    """Return the fields of AppConfig that were kept; what is wrong with the file is told in a warning and left out.
+    """Return the fields of AppConfig that were kept; what is wrong with the file is logged as a warning and left out.
 
     A file that cannot be understood at all is kept aside as DAMAGED, next to it.
     """
@@ -55,28 +76,40 @@ def load() -> dict[str, Any]:
 
 
 def save(values: Mapping[str, Any]) -> None:
-    """Keep fields of AppConfig for the next time; all else in the file stays. A failure is told in a warning."""
+    """Keep fields of AppConfig for the next time; all else in the file stays. A failure is logged as a warning.
+
+    What is as at first is not kept: the file says only what somebody changed.
+    """
     unknown = sorted(set(values) - set(_kinds()))
     if unknown:
         raise ValueError(f"only fields that persist can be kept, found {', '.join(unknown)}")
     try:
-        _write(_read() | dict(values))
+        defaults = {name: AppConfig.__dataclass_fields__[name].default for name in _kinds()}
+        known = _read() | dict(values)
+        stored = {name: value for name, value in known.items() if name not in defaults or value != defaults[name]}
+        path().parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path(), json.dumps(stored, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     except OSError as error:
         logger.warning("cannot keep the settings in %s: %s", path(), error.strerror or error)
 
 
 def notice_pending() -> bool:
-    """Return whether NOTICE has still to be told."""
-    return not (_folder() / TOLD).exists()
+    """Return whether NOTICE has still to be shown."""
+    return not (_folder() / NOTICE_SHOWN).exists()
 
 
-def notice_told() -> None:
-    """Remember that NOTICE was told."""
+def mark_notice_shown() -> None:
+    """Remember that NOTICE was shown."""
     try:
         _folder().mkdir(parents=True, exist_ok=True)
-        (_folder() / TOLD).touch()
+        (_folder() / NOTICE_SHOWN).touch()
     except OSError as error:
         logger.warning("cannot keep the settings in %s: %s", _folder(), error.strerror or error)
+
+
+def persistent_fields() -> tuple[str, ...]:
+    """Return the fields of AppConfig that keys may change and that are kept."""
+    return tuple(_kinds())
 
 
 def path() -> Path:
@@ -122,23 +155,14 @@ def _set_aside(file: Path, reason: str) -> dict[str, Any]:
     with contextlib.suppress(OSError):
         file.replace(aside)
         kept = f"; it is kept as {aside}"
-    logger.warning("the settings in %s are damaged and start anew: %s%s", file, reason, kept)
+    logger.warning("the settings in %s are damaged and start afresh: %s%s", file, reason, kept)
     return {}
 
 
-def _write(stored: Mapping[str, Any]) -> None:
-    """Replace the file as a whole or not at all; a link stays a link. Raises OSError."""
-    file = path().resolve()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=FILE, dir=file.parent)
-    draft = Path(name)
-    try:
-        with open(handle, "w", encoding="utf-8") as text:
-            json.dump(stored, text, indent=2, sort_keys=True, ensure_ascii=False)
-            text.write("\n")
-            text.flush()
-            os.fsync(text.fileno())
-        draft.replace(file)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
+def _listed(values: Mapping[str, Any]) -> str:
+    """Return settings for people, such as "mirror output on, zoom 1.25"."""
+    words = {True: "on", False: "off"}
+    return ", ".join(
+        f"{name.replace('_', ' ')} {words[value] if isinstance(value, bool) else format(value, 'g')}"
+        for name, value in sorted(values.items())
+    )

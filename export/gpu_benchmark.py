@@ -30,10 +30,10 @@ if not __package__:  # run as a file: its imports start at the repository root, 
 import numpy as np
 import torch
 
-from avatarify_plus.config import SIZES
 from avatarify_plus.engines.torch_network import TYPES
 from avatarify_plus.errors import AvatarifyError, ConfigError, EngineError
 from avatarify_plus.network import tensor_names
+from avatarify_plus.network.config import SIZES
 from export.gpu_floor import Rates, Work, measure_rates
 from export.gpu_racers import COMPILE_MODES, WAYS, Racer, Subject, open_racer
 

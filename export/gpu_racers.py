@@ -14,11 +14,12 @@ import numpy as np
 import torch
 
 from avatarify_plus.bundle import Bundle, Manifest, open_bundle
-from avatarify_plus.config import EngineName, NetworkConfig, Precision, network_config
+from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.engines import Engine, open_engine, require_parts
 from avatarify_plus.engines.torch_network import FloatingPrecision, TorchNetwork
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
+from avatarify_plus.network.config import NetworkConfig, network_config
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Image, Keypoints

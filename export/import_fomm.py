@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from avatarify_plus.bundle import Manifest
-from avatarify_plus.config import HourglassConfig, NetworkConfig, network_config
 from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
+from avatarify_plus.network.config import HourglassConfig, NetworkConfig, network_config
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import build_model
 from export.onnx_bundle import configure_logging, export_bundle, git_revision, print_summary, read_torch_file

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from avatarify_plus.bundle import MANIFEST, OPSET, WEIGHTS, Manifest, graph_file, open_bundle, write_manifest
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
 from avatarify_plus.motion.keypoints import load_mesh_layout
 from avatarify_plus.network import tensor_names
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import build_model, read_model, write_weights

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.engines.tensorrt_library import Library
 from avatarify_plus.errors import EngineError
+from avatarify_plus.network.config import NetworkConfig
 
 
 class Gpu(NamedTuple):

@@ -108,7 +108,7 @@ def lively_model(
     """Build a tiny network whose every part shows in its output, batch statistics and jacobians included."""
     import torch
 
-    from avatarify_plus.config import network_config
+    from avatarify_plus.network.config import network_config
     from avatarify_plus.network.model import AnimationModel
 
     torch.manual_seed(0)

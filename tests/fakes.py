@@ -11,9 +11,9 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from avatarify_plus.config import KeypointOrigin, NetworkConfig, network_config
 from avatarify_plus.engines import Source
 from avatarify_plus.errors import SinkError
+from avatarify_plus.network.config import KeypointOrigin, NetworkConfig, network_config
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.types import FloatArray, Image, Keypoints, Size
 

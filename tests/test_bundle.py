@@ -9,8 +9,8 @@ import pytest
 
 from avatarify_plus import bundle as bundle_module
 from avatarify_plus.bundle import MANIFEST, WEIGHTS, Manifest, describe, open_bundle, write_manifest
-from avatarify_plus.config import network_config
 from avatarify_plus.errors import ModelError
+from avatarify_plus.network.config import network_config
 
 LEARNED = network_config("fomm", "tiny")
 MESH = network_config("ours-skip", "tiny", keypoints="mesh")

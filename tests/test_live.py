@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avatarify_plus import live
+from avatarify_plus import live, settings
 from avatarify_plus.camera import FileSource, LiveCamera
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import AvatarifyError, CameraError, ConfigError, SinkError, SourceError, VirtualCameraError
@@ -20,6 +20,7 @@ from avatarify_plus.live import run
 from avatarify_plus.motion.keypoints import load_mesh_layout
 from avatarify_plus.pictures.badge import still_card
 from avatarify_plus.preview.keys import Press, press_of
+from avatarify_plus.settings import KeptSettings
 from avatarify_plus.types import Image, Keypoints, Size
 from fakes import EXAMPLES, FakeEngine, FakeReader, FakeSink, example_driver, plain_picture, read_film, write_film
 
@@ -238,22 +239,37 @@ def test_closing_the_preview_ends_the_run(config: AppConfig, outside: Outside) -
 
 def test_keys_act_at_once_and_are_kept(config: AppConfig, outside: Outside) -> None:
     """Panic at the second turn, back at the fourth; strength up, stats on."""
-    kept: list[dict[str, Any]] = []
     outside.preview = FakePreview(" p  p]]i   ")
-    run(replace(config, live=True, output=None), FakeEngine(), keep=kept.append)
+    run(replace(config, live=True, output=None), FakeEngine(), kept=KeptSettings(()))
     pictures = [picture for picture, _ in outside.camera.sent][1:]  # the first one is the avatar at rest
     card = still_card(SIZE)
     np.testing.assert_array_equal(pictures[2], card)
     assert not np.array_equal(pictures[1], card)
     assert not np.array_equal(pictures[-1], card)
-    assert kept == [{"strength": pytest.approx(1.2), "show_stats": True}]
+    assert settings.load() == {"strength": pytest.approx(1.2), "show_stats": True}
+
+
+def test_kept_settings_count_for_live_runs_only(config: AppConfig, outside: Outside) -> None:
+    """T was pressed in a call, so what is sent is mirrored; a film made of a file is not."""
+    outside.preview = FakePreview("t" + " " * 5)
+    run(replace(config, live=True, output=None), FakeEngine(), kept=KeptSettings(()))
+    assert settings.load() == {"mirror_output": True}
+    films = []
+    for name, kept in (("plain", None), ("kept", KeptSettings(()))):
+        output = config.output.with_name(f"{name}.mp4") if config.output else None
+        assert output is not None
+        run(replace(config, output=output), FakeEngine(), kept=kept)
+        films.append(output.read_bytes())
+    assert films[0] == films[1]
+    outside.preview = FakePreview("R" + " " * 3)
+    run(replace(config, live=True, output=None), FakeEngine(), kept=KeptSettings(()))
+    assert settings.load() == {}
 
 
 def test_without_a_change_nothing_is_kept(config: AppConfig, outside: Outside) -> None:
-    kept: list[dict[str, Any]] = []
     outside.preview = FakePreview("pp  ")
-    run(replace(config, live=True), FakeEngine(), keep=kept.append)
-    assert not kept
+    run(replace(config, live=True), FakeEngine(), kept=KeptSettings(()))
+    assert not settings.path().exists()
 
 
 def test_a_camera_without_news_keeps_the_virtual_camera_alive(config: AppConfig, outside: Outside) -> None:

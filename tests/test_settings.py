@@ -46,9 +46,22 @@ def test_keeping_again_changes_only_what_is_new() -> None:
 def test_every_field_that_persists_can_be_kept() -> None:
     defaults = AppConfig(avatar=(Path("a.jpg"),))
     names = [name for name, field in AppConfig.__dataclass_fields__.items() if field.metadata.get("persists")]
-    values = {name: getattr(defaults, name) for name in names}
+    values = {name: not value if isinstance(value := getattr(defaults, name), bool) else value + 0.25 for name in names}
     settings.save(values)
     assert settings.load() == values
+    settings.save({name: getattr(defaults, name) for name in names})
+    assert json.loads(settings.path().read_text("utf-8")) == {}, "what is as at first needs no keeping"
+
+
+def test_what_was_kept_is_listed_and_gives_way_to_the_command_line(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "avatarify_plus.settings")
+    config = AppConfig(avatar=(Path("a.jpg"),), zoom=2.0)
+    assert settings.KeptSettings({"avatar", "zoom"}).applied(config) is not None and not caplog.records
+    settings.save({"zoom": 1.25, "mirror_output": True, "search": False})
+    applied = settings.KeptSettings({"avatar", "zoom"}).applied(config)
+    assert (applied.zoom, applied.mirror_output, applied.search) == (2.0, True, False)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("kept from earlier calls: mirror output on, search off (Shift+R")
 
 
 def test_other_fields_cannot_be_kept() -> None:
@@ -90,7 +103,7 @@ def test_a_folder_that_cannot_be_made_costs_a_warning(config_home: Path, caplog:
         assert settings.notice_pending()
         caplog.clear()
         settings.save(KEPT)
-        settings.notice_told()
+        settings.mark_notice_shown()
         assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     finally:
         blocking.unlink()
@@ -121,9 +134,9 @@ def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "elsewhere.json").read_text("utf-8")) == KEPT
 
 
-def test_the_notice_is_told_once() -> None:
+def test_the_notice_is_shown_once() -> None:
     assert settings.notice_pending()
-    settings.notice_told()
+    settings.mark_notice_shown()
     assert not settings.notice_pending()
     settings.save(KEPT)
     assert settings.load() == KEPT

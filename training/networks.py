@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from avatarify_plus.config import PRESETS, NetworkConfig, network_config
+from avatarify_plus.network.config import PRESETS, NetworkConfig, network_config
 from avatarify_plus.network.model import AnimationModel
 from training import x2face
 

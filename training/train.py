@@ -30,9 +30,9 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
-from avatarify_plus.config import SIZES, KeypointOrigin, NetworkConfig
 from avatarify_plus.errors import AvatarifyError, ConfigError
 from avatarify_plus.motion.keypoints import MeshLayout, load_mesh_layout
+from avatarify_plus.network.config import SIZES, KeypointOrigin, NetworkConfig
 from training.data.cache import Cache, build_cache, open_cache
 from training.data.datasets import Split, Subject
 from training.data.pairs import PairOptions, PairSampler, Pool, mesh_mirror

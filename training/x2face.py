@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from avatarify_plus.config import HourglassConfig, NetworkConfig, network_config
 from avatarify_plus.network.blocks import (
     DownBlock,
     Hourglass,
@@ -19,6 +18,7 @@ from avatarify_plus.network.blocks import (
     silent_head,
     warp,
 )
+from avatarify_plus.network.config import HourglassConfig, NetworkConfig, network_config
 from avatarify_plus.network.dense_motion import Motion
 from avatarify_plus.network.generator import Features, Painting, Window
 from avatarify_plus.network.model import EncodedSource, Prediction

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 from avatarify_plus.bundle import WEIGHTS, Bundle, Manifest, open_bundle
-from avatarify_plus.config import EngineName, Precision, network_config
+from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.engines import Engine, open_engine
 from avatarify_plus.errors import ConfigError, EngineError
+from avatarify_plus.network.config import network_config
 
 FORM = "NAME[:PRECISION][@BUNDLE]"
 UNTRAINED_SIZES = ("paper", "live")

@@ -9,9 +9,10 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.config import NetworkConfig, Precision
+from avatarify_plus.config import Precision
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.types import Image, Keypoints
 
 

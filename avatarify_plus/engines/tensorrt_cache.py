@@ -15,9 +15,9 @@ from typing import Any
 import platformdirs
 
 from avatarify_plus.bundle import SHIPPED, WEIGHTS, Bundle, graph_file
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
+from avatarify_plus.network.config import NetworkConfig
 
 RECIPE = 1
 """Raise it when engines are built in another way: older ones are then built anew."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from avatarify_plus.config import HourglassConfig
+from avatarify_plus.network.config import HourglassConfig
 
 
 class ConvBlock(nn.Module):

@@ -5,7 +5,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.network.attention import Attention
 from avatarify_plus.network.blocks import (
     ConvBlock,
@@ -17,6 +16,7 @@ from avatarify_plus.network.blocks import (
     multiply,
     warp,
 )
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.types import Keypoints
 
 

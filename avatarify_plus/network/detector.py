@@ -5,8 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.network.blocks import Hourglass, antialias, coordinate_grid
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.types import Keypoints
 
 FARTHEST_LOGIT = 6.0

@@ -6,7 +6,6 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.network.blocks import (
     ConvBlock,
     DownBlock,
@@ -17,6 +16,7 @@ from avatarify_plus.network.blocks import (
     silent_head,
     warp,
 )
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.dense_motion import Motion
 
 

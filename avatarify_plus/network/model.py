@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.network.blocks import antialias, heatmaps, model_float_operations
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.dense_motion import DenseMotion, Motion
 from avatarify_plus.network.detector import KeypointDetector
 from avatarify_plus.network.generator import Features, Generator, Painting, Window

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from avatarify_plus.config import NetworkConfig
+from avatarify_plus.network.config import NetworkConfig
 
 DETECT = "detect"
 ENCODE_SOURCE = "encode_source"

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import ModelError
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.model import AnimationModel
 
 NAMED_IN_ERRORS = 5

@@ -35,6 +35,7 @@ class Command(Enum):
     SHIFT_Y = "shift y"
     """[sides down]"""
     RESET_VIEW = "reset view"
+    RESET_SETTINGS = "reset settings"
     OVERLAY = "overlay"
     """[steps up]"""
     MIRROR_PREVIEW = "mirror preview"
@@ -92,6 +93,7 @@ BINDINGS = (
     Binding(SENT, ("T",), Command.MIRROR_OUTPUT, (0,), "mirror what others see"),
     Binding(SENT, ("P",), Command.PANIC, (0,), "hide: send a still card, on or off"),
     Binding(SENT, ("0",), Command.PASSTHROUGH, (0,), "show yourself, on or off"),
+    Binding(WINDOW, ("Shift+R",), Command.RESET_SETTINGS, (0,), "all that keys change as at first"),
     Binding(WINDOW, ("?", "/"), Command.HELP, (0, 0), "show or hide these keys"),
     Binding(WINDOW, ("Esc",), Command.QUIT, (0,), "end; so does closing the window"),
 )

@@ -103,10 +103,10 @@ class Avatars:
         self._ready = {path: avatar for path, avatar in self._ready.items() if path in found}
         self._waiting = [path for path in self._order if self._stamps.get(path) != _stamp(path)]
 
-    def work(self) -> None:
-        """Encode the next photo that waits, if any: a little stutter each instead of one long stall."""
+    def work(self) -> bool:
+        """Encode the next photo that waits: a little stutter each instead of one long stall. Return whether one did."""
         if not self._waiting:
-            return
+            return False
         path = self._waiting.pop(0)
         failure = self._try(path)
         if failure is not None:
@@ -115,6 +115,7 @@ class Avatars:
             self._avatar = self._ready[path]
         if not self._waiting:
             logger.info("%d avatars are ready", self.count)
+        return True
 
     def _paths(self) -> list[Path]:
         """Return the photos that can be chosen, in order."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from avatarify_plus.config import RANGES
+from avatarify_plus import settings
+from avatarify_plus.config import RANGES, AppConfig
 from avatarify_plus.preview.keys import Command, Press
 from avatarify_plus.session.session import Session
 
@@ -34,7 +35,8 @@ class KeyActions:
             Command.ZOOM: lambda steps: self._set("zoom", session.config.zoom * ZOOM_STEP**steps),
             Command.SHIFT_X: lambda share: self._add("shift_x", share),
             Command.SHIFT_Y: lambda share: self._add("shift_y", share),
-            Command.RESET_VIEW: lambda _: self._reset_view(),
+            Command.RESET_VIEW: lambda _: self._reset(("zoom", "shift_x", "shift_y")),
+            Command.RESET_SETTINGS: lambda _: self._reset(settings.persistent_fields()),
             Command.OVERLAY: lambda steps: self._add("overlay", steps * OVERLAY_STEP),
             Command.RECALIBRATE: lambda _: session.puppeteer.recalibrate(),
             Command.SEARCH: lambda _: self._toggle("search"),
@@ -56,8 +58,8 @@ class KeyActions:
 
     def _set(self, name: str, value: Any) -> None:
         if name in RANGES:
-            least, most = RANGES[name]
-            value = round(min(max(value, least), most), 4)
+            smallest, largest = RANGES[name]
+            value = round(min(max(value, smallest), largest), 4)
         self._session.change(**{name: value})
         self.changes[name] = value
 
@@ -67,9 +69,10 @@ class KeyActions:
     def _toggle(self, name: str) -> None:
         self._set(name, not getattr(self._session.config, name))
 
-    def _reset_view(self) -> None:
-        for name, value in (("zoom", 1.0), ("shift_x", 0.0), ("shift_y", 0.0)):
-            self._set(name, value)
+    def _reset(self, names: Iterable[str]) -> None:
+        """Set fields to their defaults."""
+        for name in names:
+            self._set(name, AppConfig.__dataclass_fields__[name].default)
 
     def _pass_through(self) -> None:
         self._session.passes_through = not self._session.passes_through

@@ -76,13 +76,18 @@ class Session:
         self.faceless_count += not self.view.has_face
         if self._is_live:  # what nobody waits for comes last
             self.puppeteer.search(self.view, frame.captured_at)
-            self.avatars.work()
+            self._encode_next()
 
     def idle(self, time_s: float) -> None:
         """Send the newest picture once more, so that who watches does not lose the camera. Raises SinkError."""
         self.sent = self._card if self.is_panicking else self.sent
         self._outputs.send(self.sent, time_s)
-        self.avatars.work()
+        self._encode_next()
+
+    def _encode_next(self) -> None:
+        """Encode the next photo that waits, if any; its time belongs to no frame."""
+        if self.avatars.work():
+            self.timing.start()
 
     def _picture(self, frame: Frame, view: View) -> Image:
         """Return what is shown for a frame: the avatar, unless somebody panics or wants to be seen."""

@@ -481,7 +481,7 @@ def test_packages_name_the_cuda_they_are_made_for(monkeypatch: pytest.MonkeyPatc
     (tmp_path / "version.py").write_text("__version__ = '2.13.0+cu130'\ncuda: Optional[str] = '13.0'\n")
     (tmp_path / "capi").mkdir()
     (tmp_path / "capi" / "build_and_package_info.py").write_text("package_name = 'x'\ncuda_version = '12.8'\n")
-    spec = SimpleNamespace(reopenable=str(tmp_path / "__init__.py"))
+    spec = SimpleNamespace(origin=str(tmp_path / "__init__.py"))
     monkeypatch.setattr(gpu.importlib.util, "find_spec", lambda name: spec)
     found = {"torch": "2.13.0", "onnxruntime-gpu": "1.22", "tensorrt-rtx-cu13": "1.7", "cuda-bindings": "12.9.1"}
     monkeypatch.setattr(gpu, "installed", lambda: found | {"numpy": "2.0"})

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.config import HourglassConfig
 from avatarify_plus.errors import ModelError
+from avatarify_plus.network.config import HourglassConfig
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import read_model
 from export import import_fomm

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from avatarify_plus.config import PRESETS, NetworkConfig, network_config
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.network.attention import Attention
 from avatarify_plus.network.blocks import antialias, coordinate_grid, heatmaps, invert, resize_deformation, warp
+from avatarify_plus.network.config import PRESETS, NetworkConfig, network_config
 from avatarify_plus.network.dense_motion import DenseMotion, Motion
 from avatarify_plus.network.generator import Window
 from avatarify_plus.network.model import AnimationModel, EncodedSource, frame_float_operations

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from avatarify_plus.config import network_config
 from avatarify_plus.network.blocks import UpBlock, model_float_operations
+from avatarify_plus.network.config import network_config
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.simplify import PhaseUpBlock, simplify
 from avatarify_plus.types import Keypoints

@@ -1,4 +1,4 @@
-"""The table of keys: complete, without contradiction, and the one that README shows."""
+"""The table of keys: complete, without contradiction, and the one that PAGE shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from avatarify_plus.preview.keys import (
     press_of,
 )
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "options.md"
 
 
 def test_every_command_has_a_key() -> None:
@@ -76,7 +76,7 @@ def test_other_keys_mean_nothing() -> None:
     assert all(press_of(code) is None for code in [-1, 0, ord("q"), ord("!"), 0xE9, 0x6C6, *arrows_and_the_like])
 
 
-def test_the_readme_shows_this_table() -> None:
-    section = re.search(r"^## Keys\n(.*?)(?=^## |\Z)", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+def test_the_page_of_options_shows_this_table() -> None:
+    section = re.search(r"^## Keys\n(.*?)(?=^## |\Z)", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert section is not None
     assert markdown_table() in section[1]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from avatarify_plus.config import network_config
 from avatarify_plus.errors import ConfigError, DataError, ModelError
+from avatarify_plus.network.config import network_config
 from avatarify_plus.pictures.images import View
 from fakes import example_driver
 from synthetic_cache import tiny_command, write_cache

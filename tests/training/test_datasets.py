@@ -315,7 +315,7 @@ def test_a_killed_build_goes_on(mixed: Path, tmp_path: Path, monkeypatch: pytest
     out, decode = tmp_path / "cache" / "mixed-train", training.data.cache._decode
     decoded: list[str] = []
 
-    def dying(job: training.data.cache.Job) -> training.data.cache.Decoded:
+    def dying(job: training.data.cache.DecodeJob) -> training.data.cache.Decoded:
         if len(decoded) == 2:
             raise KeyboardInterrupt
         decoded.append(job.path.name)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from avatarify_plus.config import network_config
 from avatarify_plus.network.blocks import coordinate_grid
+from avatarify_plus.network.config import network_config
 from avatarify_plus.network.generator import Painting, Window
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from avatarify_plus.config import network_config
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
 from avatarify_plus.motion.keypoints import keypoints_from_mesh, load_mesh_layout, mirror_keypoints
+from avatarify_plus.network.config import network_config
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
 from synthetic_cache import mean_face, write_cache

@@ -12,9 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from avatarify_plus.config import NetworkConfig
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.network.blocks import model_float_operations
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.model import AnimationModel
 from training.loop.checkpoint import load_checkpoint
 from training.networks import Network, build_network

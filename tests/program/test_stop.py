@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from avatarify_plus.stop import stop_on_signal
+from avatarify_plus.program.stop import stop_on_signal
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send itself these signals")

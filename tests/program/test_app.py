@@ -1,6 +1,5 @@
 """The command line: generated from AppConfig, one line for each mistake."""
 
-import logging
 import subprocess
 import sys
 from dataclasses import MISSING, fields
@@ -9,21 +8,21 @@ from typing import Any
 
 import pytest
 
-import run as program
-from avatarify_plus import live, settings
+from avatarify_plus import __version__, live, settings
+from avatarify_plus import app as program
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.live import Summary
 from avatarify_plus.types import Size
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 FACE = (Path("face.jpg"),)
 
 
 def parse(*arguments: str) -> AppConfig:
-    return program.config_of(vars(program.build_parser().parse_args(["--avatar", "face.jpg", *arguments])), {})
+    return program.config_of(vars(program.build_parser().parse_args(["--avatar", "face.jpg", *arguments])))
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +43,9 @@ def test_every_field_is_an_option_with_its_default_and_help() -> None:
     text = " ".join(program.build_parser().format_help().split())
     for option in fields(AppConfig):
         name = option.name.replace("_", "-")
-        assert f"--no-{name}" in text if option.default is True else f"--{name}" in text
+        assert f"--{name}" in text
+        if isinstance(option.default, bool):
+            assert f"--no-{name}" in text
         assert option.metadata["help"].split(",")[0].split(":")[0] in text
         if option.default is not MISSING and option.default not in (None, True, False):
             assert f"(default: {option.default})" in text
@@ -95,6 +96,7 @@ def test_options_become_values_of_their_types() -> None:
         {"output": Path("out.gif")},
         {"camera": ""},
         {"engine": "abacus"},
+        {"precision": "fp8"},
         {"framing": "maybe"},
         {"motion": "sideways"},
         {"size": Size(641, 360)},
@@ -135,7 +137,8 @@ def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFi
     with pytest.raises(SystemExit) as caught:
         program.main(arguments)
     assert caught.value.code == 2
-    assert "run.py: error: " in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("avatarify: error: ") and "avatarify --help" in line
 
 
 def test_a_failure_is_one_line_and_exits_with_1(
@@ -165,30 +168,29 @@ def test_success_tells_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: py
     ]
 
 
-def test_the_command_line_beats_settings_and_settings_beat_defaults(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_beats_settings_and_settings_beat_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[AppConfig] = []
 
-    def look(config: AppConfig, **others: Any) -> Summary:
-        seen.append(config)
+    def look(config: AppConfig, kept: settings.KeptSettings | None, **others: Any) -> Summary:
+        seen.append(config if kept is None else kept.applied(config))
         return summary()
 
     monkeypatch.setattr(live, "run", look)
-    settings.save({"strength": 1.3, "smoothing": 0.9, "mirror_preview": False})
-    for more in ([], ["--strength", "0.7"], ["--no-config"]):
+    settings.save({"strength": 1.3, "smoothing": 0.9, "mirror_preview": False, "mirror_output": True})
+    for more in ([], ["--strength", "0.7"], ["--mirror-preview", "--no-mirror-output"], ["--no-config"]):
         assert program.main(["--avatar", "face.jpg", *more]) == 0
-    assert [(c.strength, c.smoothing, c.mirror_preview) for c in seen] == [
-        (1.3, 0.9, False),
-        (0.7, 0.9, False),
-        (1.0, 0.5, True),
+    assert [(c.strength, c.smoothing, c.mirror_preview, c.mirror_output) for c in seen] == [
+        (1.3, 0.9, False, True),
+        (0.7, 0.9, False, True),
+        (1.3, 0.9, True, False),
+        (1.0, 0.5, True, False),
     ]
 
 
 def test_what_keys_changed_is_kept_unless_unwanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    def change(config: AppConfig, keep: Any, **others: Any) -> Summary:
-        if keep is not None:
-            keep({"zoom": 1.5})
+    def change(config: AppConfig, kept: settings.KeptSettings | None, **others: Any) -> Summary:
+        if kept is not None:
+            kept.keep({"zoom": 1.5})
         return summary()
 
     monkeypatch.setattr(live, "run", change)
@@ -216,13 +218,8 @@ def test_listing_cameras_needs_no_avatar(monkeypatch: pytest.MonkeyPatch, capsys
     assert "no webcam was found" in capsys.readouterr().out
 
 
-def test_warnings_are_told_in_the_form_of_errors() -> None:
-    record = logging.LogRecord("any", logging.WARNING, __file__, 1, "no %s found", ("virtual camera",), None)
-    assert program.LineFormatter().format(record) == "avatarify: warning: no virtual camera found"
-
-
 def test_nothing_done_is_told_too() -> None:
-    assert program.tell(summary(frame_count=0)) == "stopped before the first frame"
+    assert program.describe_run(summary(frame_count=0)) == "stopped before the first frame"
 
 
 def test_the_program_itself_tells_a_mistake_in_one_line() -> None:
@@ -236,8 +233,16 @@ def test_the_program_itself_tells_a_mistake_in_one_line() -> None:
 
 
 def test_the_program_imports_no_torch_and_no_runtime_before_it_needs_one() -> None:
-    code = "import sys, run; print([n for n in ('torch', 'av', 'openvino', 'mediapipe', 'cv2') if n in sys.modules])"
+    heavy = ("torch", "av", "openvino", "mediapipe", "cv2")
+    code = f"import sys, avatarify_plus.app; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        program.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"avatarify_plus {__version__}\n"

@@ -1,0 +1,34 @@
+"""The command `avatarify`: the app itself, or one of the programs that go with it."""
+
+from __future__ import annotations
+
+import sys
+
+from avatarify_plus.program.command_line import FAILED, print_error, python_problem
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run `avatarify [doctor | bench] OPTIONS` and return the exit code.
+
+    arguments: without the program's name; None takes the command line's.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["doctor"]:  # what is amiss with Python and the packages is its business
+        from avatarify_plus.doctor.doctor import main as doctor
+
+        return doctor(given[1:])
+    problem = python_problem()
+    if problem is not None:
+        print_error(problem)
+        return FAILED
+    if given[:1] == ["bench"]:
+        from avatarify_plus.bench.bench import main as bench
+
+        return bench(given[1:])
+    from avatarify_plus.app import main as app
+
+    return app(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

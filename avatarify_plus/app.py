@@ -1,0 +1,201 @@
+"""The app's command line: photos, a driver, and where the pictures go."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+
+from avatarify_plus.config import AppConfig
+from avatarify_plus.errors import ConfigError
+from avatarify_plus.program.command_line import DONE, ProgramParser, configure_logging, run_program
+from avatarify_plus.program.stop import stop_on_signal
+from avatarify_plus.types import Size
+
+if TYPE_CHECKING:  # the rest is imported once signals are heeded: OpenCV and its like take their time
+    from avatarify_plus.live import Summary
+
+NEWS = (
+    "avatarify_plus.live",
+    "avatarify_plus.settings",
+    "avatarify_plus.session.status_line",
+    "avatarify_plus.camera",
+    "avatarify_plus.sinks",
+)
+"""The loggers whose news are for everybody; what the others log is for --verbose."""
+
+EXAMPLES = (
+    "avatarify --avatar face.jpg                                     webcam to preview and virtual camera",
+    "avatarify --avatar me.jpg friends/ --frame photo                several photos, whole",
+    "avatarify --avatar face.jpg --camera talk.mp4 --output out.mp4  a film, frame by frame",
+    "avatarify doctor                                                what is amiss here, and how to mend it",
+    "avatarify bench                                                 how fast it is here",
+)
+
+
+class ListCameras(argparse.Action):
+    """Print the webcams and leave."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        """See argparse."""
+        from avatarify_plus.camera import describe, list_cameras
+
+        print(describe(list_cameras()))
+        parser.exit()
+
+
+def build_parser() -> ProgramParser:
+    """Return the command line: one option for each field of AppConfig, with its default and its help.
+
+    Only what is given becomes an attribute, so that settings can stand in for the rest.
+    """
+    parser = ProgramParser(
+        prog="avatarify",
+        usage="avatarify --avatar PHOTO [--camera DRIVER] [--output FILE.mp4] [OPTIONS]",
+        description="Animate the face in a photo with your own face.",
+        examples=EXAMPLES,
+        has_verbose=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    types = get_type_hints(AppConfig)
+    groups = {name: parser.add_argument_group(name) for name in dict.fromkeys(_group_order())}
+    for option in fields(AppConfig):
+        name = option.name.replace("_", "-")
+        kind, text = types[option.name], option.metadata["help"].replace("%", "%%")
+        group = groups[option.metadata["group"]]
+        if kind is bool:
+            shown = f"{text} (default: {'yes' if option.default else 'no'})"
+            group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=shown)
+            continue
+        is_required = option.default is MISSING
+        group.add_argument(
+            f"--{name}",
+            required=is_required,
+            nargs="+" if get_origin(kind) is tuple else None,
+            type=_parser_of(kind),
+            choices=get_args(kind) if get_origin(kind) is Literal else None,
+            metavar=option.metadata["metavar"] or "NAME",
+            help=_with_default(text if get_origin(kind) is not Literal else _with_choices(text, kind), option.default),
+        )
+        if option.name == "camera":
+            group.add_argument(
+                "--list-cameras", action=ListCameras, nargs=0, help="list the webcams and what they offer"
+            )
+    return parser
+
+
+def _with_choices(text: str, kind: Any) -> str:
+    return f"{text}; one of {', '.join(get_args(kind))}"
+
+
+def _with_default(text: str, default: Any) -> str:
+    return text if default is MISSING or default is None else f"{text} (default: {default})"
+
+
+def _group_order() -> list[str]:
+    return [option.metadata["group"] for option in fields(AppConfig)]
+
+
+def _parser_of(kind: Any) -> Any:
+    """Return what turns an option's text into a field's type."""
+    if get_origin(kind) is Literal:
+        return str
+    members = [member for member in get_args(kind) if member not in (NoneType, Ellipsis)] or [kind]
+    parse = {float: _number, Size: _size}.get(members[0], members[0])
+    return _or_auto(parse) if NoneType in get_args(kind) and parse in (_number, _size) else parse
+
+
+def _or_auto(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: None if text == "auto" else parse(text)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def _size(text: str) -> Size:
+    width, _, height = text.partition("x")
+    try:
+        return Size(int(width), int(height))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 1280x720") from None
+
+
+def markdown_table() -> str:
+    """Return the options for docs/options.md."""
+    lines = []
+    for group in build_parser()._action_groups:
+        actions = [action for action in group._group_actions if action.option_strings]
+        if actions:
+            lines += [f"**{group.title}**", "", "| option | meaning |", "|---|---|"]
+            for action in actions:
+                names = [name for name in action.option_strings if name.startswith("--")]
+                value = f" {action.metavar}" if action.metavar and action.nargs != 0 else ""
+                more = " ..." if action.nargs == "+" else ""
+                shown = " ".join(f"`{name}{value}{more}`" for name in names).replace("|", "\\|")
+                lines.append(f"| {shown} | {(action.help or '').replace('%%', '%')} |")
+            lines.append("")
+    return "\n".join(lines)
+
+
+def config_of(given: Mapping[str, Any]) -> AppConfig:
+    """Return the options given, for the rest the defaults. Raises ConfigError."""
+    return AppConfig(**{**given, "avatar": tuple(given["avatar"])})
+
+
+def describe_run(summary: Summary) -> str:
+    """Return the closing lines for people."""
+    if not summary.frame_count:
+        return "stopped before the first frame"
+    lines = [
+        f"{summary.frame_count} frames in {summary.elapsed_s:.1f} s ({summary.fps:.1f} fps), "
+        f"{summary.latency_p50_ms:.0f} ms a frame (median; 95 % within {summary.latency_p95_ms:.0f} ms), "
+        f"engine {summary.engine} on {summary.device}"
+    ]
+    if summary.skipped_count:
+        lines.append(f"{summary.skipped_count} camera frames were skipped for newer ones")
+    if summary.faceless_count:
+        lines.append(f"{summary.faceless_count} frames showed no face")
+    if summary.output is not None:
+        lines.append(f"wrote {summary.output}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the app and return the exit code, see `program.command_line`.
+
+    The first Ctrl-C ends a run in order, with a recording that plays: that is DONE.
+    """
+    with stop_on_signal() as stop:
+        return run_program(lambda: _main(arguments, stop))
+
+
+def _main(arguments: list[str] | None, stop: threading.Event) -> int:
+    parser = build_parser()
+    given = vars(parser.parse_args(arguments))
+    from avatarify_plus import live, settings
+
+    configure_logging(given.get("verbose", False), NEWS)
+    try:
+        config = config_of(given)
+    except ConfigError as error:
+        parser.error(str(error))
+    if config.config and settings.notice_pending():
+        print(settings.NOTICE, file=sys.stderr)
+        settings.mark_notice_shown()
+    kept = settings.KeptSettings(given) if config.config else None
+    print(describe_run(live.run(config, stop=stop, kept=kept)))
+    return DONE

@@ -1,0 +1,206 @@
+"""What decides the network's graph: frozen, validated, stored with the weights. No torch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from avatarify_plus.errors import ConfigError
+
+KeypointOrigin = Literal["learned", "mesh", "both"]
+Attention = Literal["none", "cbam", "max-pool"]
+Occlusion = Literal["single", "multi-scale"]
+PRESETS = ("fomm", "fomm-cbam", "fomm-attention", "fomm-cbam-occlusion", "ours", "ours-skip")
+SIZES = ("paper", "live", "narrow", "tiny")
+
+
+@dataclass(frozen=True, slots=True)
+class HourglassConfig:
+    """Width of the first level, cap on the width, and number of levels of one hourglass."""
+
+    width: int = 64
+    max_width: int = 1024
+    depth: int = 5
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.max_width, self.depth) < 1:
+            raise ConfigError(f"hourglass sizes must be positive, found {self}")
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """Everything that decides the network's graph; stored with the weights.
+
+    `corner_aligned_grid` is True only for released First Order Model weights, which were trained with a
+    coordinate grid from -1 to 1 inclusive while sampling used pixel centres.
+    `keypoints` "both" takes the mesh's keypoints, then `learned_count` of the detector's (MobilePortrait's mixed
+    keypoints): the mesh knows lips and eyelids, the detector shoulders, hair and what moves behind the head.
+    `anchor_radius` is the standard deviation, in picture halves, of a prior on where each learned keypoint looks,
+    around anchors spread along the picture's border; 0, the paper, leaves it out.
+    `mask_kernel`, 7 in the paper, is the dearest convolution of a dense motion with many keypoints.
+    `mask_prior` is what a mask's logit gains at its driving keypoint before training, falling off as the heatmap does:
+    a keypoint's motion holds near that keypoint. It is learned per keypoint from there; 0, the paper, leaves it out.
+    `occlusion_first` multiplies the coarsest map before the residual blocks (FOMM) instead of after (paper, eq. 13).
+    `occlusion_entry` narrows zeta to so many channels before the occlusion module's up blocks; 0, the paper, does not.
+    `motion_to_painter` adds the occlusion module's features to the generator's at each scale: without it the painter
+    sees the motion only through what was warped, and cannot know whether a hidden place is the inside of a mouth.
+    `keypoints_to_painter` > 0 also shows the painter the driving keypoints' heatmaps, through so many channels: where
+    upper and lower lip are says at once where the mouth is open.
+    `blend` replaces eq. 13 by O * warped + (1 - O) * painted at every scale (preset `ours-skip`).
+    """
+
+    preset: str = "ours"
+    size: str = "paper"
+    image_size: int = 256
+    motion_size: int = 64
+    keypoints: KeypointOrigin = "learned"
+    keypoint_count: int = 10
+    learned_count: int = 0
+    anchor_radius: float = 0.0
+    mesh_layout: str = "face-20"
+    temperature: float = 0.1
+    heatmap_variance: float = 0.01
+    corner_aligned_grid: bool = False
+    detector: HourglassConfig = field(default_factory=lambda: HourglassConfig(32, 1024, 5))
+    motion: HourglassConfig = field(default_factory=lambda: HourglassConfig(64, 1024, 5))
+    mask_kernel: int = 7
+    mask_prior: float = 0.0
+    attention: Attention = "max-pool"
+    attention_gain: float = 2.0
+    attention_reduction: int = 16
+    occlusion: Occlusion = "multi-scale"
+    occlusion_entry: int = 0
+    occlusion_widths: tuple[int, int] = (64, 32)
+    occlusion_first: bool = False
+    motion_to_painter: bool = False
+    keypoints_to_painter: int = 0
+    blend: bool = False
+    generator_width: int = 64
+    generator_max_width: int = 512
+    residual_blocks: int = 6
+    final_kernel: int = 1
+
+    def __post_init__(self) -> None:
+        if self.image_size % self.motion_size or self.image_size // self.motion_size not in (1, 2, 4):
+            raise ConfigError(
+                f"image_size must be 1, 2 or 4 times motion_size, found {self.image_size} and {self.motion_size}"
+            )
+        if self.keypoints not in ("learned", "mesh", "both"):
+            raise ConfigError(f"keypoints must be 'learned', 'mesh' or 'both', found {self.keypoints!r}")
+        if (self.keypoints == "both") != (0 < self.learned_count < self.keypoint_count):
+            raise ConfigError(
+                "learned_count belongs to keypoints 'both' and counts some of them, found "
+                f"{self.learned_count} of {self.keypoint_count} with keypoints {self.keypoints!r}"
+            )
+        if self.attention not in ("none", "cbam", "max-pool"):
+            raise ConfigError(f"attention must be 'none', 'cbam' or 'max-pool', found {self.attention!r}")
+        if self.occlusion not in ("single", "multi-scale"):
+            raise ConfigError(f"occlusion must be 'single' or 'multi-scale', found {self.occlusion!r}")
+        if self.blend and self.occlusion != "multi-scale":
+            raise ConfigError("blend needs multi-scale occlusion maps")
+        if (self.motion_to_painter or self.keypoints_to_painter) and not self.blend:
+            raise ConfigError("motion_to_painter and keypoints_to_painter need blend")
+        if self.keypoint_count < 1 or self.residual_blocks < 0 or self.generator_width < 1:
+            raise ConfigError("keypoint_count and generator_width must be positive, residual_blocks not negative")
+
+    @property
+    def detected_count(self) -> int:
+        """How many keypoints the detector finds; 0 for a model without one."""
+        return {"learned": self.keypoint_count, "mesh": 0, "both": self.learned_count}[self.keypoints]
+
+    @property
+    def motion_channels(self) -> int:
+        """Channels of zeta, the dense-motion feature: the hourglass's first level and its input."""
+        return min(self.motion.max_width, self.motion.width) + 4 * (self.keypoint_count + 1)
+
+    @property
+    def reads_mesh(self) -> bool:
+        """Whether some keypoints come from the face mesh."""
+        return self.keypoints != "learned"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON-ready values; `from_dict` is the inverse."""
+        return asdict(self)
+
+    @staticmethod
+    def from_dict(values: dict[str, Any]) -> NetworkConfig:
+        """Build a config from `to_dict`'s output. Raises ConfigError for unknown fields."""
+        known = NetworkConfig.__dataclass_fields__
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigError(f"the network config has unknown fields: {', '.join(unknown)}")
+        fixed = dict(values)
+        for name in ("detector", "motion"):
+            if name in fixed:
+                fixed[name] = HourglassConfig(**fixed[name])
+        if "occlusion_widths" in fixed:
+            first, second = fixed["occlusion_widths"]
+            fixed["occlusion_widths"] = (int(first), int(second))
+        return NetworkConfig(**fixed)
+
+
+_FOMM = {"attention": "none", "occlusion": "single", "occlusion_first": True, "final_kernel": 7}
+
+_PRESET_FIELDS: dict[str, dict[str, Any]] = {
+    "fomm": _FOMM,
+    "fomm-cbam": _FOMM | {"attention": "cbam"},
+    "fomm-attention": _FOMM | {"attention": "max-pool"},
+    "fomm-cbam-occlusion": {"attention": "cbam"},
+    "ours": {},
+    "ours-skip": {
+        "blend": True,
+        "heatmap_variance": 0.003,
+        "mask_prior": 8.0,
+        "motion_to_painter": True,
+        "keypoints_to_painter": 32,
+    },
+}
+
+_SIZE_FIELDS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "live": {
+        "detector": HourglassConfig(8, 64, 4),
+        "motion": HourglassConfig(32, 256, 4),
+        "mask_kernel": 3,
+        "occlusion_entry": 16,
+        "occlusion_widths": (16, 8),
+        "generator_width": 24,
+        "generator_max_width": 96,
+        "residual_blocks": 3,
+    },
+    "narrow": {
+        "image_size": 128,
+        "motion_size": 32,
+        "detector": HourglassConfig(8, 256, 4),
+        "motion": HourglassConfig(16, 256, 4),
+        "occlusion_widths": (16, 8),
+        "generator_width": 16,
+        "generator_max_width": 64,
+        "residual_blocks": 3,
+    },
+    "tiny": {
+        "detector": HourglassConfig(4, 16, 2),
+        "motion": HourglassConfig(4, 16, 2),
+        "occlusion_widths": (4, 4),
+        "attention_reduction": 4,
+        "generator_width": 4,
+        "generator_max_width": 16,
+        "residual_blocks": 1,
+    },
+}
+
+
+def network_config(preset: str, size: str, **changes: Any) -> NetworkConfig:
+    """Return one of the six presets (the paper's Table 2 rows and `ours-skip`) in one of the sizes.
+
+    `paper` has the paper's widths; `live` needs under 12 GFLOP a frame; `narrow` is the paper's network at half the
+    picture's side, a quarter of the widths and half the residual blocks, to compare presets without a GPU; `tiny`
+    serves tests.
+    Raises ConfigError for an unknown preset or size.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")
+    if size not in SIZES:
+        raise ConfigError(f"unknown size {size!r}: choose one of {', '.join(SIZES)}")
+    config = NetworkConfig(preset=preset, size=size, **{**_PRESET_FIELDS[preset], **_SIZE_FIELDS[size]})
+    return replace(config, **changes)
