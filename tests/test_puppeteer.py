@@ -11,9 +11,10 @@ from avatarify_plus.errors import SourceError
 from avatarify_plus.motion.keypoints import keypoints_from_mesh, load_mesh_layout, movement_scale, transfer
 from avatarify_plus.motion.limit import TRAVEL
 from avatarify_plus.motion.neutral_face import PATIENCE_S
+from avatarify_plus.motion.presence import GAP_S
 from avatarify_plus.motion.transition import TRANSITION_S
 from avatarify_plus.pictures.images import Adjustment, View
-from avatarify_plus.puppeteer import GAP_S, HOLD_S, REST_S, Puppeteer
+from avatarify_plus.puppeteer import HOLD_S, REST_S, Puppeteer
 from avatarify_plus.types import FloatArray, Keypoints
 from fakes import FakeEngine, oval_mesh, plain_picture
 
@@ -155,7 +156,7 @@ def play(puppeteer: Puppeteer, views: list[View], start_s: float = 0.0) -> None:
     """Animate views at FPS and offer each for the search."""
     for index, seen in enumerate(views):
         puppeteer.animate(seen, start_s + index / FPS)
-        puppeteer.search(seen, start_s + index / FPS)
+        puppeteer.search(start_s + index / FPS)
 
 
 def largest_step(engine: FakeEngine, since: int) -> float:
@@ -256,9 +257,9 @@ def test_the_avatar_rests_until_a_good_face_comes() -> None:
     puppeteer = searching(engine)
     play(puppeteer, 5 * [person(yaw=0.6)])
     assert len(engine.animated) == 1  # the still picture alone
-    assert puppeteer.calibration_score is None
+    assert puppeteer.neutral_score is None
     play(puppeteer, 3 * [person()], 0.2)
-    assert puppeteer.calibration_score is not None and puppeteer.calibration_score > 0.9
+    assert puppeteer.neutral_score is not None and puppeteer.neutral_score > 0.9
     assert_close(engine.animated[-1], keypoints(person()))
 
 
@@ -267,12 +268,12 @@ def test_a_bad_beginning_is_mended_without_a_jump() -> None:
     puppeteer = searching(engine)
     turned = [person(yaw=0.6)] * (frames(PATIENCE_S) + 4)
     play(puppeteer, turned)
-    bad = puppeteer.calibration_score
+    bad = puppeteer.neutral_score
     assert bad is not None and bad < 0.3
     came = [person(yaw=0.6 * (1 - index / 40)) for index in range(41)]
     play(puppeteer, came, 2.0)
     play(puppeteer, 40 * [person()], 4.0)
-    assert puppeteer.calibration_score is not None and puppeteer.calibration_score > 0.9
+    assert puppeteer.neutral_score is not None and puppeteer.neutral_score > 0.9
     np.testing.assert_allclose(engine.animated[-1].value, keypoints(person()).value, atol=0.06)
     assert largest_step(engine, 2) < 0.05
 
@@ -284,7 +285,7 @@ def test_after_a_long_absence_the_face_is_measured_anew() -> None:
     play(puppeteer, frames(3) * [NOBODY], 0.2)
     back = person(x=0.6)
     play(puppeteer, 3 * frames(TRANSITION_S) * [back], 4.0)
-    assert puppeteer.calibration_score is not None and puppeteer.calibration_score > 0.9
+    assert puppeteer.neutral_score is not None and puppeteer.neutral_score > 0.9
     assert_close(engine.animated[-1], keypoints(person()))
     assert largest_step(engine, 2) < 0.05
 
@@ -293,9 +294,9 @@ def test_a_gap_in_time_alone_raises_no_doubt() -> None:
     """The camera stood still, or somebody looked through: the initial face stays."""
     puppeteer = searching(FakeEngine())
     play(puppeteer, 5 * [person()])
-    score = puppeteer.calibration_score
+    score = puppeteer.neutral_score
     play(puppeteer, 3 * [person(yaw=0.4)], 9.0)
-    assert score is not None and puppeteer.calibration_score == score
+    assert score is not None and puppeteer.neutral_score == score
 
 
 def test_the_search_can_be_switched_while_running() -> None:
@@ -303,28 +304,28 @@ def test_the_search_can_be_switched_while_running() -> None:
     puppeteer = searching(engine)
     puppeteer.searches = False
     play(puppeteer, 3 * [person(yaw=0.6)])
-    bad = puppeteer.calibration_score
+    bad = puppeteer.neutral_score
     play(puppeteer, 3 * [person()], 0.12)
-    assert puppeteer.calibration_score == bad
+    assert puppeteer.neutral_score == bad
     puppeteer.searches = True
     play(puppeteer, 3 * [person()], 0.24)
-    assert bad is not None and puppeteer.calibration_score is not None and puppeteer.calibration_score > bad
+    assert bad is not None and puppeteer.neutral_score is not None and puppeteer.neutral_score > bad
 
 
 def test_only_what_was_just_animated_is_considered() -> None:
     puppeteer = searching(FakeEngine())
-    puppeteer.search(person(), 0.0)
-    assert puppeteer.calibration_score is None
+    puppeteer.search(0.0)
+    assert puppeteer.neutral_score is None
     puppeteer.animate(person(yaw=0.6), 0.0)
-    puppeteer.search(person(), 0.04)  # panic: nothing was animated then
-    assert puppeteer.calibration_score is None
+    puppeteer.search(0.04)  # panic: nothing was animated then
+    assert puppeteer.neutral_score is None
 
 
 def test_absolute_motion_needs_no_initial_face() -> None:
     engine = FakeEngine()
     puppeteer = searching(engine, "absolute")
     play(puppeteer, 3 * [person(yaw=0.3)])
-    assert puppeteer.calibration_score is None
+    assert puppeteer.neutral_score is None
     assert_close(engine.animated[-1], keypoints(person(yaw=0.3)))
 
 

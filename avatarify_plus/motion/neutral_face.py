@@ -65,10 +65,15 @@ POSES = 3
 
 
 class Sample(NamedTuple):
-    """A face as a candidate: its keypoints, and its reading where there is a mesh."""
+    """A face as a candidate: its keypoints, and what it does where there is a mesh to read it off."""
 
     keypoints: Keypoints
     reading: Reading | None
+
+
+def sample_of(keypoints: Keypoints, landmarks: FloatArray | None) -> Sample:
+    """Return a face as a candidate; landmarks: see `read_face`, None where there is no mesh."""
+    return Sample(keypoints, None if landmarks is None else read_face(landmarks))
 
 
 def read_face(landmarks: FloatArray) -> Reading:

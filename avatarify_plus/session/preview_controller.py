@@ -78,7 +78,7 @@ class PreviewController:
             avatar_name=avatars.name,
             avatar_number=avatars.number,
             avatar_count=avatars.count,
-            search_score=puppeteer.calibration_score,
+            search_score=puppeteer.neutral_score,
             is_panicking=session.is_panicking,
             passes_through=session.passes_through,
             shows_help=self._key_actions.shows_help,

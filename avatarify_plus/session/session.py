@@ -75,7 +75,7 @@ class Session:
         self.timing.tick(frame.captured_at if self._is_live else taken_s, sent_s)
         self.faceless_count += not self.view.has_face
         if self._is_live:  # what nobody waits for comes last
-            self.puppeteer.search(self.view, frame.captured_at)
+            self.puppeteer.search(frame.captured_at)
             self._encode_next()
 
     def idle(self, time_s: float) -> None:
