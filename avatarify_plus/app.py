@@ -16,7 +16,7 @@ from avatarify_plus.program.command_line import DONE, ProgramParser, configure_l
 from avatarify_plus.program.stop import stop_on_signal
 from avatarify_plus.types import Size
 
-if TYPE_CHECKING:  # the rest is imported once signals are heeded: OpenCV and its like take their time
+if TYPE_CHECKING:  # the rest is imported once signals are caught: OpenCV and others take their time
     from avatarify_plus.live import Summary
 
 NEWS = (

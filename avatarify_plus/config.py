@@ -180,10 +180,10 @@ class AppConfig:
             raise ConfigError("neither output, preview nor virtual camera is wanted: leave at least one")
         if self.movement_scale is not None and not 0 < self.movement_scale <= 10:
             raise ConfigError(f"movement_scale must be above 0 and at most 10, or auto, found {self.movement_scale}")
-        for name, (least, most) in RANGES.items():
+        for name, (smallest, largest) in RANGES.items():
             value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise ConfigError(f"{name} must be from {least:g} to {most:g}, found {value:g}")
+            if value is not None and not smallest <= value <= largest:
+                raise ConfigError(f"{name} must be from {smallest:g} to {largest:g}, found {value:g}")
         for name in ("camera_size", "size"):
             wanted: Size | None = getattr(self, name)
             if wanted is not None and not (min(wanted) >= 64 and max(wanted) <= 7680):

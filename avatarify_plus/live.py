@@ -68,7 +68,7 @@ def run(
     with ExitStack() as stack:
         stop = stop or stack.enter_context(stop_on_signal())
 
-        # what was asked for wrongly is told before anything slow starts
+        # mistakes are reported before anything slow starts
         require_photo(config.avatar)
         if frame_source is None:
             request = CaptureRequest(config.camera_size, config.camera_fps, config.camera_format)
@@ -139,7 +139,7 @@ def run(
 
 
 def _open_engine(config: AppConfig) -> Engine:
-    """Open the engine that the config names, and tell which it is; "auto" also tells why it is not another."""
+    """Open the engine that the config names, and log which it is; "auto" also logs why it is not another."""
     bundle = open_bundle(config.model)
     if config.engine == "auto":
         engine, reason = choose_engine(bundle, precision=config.precision)
@@ -167,7 +167,7 @@ def _require_destination(config: AppConfig, frame_source: FrameSource) -> None:
 def _open_sinks(
     stack: ExitStack, outputs: Outputs, config: AppConfig, frame_source: FrameSource, size: Size
 ) -> PreviewWindow | None:
-    """Open what the config asks for and return the preview, if any; only a live driver is shown, a film is written.
+    """Open what the config asks for and return the preview, if any; only a live driver is shown, a file is written.
 
     A preview or virtual camera that is missing costs a warning. Raises SinkError if the recording cannot be written, or
     if nothing at all is left.

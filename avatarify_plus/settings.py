@@ -32,7 +32,7 @@ The sent picture is marked as made by AI; leave the mark in. (This is shown once
 
 
 class KeptSettings:
-    """What keys changed in earlier calls. It counts in live runs only: a film made of a file is as its options say."""
+    """What keys changed in earlier calls. It counts in live runs only: a video made of a file is as its options say."""
 
     def __init__(self, given: Collection[str]) -> None:
         """given: the fields that the command line sets itself; they are left as they are."""
@@ -131,9 +131,9 @@ def _problem(name: str, kind: type, value: Any) -> str | None:
     """Return what is wrong with a stored value, for people."""
     if kind is bool:
         return None if isinstance(value, bool) else f"{name} must be true or false, found {value!r}"
-    least, most = RANGES[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
-        return f"{name} must be a number from {least:g} to {most:g}, found {value!r}"
+    smallest, largest = RANGES[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not smallest <= value <= largest:
+        return f"{name} must be a number from {smallest:g} to {largest:g}, found {value!r}"
     return None
 
 

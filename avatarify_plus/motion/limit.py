@@ -1,6 +1,6 @@
-"""The limit of motion: beyond what training saw, a picture is a guess, and a hand before the face tears it apart.
+"""Keeping motion within what training saw: beyond it, pictures are guesses, and a hand before the face tears them.
 
-Knees are about the 99.9th percentile, ends the most, of what driving faces differ by from their sources in 24,000
+Knees are about the 99.9th percentile, ends the maximum, of what driving faces differ by from their sources in 24,000
 training pairs (chosen by `training/data/pairs.py` with its usual options from 1,321 clips and 1,100 photos, seed 7);
 those of learned keypoints are of 1,920 pairs seen by live-256. Of the 7,639 frames of the validation clips, seen from
 each clip's first frame, none exceeds a knee; of the training clips' 73,855 frames 0.47 % do.
@@ -22,14 +22,14 @@ ComplexArray = NDArray[np.complexfloating[Any, Any]]
 
 
 class Reach(NamedTuple):
-    """What is below the knee passes untouched; beyond it, motion slows down and never gets past the end."""
+    """A soft bound: what is below the knee passes unchanged, what is beyond it is bent to stay below the end."""
 
     knee: float
     end: float
 
 
 TRAVEL = Reach(0.97, 1.21)
-"""The way of the face's middle, in picture halves."""
+"""The distance that the face's middle moves, in picture halves."""
 
 ZOOM = Reach(0.38, 0.51)
 """Logarithm of the face's size over the source's."""
@@ -38,30 +38,30 @@ TURN = Reach(0.42, 0.66)
 """The face's rotation in the picture, in radians; also that of a keypoint's surroundings against the face's."""
 
 OUTER = ("jaw", "cheek", "brow", "tip")
-"""How the names of keypoints end that go farther than others when a head turns: sides of the face, tip of the nose."""
+"""Endings of the names of keypoints that move farther when a head turns: sides of the face, tip of the nose."""
 
 PLAY, OUTER_PLAY = Reach(0.55, 0.68), Reach(1.10, 1.34)
-"""The way of a keypoint beyond what the whole face does, in RMS radii of the source's keypoints."""
+"""The distance that a keypoint moves beyond what the whole face does, in RMS radii of the source's keypoints."""
 
 STRETCH, OUTER_STRETCH = Reach(0.75, 1.09), Reach(1.60, 2.14)
 """Logarithm of how a keypoint's surroundings grow or shrink along an axis, beyond what the whole face does."""
 
 LEARNED_TRAVEL = Reach(0.72, 0.83)
-"""The way of a learned keypoint, in picture halves."""
+"""The distance that a learned keypoint moves, in picture halves."""
 
 LEARNED_STRETCH = Reach(1.08, 1.84)
-"""As STRETCH, of learned keypoints, which no face holds together."""
+"""The same as STRETCH for learned keypoints, which do not lie on one face."""
 
 MIN_STRETCH = 1e-4
-"""Smallest factor that is looked at, where a matrix turns inside out."""
+"""The smallest factor that is used, where a matrix turns inside out."""
 
 
 class MotionLimit:
     """Keep keypoints within reach of the source's.
 
-    The first keypoints lie on one face, `face_names` tells their names: what they do together and what each does on top
-    are limited apart. Points are complex numbers here, so that a factor turns and zooms; a keypoint's matrix is that of
-    z -> a z + b z*.
+    The first keypoints lie on one face and have the names `face_names`: what they do together and what each does beyond
+    that are limited separately. Points are complex numbers here, so that a factor turns and zooms; a keypoint's matrix
+    is that of z -> a z + b z*.
     """
 
     def __init__(self, source: Keypoints, face_names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The initial face, from which the driver's motion is measured: taken at once, or found while running."""
+"""The neutral face, from which the driver's motion is measured: taken at once, or found while running."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from avatarify_plus.types import FloatArray, Keypoints
 
 GOOD_SCORE = 0.5
-"""The first face with this score is taken at once;"""
+"""A first face with at least this score is taken at once."""
 
 PATIENCE_S = 1.0
-"""after this time without one, the best so far."""
+"""How long the search waits for a face with GOOD_SCORE before it takes the best one it has seen."""
 
-CLEARLY = 0.1
-"""A face must score so much more than the initial one to replace it."""
+BETTER_BY = 0.1
+"""How much higher a face must score than the neutral one to replace it."""
 
 DOUBT = 0.5
-"""What is left of the initial face's score when somebody else may have come."""
+"""The factor of the neutral face's score when somebody else may have come."""
 
 STILL_SPEED = 0.25
 """Mean speed of keypoints, in picture halves a second, that costs 40 % of the score. Talking people have 0.1 in the
@@ -54,14 +54,14 @@ class Reading(NamedTuple):
 
 NEUTRAL_MIN = Reading(yaw=-0.05, pitch=-0.02, roll=-0.05, eyes=0.22, mouth=0.0, smile=0.50)
 NEUTRAL_MAX = Reading(yaw=0.05, pitch=0.18, roll=0.05, eyes=0.45, mouth=0.03, smile=0.60)
-"""A neutral face from the front is between these: the middle half of the training clips' frames, eyes open and mouth
-closed as the most of people's own medians."""
+"""The bounds of a neutral face from the front: the middle half of the training clips' frames, with eyes as open and
+mouths as closed as in most people's own medians."""
 
 SPREAD = Reading(yaw=0.20, pitch=0.20, roll=0.20, eyes=0.06, mouth=0.03, smile=0.08)
-"""So far outside, a value costs 40 % of the score."""
+"""How far outside the bounds a value costs 40 % of the score."""
 
 POSES = 3
-"""The first values are the pose; a photo's own is as good as frontal, and so is what lies between."""
+"""How many of the first values are the pose. A photo's own pose is as good as frontal; so is what lies between."""
 
 
 class Sample(NamedTuple):
@@ -113,10 +113,10 @@ def likeness(first: Keypoints, second: Keypoints) -> float:
 
 
 class NeutralFaceSearch:
-    """Hold the initial face and, while it `searches`, look for a better one among the faces offered.
+    """Hold the neutral face and, while it `searches`, look for a better one among the faces offered.
 
-    Without a search, who asks for motion takes the first face. With one, the first good face is the initial one, or the
-    best of the first second; later only a clearly better one replaces it.
+    Without a search, the caller takes the first face. With one, the first good face is the neutral one, or the best of
+    the first second; later only a clearly better one replaces it.
     """
 
     def __init__(self, searches: bool = False) -> None:
@@ -132,12 +132,12 @@ class NeutralFaceSearch:
 
     @property
     def initial(self) -> Keypoints | None:
-        """The initial face's keypoints, if there is one."""
+        """The neutral face's keypoints, if there is one."""
         return None if self._initial is None else self._initial.keypoints
 
     @property
     def score(self) -> float | None:
-        """How good the initial face is, from 0 to 1; None as long as there is none."""
+        """How good the neutral face is, from 0 to 1; None before there is one."""
         return None if self._initial is None else self._share * self._rate(self._initial)
 
     def resemble(self, photo: Sample) -> None:
@@ -145,28 +145,28 @@ class NeutralFaceSearch:
         self._photo = photo
 
     def take(self, sample: Sample, is_chosen: bool = False) -> None:
-        """Make a face the initial one. `is_chosen`: by the user, whose pose is then as good as frontal."""
+        """Make a face the neutral one. `is_chosen`: by the user, whose pose is then as good as frontal."""
         self._initial, self._share = sample, 1.0
         self._best, self._best_score, self._since_s = None, 0.0, None
         if is_chosen:
             self._chosen = sample.reading
 
     def forget(self) -> None:
-        """Have no initial face."""
+        """Have no neutral face."""
         self._initial = self._chosen = self._best = self._past = self._since_s = None
         self._best_score = 0.0
 
     def doubt(self) -> None:
-        """Expect that somebody else has come: the next good face replaces the initial one."""
+        """Expect that somebody else has come: the next good face replaces the neutral one."""
         self._share, self._chosen = DOUBT, None
 
     def offer(self, sample: Sample, time_s: float) -> bool:
-        """Look at a face, each in its turn, and tell whether it or one before it has become the initial one."""
+        """Consider a face, each in its turn; return whether it or an earlier one has become the neutral one."""
         if not self.searches:
             return False
         score = self._rate(sample) * self._stillness(sample.keypoints, time_s)
         if self._initial is not None:
-            if score < (self.score or 0.0) + CLEARLY:
+            if score < (self.score or 0.0) + BETTER_BY:
                 return False
             self.take(sample)
             return True

@@ -1,4 +1,4 @@
-"""Easing from what is shown to what is to be shown, so that nothing jumps."""
+"""Easing from what is shown to what should be shown, so that nothing jumps."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from avatarify_plus.motion.keypoints import blend
 from avatarify_plus.types import Keypoints
 
 TRANSITION_S = 0.4
-"""Long enough not to look like a jump, short enough not to look like a lag."""
+"""How long a transition takes: long enough not to look like a jump, short enough not to look like a lag."""
 
 
 class Transition:
     """Lead from the keypoints where it began to those wanted, which may move meanwhile.
 
-    start: where the glide under way began; None when none is.
+    start: where the transition under way began; None when none is.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class Transition:
         self.start, self._begun_s, self._length_s = shown, time_s, length_s
 
     def lead(self, wanted: Keypoints, time_s: float) -> Keypoints:
-        """Return what to show at a time: `wanted` itself when no glide is under way."""
+        """Return what to show at a time: `wanted` itself when no transition is under way."""
         if self.start is None:
             return wanted
         share = max(time_s - self._begun_s, 0.0) / self._length_s

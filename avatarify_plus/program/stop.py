@@ -11,7 +11,7 @@ from types import FrameType
 
 @contextlib.contextmanager
 def stop_on_signal() -> Iterator[threading.Event]:
-    """Turn the first SIGINT or SIGTERM into an event; the second one acts as ever."""
+    """Turn the first SIGINT or SIGTERM into an event; the second one acts as it would without this."""
     stop = threading.Event()
     if threading.current_thread() is not threading.main_thread():  # signals are the main thread's
         yield stop

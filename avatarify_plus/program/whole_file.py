@@ -34,7 +34,7 @@ def replaced(path: Path) -> Iterator[Path]:
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file whole or not at all; its folder must exist. Text is UTF-8. Raises OSError.
 
-    What is no plain file, such as /dev/null, is written to as it is.
+    What is not a plain file, such as /dev/null, is written to in place.
     """
     if path.exists() and not path.is_file():
         path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)

@@ -1,4 +1,4 @@
-"""The avatars one can be: all encoded before the show, switched within a frame, read anew on request."""
+"""The avatars to choose from: all encoded at start, switched within a frame, read again on request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from avatarify_plus.puppeteer import EncodedAvatar
 logger = logging.getLogger(__name__)
 
 Stamp = tuple[int, int]
-"""When a file was changed, in ns, and how long it is, in bytes."""
+"""When a file was last changed, in nanoseconds, and its length in bytes."""
 
 
 class Avatar(NamedTuple):
@@ -32,10 +32,10 @@ Prepare = Callable[[Path], Avatar]
 
 
 class Avatars:
-    """Avatars in the order in which they were given, folders by name; one of them is on stage."""
+    """Avatars in the order in which they were given, those of a folder by name; one of them is current."""
 
     def __init__(self, paths: Iterable[Path], prepare: Prepare) -> None:
-        """Encode all, telling how far it is. What cannot be used is named and left out.
+        """Encode all with a progress bar. What cannot be used is named in a warning and left out.
 
         Raises SourceError if none can be used.
         """
@@ -58,17 +58,17 @@ class Avatars:
 
     @property
     def avatar(self) -> Avatar:
-        """The one on stage."""
+        """The current one."""
         return self._avatar
 
     @property
     def name(self) -> str:
-        """Its file's name without the ending."""
+        """The name of the current one's file, without the suffix."""
         return self._path.stem
 
     @property
     def number(self) -> int:
-        """Its place, counting from 1; 0 if its file is there no more."""
+        """The place of the current one, counting from 1; 0 if its file is gone."""
         paths = self._paths()
         return paths.index(self._path) + 1 if self._path in paths else 0
 
@@ -78,21 +78,21 @@ class Avatars:
         return len(self._paths())
 
     def choose(self, number: int) -> None:
-        """Put an avatar on stage by its place, counting from 1; nothing happens if there are fewer."""
+        """Make an avatar current by its place, counting from 1; nothing happens if there are fewer."""
         paths = self._paths()
         if 1 <= number <= len(paths):
             self._path = paths[number - 1]
             self._avatar = self._ready[self._path]
 
     def step(self, places: int) -> None:
-        """Put on stage the avatar so many places further; after the last comes the first."""
+        """Make the avatar current that comes `places` later; after the last comes the first."""
         if self.count:
             self.choose((max(self.number, 1) - 1 + places) % self.count + 1)
 
     def reload(self) -> None:
         """Look which photos there are now; new and changed ones are encoded one at a time, see `work`.
 
-        Photos that vanished are taken off the list; the one on stage stays there until another is chosen.
+        Photos that vanished are taken off the list; the current one stays until another is chosen.
         """
         try:
             self._order = photos_in(self._given)
@@ -104,7 +104,7 @@ class Avatars:
         self._waiting = [path for path in self._order if self._stamps.get(path) != _stamp(path)]
 
     def work(self) -> bool:
-        """Encode the next photo that waits: a little stutter each instead of one long stall. Return whether one did."""
+        """Encode one waiting photo, if any, so that many cost a short delay each; return whether there was one."""
         if not self._waiting:
             return False
         path = self._waiting.pop(0)
@@ -122,7 +122,7 @@ class Avatars:
         return [path for path in self._order if path in self._ready]
 
     def _try(self, path: Path) -> SourceError | None:
-        """Encode a photo; return why it cannot be used. Then an older version of it stays."""
+        """Encode a photo; return why it cannot be used, in which case an older version of it stays."""
         self._stamps[path] = _stamp(path)
         try:
             self._ready[path] = self._prepare(path)
@@ -146,7 +146,7 @@ def photos_in(given: Iterable[Path]) -> list[Path]:
 
 
 def require_photo(given: Iterable[Path]) -> None:
-    """Raise the SourceError of the first photo unless one of them can be read: told before anything slow starts."""
+    """Raise the SourceError of the first photo unless one of them can be read: checked before anything slow starts."""
     failures: list[SourceError] = []
     for path in photos_in(given):
         try:

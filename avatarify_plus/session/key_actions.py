@@ -1,4 +1,4 @@
-"""What each key does to a running show."""
+"""What each key does to a running session."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ OVERLAY_STEP = 0.1
 class KeyActions:
     """Obey key presses.
 
-    shows_help: whether the keys are listed on the screen. changes: the fields of AppConfig that keys have changed, for
-    the next time.
+    shows_help: whether the window lists the keys. changes: the fields of AppConfig that keys have changed, to be kept.
     """
 
     def __init__(self, session: Session, stop: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""What the user of a live show sees and presses."""
+"""What the user of a live session sees and presses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from avatarify_plus.session.session import Session
 from avatarify_plus.session.status_line import StatusLine
 from avatarify_plus.sinks import Outputs
 
-TOLD = {Command.RECALIBRATE: "this is your neutral face now", Command.RELOAD_AVATARS: "reading the photos again"}
-"""What is said of keys whose effect cannot be seen at once."""
+CONFIRMATIONS = {
+    Command.RECALIBRATE: "this is your neutral face now",
+    Command.RELOAD_AVATARS: "reading the photos again",
+}
+"""What the window says after keys whose effect cannot be seen at once."""
 
 
 class PreviewController:
-    """Keep the preview window up to date, and let its keys act on the show."""
+    """Keep the preview window up to date, and let its keys act on the session."""
 
     def __init__(
         self,
@@ -59,8 +62,8 @@ class PreviewController:
         self._preview.show(self._picture.draw(self._state()))
         for press in self._preview.presses():
             self._key_actions.obey(press)
-            if press.command in TOLD:
-                self._picture.tell(TOLD[press.command])
+            if press.command in CONFIRMATIONS:
+                self._picture.tell(CONFIRMATIONS[press.command])
 
     def _state(self) -> PreviewState:
         session = self._session

@@ -30,7 +30,7 @@ CALL_SIZE = Size(1280, 720)
 class Session:
     """Take frames, one after the other, and send a picture for each. Made by `open_session`.
 
-    config: what counts now; `change` changes it. timing: of all turns so far. faceless_count: frames without a face.
+    config: the options in force; `change` changes them. timing: of all turns. faceless_count: frames without a face.
     view: what the model saw of the newest frame; None before the first. sent: the newest picture, the avatar at rest at
     first.
     """
@@ -79,7 +79,7 @@ class Session:
             self._encode_next()
 
     def idle(self, time_s: float) -> None:
-        """Send the newest picture once more, so that who watches does not lose the camera. Raises SinkError."""
+        """Send the newest picture again, so that a viewer does not lose the camera. Raises SinkError."""
         self.sent = self._card if self.is_panicking else self.sent
         self._outputs.send(self.sent, time_s)
         self._encode_next()
@@ -113,7 +113,7 @@ class Session:
         return self._badge.box if is_marked else None
 
     def change(self, **fields: Any) -> None:
-        """Change fields of the config; those that a running session cannot heed have no effect. Raises ConfigError."""
+        """Change fields of the config; those that a running session does not use have no effect. Raises ConfigError."""
         self.config = replace(self.config, **fields)
         self._framing.adjust(self.config.zoom, self.config.shift_x, self.config.shift_y)
         self.puppeteer.set_strength(self.config.strength)
@@ -121,12 +121,12 @@ class Session:
         self.puppeteer.searches = self.config.search
 
     def choose(self, number: int) -> None:
-        """Be another avatar from the next frame on, by its place, counting from 1."""
+        """Show another avatar from the next frame on, by its place, counting from 1."""
         self.avatars.choose(number)
         self._take_avatar()
 
     def step(self, places: int) -> None:
-        """Be the avatar so many places further from the next frame on."""
+        """Show the avatar that comes `places` later from the next frame on."""
         self.avatars.step(places)
         self._take_avatar()
 
@@ -138,7 +138,7 @@ class Session:
 def open_session(config: AppConfig, engine: Engine, outputs: Outputs, is_live: bool) -> Iterator[Session]:
     """Encode the avatars and make ready for the driver; engine and outputs stay the caller's.
 
-    `is_live`: frames tell when they were captured, see `FrameSource`, the square follows the head, a better neutral
+    is_live: frames carry the time of their capture, see `FrameSource`; the square follows the head, a better neutral
     face is searched for, and pictures have the size of call programs unless the config says otherwise. Raises
     SourceError if no photo can be used.
     """

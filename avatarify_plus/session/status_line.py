@@ -1,4 +1,4 @@
-"""How the show is doing, second by second."""
+"""How the session is doing, second by second."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ logger = logging.getLogger(__name__)
 
 INTERVAL_S = 1.0
 
-NEWEST = 150
-"""Latency is told over so many newest frames: five seconds of a usual webcam."""
+LATENCY_FRAMES = 150
+"""The number of newest frames that latency is reported over: five seconds of a usual webcam."""
 
 
 class StatusLine:
@@ -43,12 +43,12 @@ class StatusLine:
         self._count = 0
 
     def update(self) -> None:
-        """Sum up anew if a second has passed."""
+        """Sum up again if a second has passed."""
         elapsed_s = self._clock() - self._since_s
         if elapsed_s < INTERVAL_S:
             return
         count = self._timing.frame_count
-        median_ms, late_ms = (self._timing.latency_ms(percent, NEWEST) for percent in (50, 95))
+        median_ms, late_ms = (self._timing.latency_ms(percent, LATENCY_FRAMES) for percent in (50, 95))
         self.line = (
             f"{(count - self._count) / elapsed_s:.1f} fps, latency {median_ms:.0f} ms (95 % within {late_ms:.0f}), "
             f"{self._frame_source.skipped_count} frames dropped, {self._engine}"

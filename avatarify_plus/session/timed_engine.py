@@ -1,4 +1,4 @@
-"""An engine under the stopwatch."""
+"""An engine whose calls are timed."""
 
 from __future__ import annotations
 

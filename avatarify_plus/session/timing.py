@@ -35,7 +35,7 @@ PICTURE_STAGES = (TurnStage.FRAMING, TurnStage.DETECT, TurnStage.ANIMATE, TurnSt
 
 
 class Timing:
-    """Count the frames of one run, and stop the time of each stage.
+    """Count the frames of one run, and measure the time of each stage.
 
     A turn: `start`, then a `lap` at the end of each stage, as often and in any order, then `tick`, which starts the
     next one. `start` is needed once, and after a pause that belongs to no turn. Allocates nothing per frame.
@@ -101,13 +101,13 @@ class Timing:
         return self._count / self.elapsed_s if self.elapsed_s > 0 else 0.0
 
     def latency_ms(self, percent: float, newest: int = WINDOW) -> float:
-        """Return a percentile of the latency in milliseconds over so many newest frames; 0 before the first."""
+        """Return a percentile of the latency, in milliseconds, over the `newest` frames; 0 before the first."""
         count = min(self._count, newest, WINDOW)
         rows = np.arange(self._count - count, self._count) % WINDOW
         return _percentile(self._latencies_ms[rows], percent)
 
     def stages_ms(self, percent: float, *stages: TurnStage) -> float:
-        """Return a percentile of what these stages take together, likewise."""
+        """Return a percentile of what these stages take together, in milliseconds; 0 before the first frame."""
         return _percentile(self._known_ms(stages), percent)
 
     def newest_ms(self, *stages: TurnStage) -> float:
@@ -115,7 +115,7 @@ class Timing:
         return float(self._stages_ms[(self._count - 1) % WINDOW, list(stages)].sum()) if self._count else 0.0
 
     def mean_ms(self, *stages: TurnStage) -> float:
-        """Return the mean of what these stages take together, likewise."""
+        """Return the mean of what these stages take together, in milliseconds; 0 before the first frame."""
         known_ms = self._known_ms(stages)
         return float(known_ms.mean()) if len(known_ms) else 0.0
 

@@ -8,7 +8,7 @@ import pytest
 
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.motion.neutral_face import (
-    CLEARLY,
+    BETTER_BY,
     DOUBT,
     GOOD_SCORE,
     NEUTRAL_MAX,
@@ -138,7 +138,7 @@ def test_only_a_clearly_better_face_replaces_the_initial_one() -> None:
     assert not calibration.offer(sample(yaw=0.19), 0.1)
     assert calibration.score == before
     assert calibration.offer(sample(), 0.2)
-    assert calibration.score is not None and calibration.score > before + CLEARLY
+    assert calibration.score is not None and calibration.score > before + BETTER_BY
 
 
 def test_a_face_in_motion_is_not_taken() -> None:

@@ -65,7 +65,7 @@ class SlowFraming:
 def staged(
     engine: FakeEngine, sink: FakeSink, clock: FakeClock, is_live: bool, **options: Any
 ) -> tuple[stage.Session, Timing]:
-    """Return a show with plain grey squares for photos, and its timing."""
+    """Return a session with plain grey squares for photos, and its timing."""
     timing, outputs = Timing(clock), Outputs()
     outputs.add(sink)
     framing: Any = SlowFraming(clock)
@@ -101,6 +101,26 @@ def test_every_stage_gets_what_it_took(is_live: bool) -> None:
     whole_ms = sum(TIMES_MS.values())
     assert timing.stages_ms(100, *TurnStage) == pytest.approx(whole_ms)
     assert timing.latency_ms(100) == pytest.approx(whole_ms if is_live else whole_ms - TIMES_MS["capture"])
+
+
+def test_encoding_a_reloaded_photo_is_not_booked_to_the_next_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    engine, sink = SlowEngine(clock), SlowSink(clock)
+    session, timing = staged(engine, sink, clock, is_live=True)
+    timing.start()
+
+    def turn(index: int) -> float:
+        captured_s = clock.now_s
+        clock.pass_ms(TIMES_MS["capture"])
+        session.turn(Frame(plain_picture(90, 64, 64), index, captured_s))
+        return timing.newest_ms(*TurnStage)
+
+    usual_ms = turn(0)
+    monkeypatch.setattr("avatarify_plus.session.avatars._stamp", lambda path: (1, 1))  # the photos have changed
+    session.avatars.reload()
+    encoded_count = len(engine.sources)
+    assert [turn(index) for index in (2, 4, 6)] == pytest.approx([usual_ms] * 3)
+    assert len(engine.sources) == encoded_count + 2, "one after each of the first two turns"
 
 
 def turned(session: stage.Session, sink: FakeSink, level: int = 90) -> Image:
