@@ -12,9 +12,13 @@ import pytest
 
 from avatarify_plus import settings
 from avatarify_plus.bundle import Bundle, open_bundle
+from avatarify_plus.program.command_line import python_problem
 
 if TYPE_CHECKING:
     from avatarify_plus.network.model import AnimationModel
+
+if (problem := python_problem()) is not None:
+    pytest.exit(f"avatarify: error: {problem}", returncode=1)
 
 FIXTURES = Path(__file__).resolve().parent / "fixtures"
 
