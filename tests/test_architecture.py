@@ -38,7 +38,7 @@ HOMES = {
     "tensorrt_rtx": ("avatarify_plus/engines/tensorrt_library.py",),
     "torch_tensorrt": ("export/trt_torch.py",),
     "cv2_enumerate_cameras": ("avatarify_plus/camera/device_list.py",),
-    "PIL": ("avatarify_plus/pictures/text.py",),
+    "PIL": ("avatarify_plus/pictures/text.py", "avatarify_plus/pictures/images.py"),
     "cuda": ("avatarify_plus/engines/cuda.py",),
     "cv2": (
         "avatarify_plus/camera/",

@@ -2,27 +2,52 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL import ImageOps
 
 from avatarify_plus.errors import SourceError
 from avatarify_plus.native_log import hidden_native_messages
-from avatarify_plus.pictures.jpeg import read_jpeg
 from avatarify_plus.types import FloatArray, Image
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MIN_PHOTO_PX = 64
+"""Photos with a smaller side are refused."""
+
 MAX_PHOTO_PX = 4096
 """Larger photos are shrunk to this longer side: no face gains by more, and memory and time stay small."""
 
-SAMPLES = 64
-"""So many pixels a side tell how a picture is turned."""
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "SUN")
+"""What is read, as Pillow calls it. Its list is longer: some formats run other programs."""
 
+UNDECODABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow raises for damaged files."""
+
+JPEG_START = b"\xff\xd8"
 APPLE_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 """What a HEIC or HEIF file says at its fifth byte, after "ftyp"."""
 
@@ -97,76 +122,67 @@ def load_photo(path: Path) -> Image:
     return photo
 
 
-def read_picture(path: Path, most_px: int | None = None) -> Image:
+def read_picture(path: Path, max_px: int | None = None) -> Image:
     """Read any still picture, the first of several in a file, as (H, W, 3) uint8 RGB.
 
-    EXIF orientation is applied, grey and CMYK become RGB, 16 bits become 8, transparency is laid over white; a picture
-    with a side longer than `most_px` is shrunk to that.
-    Raises OSError if the file cannot be read and ValueError if it holds no whole picture that OpenCV knows.
+    EXIF orientation is applied, grey and CMYK become RGB, 16 bits become 8, transparency is laid over white, colour
+    profiles are ignored; a picture with a side longer than `max_px` is shrunk to that.
+    Raises OSError if the file cannot be read and ValueError if it holds no whole picture that Pillow knows.
     """
-    data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every path on Windows
-    if not data.size:
+    data = path.read_bytes()
+    if not data:
         raise ValueError("the file is empty")
-    jpeg = read_jpeg(data.tobytes())
-    if jpeg is not None and not jpeg.is_complete:
-        raise ValueError("it is cut short (copy or download it again)")
     try:
-        with hidden_native_messages():
-            if jpeg is None:
-                image = _decode(data)
-            else:  # JPEG has no transparency, and is quickly read at a half, a quarter or an eighth of its size
-                image = _upright(data, 1 if most_px is None else max(jpeg.width, jpeg.height) // most_px)
-    except cv2.error as error:
-        raise ValueError("it is damaged or too large") from error
-    if image is None:
-        is_apple = data[4:8].tobytes() == b"ftyp" and data[8:12].tobytes() in APPLE_BRANDS
-        raise ValueError("it is a HEIC picture" if is_apple else "it is damaged or not a picture of a known format")
-    return image if most_px is None else _at_most(image, most_px)
+        with _opened(data) as file:
+            image = _decode(file, max_px)
+    except Pillow.DecompressionBombError as error:
+        raise ValueError("it has far too many pixels (shrink it)") from error
+    except UNDECODABLE as error:
+        raise ValueError(_why_undecodable(data)) from error
+    return image if max_px is None else _at_most(image, max_px)
 
 
-def _decode(data: NDArray[np.uint8]) -> Image | None:
-    """Return the picture in a file's bytes, upright and opaque, or None."""
-    stored = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # keeps transparency, ignores orientation
-    if stored is None:
-        return None
-    if stored.ndim < 3 or stored.shape[2] != 4 or stored.dtype == np.float32:
-        del stored
-        return _upright(data)
-    upright = _upright(data)
-    return None if upright is None else _lay_over_background(_turned_like(upright, stored))
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[Pillow.Image]:
+    """Open the picture in a file's bytes; it is decoded when it is loaded."""
+    with hidden_native_messages(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")  # large pictures, which are shrunk, and odd EXIF blocks
+        with Pillow.open(io.BytesIO(data), formats=FORMATS) as file:
+            yield file
 
 
-def _turned_like(upright: Image, stored: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Turn or flip (H, W, 4) BGRA so that it lies like the upright picture of the same file.
-
-    OpenCV tells no orientation; few pixels are enough to see which of the eight fits, as a rule the first.
-    """
-    turns = [np.rot90(side, quarter) for side in (stored, stored[:, ::-1]) for quarter in range(4)]
-    fitting = [turn for turn in turns if turn.shape[:2] == upright.shape[:2]]
-    steps = tuple(slice(None, None, max(length // SAMPLES, 1)) for length in upright.shape[:2])
-    full = 1 if stored.dtype == np.uint8 else 257
-    colours = upright[steps].astype(np.float32)
-    errors = [np.abs(turn[steps][..., 2::-1].astype(np.float32) / full - colours).mean() for turn in fitting]
-    return np.ascontiguousarray(fitting[int(np.argmin(errors))])
-
-
-def _upright(data: NDArray[np.uint8], shrinking: int = 1) -> Image | None:
-    """Return the picture in a file's bytes, shrunk by at most that factor, turned as its EXIF block says."""
-    flag = cv2.IMREAD_COLOR
-    for factor, reduced in (
-        (2, cv2.IMREAD_REDUCED_COLOR_2),
-        (4, cv2.IMREAD_REDUCED_COLOR_4),
-        (8, cv2.IMREAD_REDUCED_COLOR_8),
-    ):
-        flag = reduced if shrinking >= factor else flag
-    picture = cv2.imdecode(data, flag)
-    return None if picture is None else from_bgr(picture)
+def _decode(file: Pillow.Image, max_px: int | None) -> Image:
+    """Return an opened picture upright and opaque, shrunk by at most what keeps its longer side at `max_px`."""
+    if max_px is not None:  # JPEG is quickly read at a half, a quarter or an eighth of its size
+        share = min(max_px / max(file.size), 1.0)
+        file.draft(None, (max(round(share * file.width), 1), max(round(share * file.height), 1)))
+    file.load()
+    with contextlib.suppress(*UNDECODABLE):  # raised after the turn, while Pillow packs the rest of an odd EXIF block
+        ImageOps.exif_transpose(file, in_place=True)
+    if file.mode.startswith("I"):  # 16 bits, which Pillow's own conversion cuts off at 255
+        levels = (np.clip(np.asarray(file), 0, 65535) >> 8).astype(np.uint8)
+        return np.repeat(levels[..., None], 3, axis=2)
+    if file.mode == "F":
+        raise ValueError("pictures of floating-point numbers have no known white")
+    if file.has_transparency_data:
+        colours = file.convert("RGBA")
+        behind = Pillow.new("RGBA", file.size, (BEHIND_ALPHA, BEHIND_ALPHA, BEHIND_ALPHA))
+        file = Pillow.alpha_composite(behind, colours)
+    return np.array(file if file.mode == "RGB" else file.convert("RGB"))
 
 
-def _at_most(image: Image, most_px: int) -> Image:
-    """Shrink a picture so that its longer side is at most so many pixels."""
+def _why_undecodable(data: bytes) -> str:
+    if data.startswith(JPEG_START):
+        return "it is cut short or damaged (copy or download it again)"
+    if data[4:8] == b"ftyp" and data[8:12] in APPLE_BRANDS:
+        return "it is a HEIC picture"
+    return "it is damaged or not a picture of a known format"
+
+
+def _at_most(image: Image, max_px: int) -> Image:
+    """Shrink a picture so that its longer side is at most `max_px`."""
     height, width = image.shape[:2]
-    factor = most_px / max(height, width)
+    factor = max_px / max(height, width)
     if factor >= 1:
         return image
     size = max(round(width * factor), 1), max(round(height * factor), 1)
@@ -177,16 +193,6 @@ def _at_most(image: Image, most_px: int) -> Image:
 def from_bgr(picture: NDArray[np.generic]) -> Image:
     """Return OpenCV's (H, W, 3) BGR uint8 picture as RGB."""
     image: Image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
-    return image
-
-
-def _lay_over_background(stored: NDArray[np.generic]) -> Image:
-    """Blend (H, W, 4) BGRA of 8 or 16 bits over the background."""
-    full = np.float32(255 if stored.dtype == np.uint8 else 65535)
-    colour = cv2.cvtColor(stored, cv2.COLOR_BGRA2RGB).astype(np.float32) / full
-    alpha = stored[..., 3:].astype(np.float32) / full  # (H, W, 1)
-    blended = colour * alpha + (1 - alpha) * (BEHIND_ALPHA / 255)
-    image: Image = np.rint(blended * 255).astype(np.uint8)
     return image
 
 

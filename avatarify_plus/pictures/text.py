@@ -1,4 +1,4 @@
-"""Text in pictures. Pillow lives only here."""
+"""Text in pictures."""
 
 from __future__ import annotations
 
