@@ -17,7 +17,7 @@ from avatarify_plus.camera.reopenable import Reopenable
 from avatarify_plus.camera.stream import Stream
 from avatarify_plus.camera.webcam import Webcam
 from avatarify_plus.errors import CameraError
-from avatarify_plus.pictures.images import PICTURE_SUFFIXES
+from avatarify_plus.pictures.images import PICTURE_SUFFIXES, is_animated
 
 
 def open_reader(camera: str, sequence_fps: float) -> PictureReader:
@@ -59,6 +59,8 @@ def open_clip(camera: str, sequence_fps: float) -> PictureReader:
             "or folder, or a URL"
         )
     if path.suffix.lower() in PICTURE_SUFFIXES:
+        if is_animated(path):
+            raise CameraError(f"{path} is an animated picture; only videos and GIFs are played: convert it to mp4")
         return PictureSequence(camera, [path], rate)
     return _open_video(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 import struct
 import warnings
 import zlib
@@ -23,6 +24,9 @@ from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import FloatArray, Image
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+APPLE_DOUBLE = "._"
+"""How the names of the files begin in which a Mac keeps what a foreign disk cannot."""
+
 MIN_PHOTO_PX = 64
 """Photos with a smaller side are refused."""
 
@@ -31,6 +35,9 @@ MAX_PHOTO_PX = 4096
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "SUN")
 """What is read, as Pillow calls it. Its list is longer: some formats run other programs."""
+
+ANIMATED_FORMATS = ("WEBP", "PNG")
+"""Formats of still pictures that may move, too."""
 
 UNDECODABLE = (
     OSError,
@@ -95,11 +102,22 @@ class View(NamedTuple):
 
 
 def pictures_in(folder: Path, kind: str = "pictures") -> list[Path]:
-    """Return a folder's pictures by name. Raises ValueError if it has none; kind: what the message calls them."""
-    pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES)
+    """Return a folder's pictures by name, 2 before 10. Raises ValueError if it has none.
+
+    What a Mac leaves beside each file on foreign disks, such as ._photo.jpg, is not a picture. kind: what the message
+    calls them.
+    """
+    pictures = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
+    pictures = sorted((path for path in pictures if not path.name.startswith(APPLE_DOUBLE)), key=_by_number)
     if not pictures:
         raise ValueError(f"the folder {folder} holds no {kind}; put {', '.join(PICTURE_SUFFIXES)} files there")
     return pictures
+
+
+def _by_number(path: Path) -> tuple[list[str | int], str]:
+    """Return what sorts names so that the numbers in them count as numbers."""
+    parts = re.split(r"(\d+)", path.name)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
 
 
 def load_photo(path: Path) -> Image:
@@ -140,6 +158,15 @@ def read_picture(path: Path, max_px: int | None = None) -> Image:
     except UNDECODABLE as error:
         raise ValueError(_why_undecodable(data)) from error
     return image if max_px is None else _at_most(image, max_px)
+
+
+def is_animated(path: Path) -> bool:
+    """Return whether a file is an animated WebP or PNG; False too if it cannot be read."""
+    try:
+        with _opened(path.read_bytes()) as file:
+            return file.format in ANIMATED_FORMATS and bool(getattr(file, "is_animated", False))
+    except (Pillow.DecompressionBombError, *UNDECODABLE):
+        return False
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from avatarify_plus.camera import (
     CaptureReader,
@@ -132,6 +133,21 @@ def test_one_picture_is_a_film_of_one_frame(tmp_path: Path) -> None:
     for index in range(3):  # OpenCV alone would take the numbered neighbours, too
         cv2.imwrite(str(tmp_path / f"shot{index}.png"), plain_picture(40 * index))
     assert len(all_frames(tmp_path / "shot0.png")) == 1
+
+
+def test_a_folders_pictures_count_as_numbers_do(tmp_path: Path) -> None:
+    for index in (1, 2, 10):
+        cv2.imwrite(str(tmp_path / f"{index}.png"), plain_picture(20 * index))
+    (tmp_path / "._1.png").write_bytes(b"what a Mac leaves on a stick")
+    assert [int(frame.image[0, 0, 0]) for frame in all_frames(tmp_path)] == [20, 40, 200]
+
+
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_an_animated_picture_is_not_taken_for_a_still_one(tmp_path: Path, suffix: str) -> None:
+    first, second = (Pillow.fromarray(plain_picture(level)) for level in (50, 150))
+    first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=[second], duration=40)
+    with pytest.raises(CameraError, match=r"is an animated picture; .* convert it to mp4"):
+        all_frames(tmp_path / f"moving.{suffix}")
 
 
 # --- files, live ---

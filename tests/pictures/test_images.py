@@ -16,8 +16,10 @@ from avatarify_plus.pictures.images import (
     brighten,
     centred_square,
     crop,
+    is_animated,
     load_photo,
     mirror,
+    pictures_in,
     read_picture,
     resize,
     whole,
@@ -212,6 +214,33 @@ def test_a_large_photo_is_read_without_a_word(
     monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 9_000)
     assert load_photo(save(tmp_path / "large.png", plain_picture(9, 100, 120))).shape == (100, 120, 3)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("suffix", "moves"), [("png", True), ("webp", True), ("tif", False), ("jpg", False)])
+def test_animated_pictures_are_known(tmp_path: Path, gradient: Image, suffix: str, moves: bool) -> None:
+    """A TIFF of several pages does not move."""
+    first, second = (Pillow.fromarray(picture) for picture in (gradient, 255 - gradient))
+    options = {} if suffix == "jpg" else {"save_all": True, "append_images": [second]}
+    first.save(tmp_path / f"some.{suffix}", **options)
+    first.save(tmp_path / f"one.{suffix}")
+    assert is_animated(tmp_path / f"some.{suffix}") == moves
+    assert not is_animated(tmp_path / f"one.{suffix}")
+    (tmp_path / f"junk.{suffix}").write_bytes(b"junk")
+    assert not is_animated(tmp_path / f"junk.{suffix}")
+    assert not is_animated(tmp_path / "missing")
+
+
+def test_a_folders_pictures_come_by_their_numbers_without_what_a_mac_leaves_there(tmp_path: Path) -> None:
+    names = ["2.png", "03.png", "10.png", "a2.jpg", "a2b1.jpg", "a10.JPG"]
+    for name in [*reversed(names), "._2.png", "._a.jpg", "notes.txt"]:
+        (tmp_path / name).touch()
+    assert [path.name for path in pictures_in(tmp_path)] == names
+
+
+def test_a_folder_of_nothing_but_a_macs_leftovers_is_empty(tmp_path: Path) -> None:
+    (tmp_path / "._2.png").touch()
+    with pytest.raises(ValueError, match="holds no photos; put"):
+        pictures_in(tmp_path, "photos")
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
