@@ -1,4 +1,4 @@
-"""A screen without a monitor, for real windows."""
+"""A screen in memory, for real windows."""
 
 from __future__ import annotations
 

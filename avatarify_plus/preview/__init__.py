@@ -1,1 +1,1 @@
-"""The preview window: its picture and its keys."""
+"""The preview window: the picture that it shows, and its keys."""

@@ -1,16 +1,17 @@
-"""Telling what a key has changed, for a moment."""
+"""A notice of what a key has changed, shown for a moment."""
 
 from __future__ import annotations
 
 from avatarify_plus.config import AppConfig
 
 NOTICE_S = 1.6
+"""How long a notice stays."""
 
 
 class ChangeNotice:
-    """Compare the config with the one before; whatever keys change is told for NOTICE_S.
+    """Compare the config with the one before: whatever keys have changed is shown for NOTICE_S.
 
-    text: what is to be told now, empty for nothing.
+    text: what is to be shown now, empty for nothing.
     """
 
     def __init__(self) -> None:
@@ -25,18 +26,18 @@ class ChangeNotice:
                 text for text, before in zip(_texts(config), _texts(self._before), strict=True) if text != before
             ]
             if changed:
-                self.tell(changed[0], now_s)
+                self.show(changed[0], now_s)
         self._before = config
         if now_s >= self._until_s:
             self.text = ""
 
-    def tell(self, text: str, now_s: float) -> None:
-        """Tell something else for as long."""
+    def show(self, text: str, now_s: float) -> None:
+        """Show another text for NOTICE_S."""
         self.text, self._until_s = text, now_s + NOTICE_S
 
 
 def _texts(config: AppConfig) -> list[str]:
-    """Return what is told of each value that keys change, the speed and face displays aside, which are seen."""
+    """Return a text for each value that keys change, except those whose change is seen in the preview itself."""
     return [
         f"zoom {config.zoom:.2f}, view {_place(config.shift_x, 'right', 'left')}, "
         f"{_place(config.shift_y, 'down', 'up')}",

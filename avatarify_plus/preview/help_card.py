@@ -1,4 +1,4 @@
-"""The keys, listed over the pictures."""
+"""The list of keys, laid over the pictures."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from avatarify_plus.preview.keys import BINDINGS, Binding
 from avatarify_plus.preview.palette import ACCENT, BRIGHT, QUIET
 from avatarify_plus.types import Image
 
-BEHIND = 0.14
-"""How bright the pictures stay behind the list."""
+BACKGROUND_SHARE = 0.14
+"""Brightness that the pictures keep behind the list, as a share."""
 
 PAD_PX = 18
 MAX_TEXT_PX = 15
 KEYS_PX = 128
-"""Room for the keys, before what they do."""
+"""Width of the column of keys, left of what they do."""
 
 
 class HelpCard:
-    """Lay the list of keys, in two columns of whole groups, over a picture; drawn once."""
+    """Lay the list of keys over a picture, in two columns of whole groups. The list is drawn once."""
 
     def __init__(self, width_px: int, height_px: int) -> None:
         self._card: Image = np.zeros((height_px, width_px, 3), np.uint8)
@@ -42,7 +42,7 @@ class HelpCard:
 
     def lay_over(self, image: Image) -> None:
         """Darken a picture of the card's size and write the list on it."""
-        cv2.convertScaleAbs(image, image, BEHIND)
+        cv2.convertScaleAbs(image, image, BACKGROUND_SHARE)
         cv2.max(image, self._card, image)  # the writing is brighter than anything behind it
 
 

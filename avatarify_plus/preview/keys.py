@@ -1,4 +1,4 @@
-"""Which key does what: the one table that the keyboard, the help on the screen and README.md are made from."""
+"""Which key does what: the one table that the keyboard, the help in the preview and docs/options.md are made from."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import NamedTuple
 ESCAPE = 27
 
 COARSE_SHIFT = 0.02
-"""How far a key moves the driver's square, in its sides: five pixels of 256."""
+"""How far a key moves the driver's square, as a share of its side: five pixels of 256."""
 
 FINE_SHIFT = 0.004
-"""The same with Shift: one pixel."""
+"""How far a key moves it with Shift: one pixel of 256."""
 
 
 class Command(Enum):
-    """What can be asked of a running show; in brackets what the press's argument says."""
+    """What a key can ask for. In brackets: what the press's argument means."""
 
     CHOOSE_AVATAR = "choose avatar"
     """[the avatar's place, counting from 1]"""
     STEP_AVATAR = "step avatar"
-    """[places further]"""
+    """[places to go forward]"""
     RELOAD_AVATARS = "reload avatars"
     RECALIBRATE = "recalibrate"
     SEARCH = "search"
@@ -66,7 +66,7 @@ class Binding(NamedTuple):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The keys for people; a long row of keys is told by its ends."""
+        """The keys as people read them; of many keys, only the first and the last."""
         return self.keys if len(self.keys) <= 3 else (f"{self.keys[0]}-{self.keys[-1]}",)
 
 
@@ -109,7 +109,7 @@ def press_of(key_code: int) -> Press | None:
 
 
 def markdown_table() -> str:
-    """Return the table for README.md."""
+    """Return the table for docs/options.md."""
     lines = ["| keys | what they do | |", "|---|---|---|"]
     group = ""
     for binding in BINDINGS:

@@ -1,4 +1,4 @@
-"""What the preview window shows: two pictures side by side and a strip below them."""
+"""What the preview window shows: two pictures side by side, and the status strip below them."""
 
 from __future__ import annotations
 
@@ -19,34 +19,36 @@ from avatarify_plus.preview.status_strip import StatusStrip
 from avatarify_plus.types import Image, Size
 
 PANEL_PX = 360
-"""How high the pictures are: 1280x720 is shown at half its size."""
+"""Height of the pictures: 1280x720 is shown at half its size."""
 
 MAX_PANEL_PX = 860
+"""Maximum width of the sent picture's place."""
+
 MIN_PANEL_PX = 480
-"""How wide the place of the sent picture is at most and at least; the texts need room."""
+"""Minimum width of the sent picture's place: the texts need room."""
 
 MARGIN_PX = 16
 HEADING_PX = 38
 STRIP_PX = 68
 FRAME_PX = 3
 BANNER_PAD_PX = 10
-BANNER_BEHIND = 0.25
-"""How bright the picture stays behind a banner."""
+BANNER_BACKGROUND_SHARE = 0.25
+"""Brightness that the picture keeps behind a banner, as a share."""
 
 MAX_BANNER_LINES = 3
 
 STEADY_S = 1.0
-"""How long a warning stays after its cause, so that the strip does not flicker."""
+"""How long a warning stays after its cause has gone, so that the status strip does not flicker."""
 
 
 class PreviewPicture:
-    """Draw moments of a session into one picture, always the same array: a window copies it.
+    """Draw moments of a session into one picture, always the same array, which a window copies.
 
-    size: of that picture.
+    size: that picture's.
     """
 
     def __init__(self, sent_size: Size, clock: Callable[[], float] = time.monotonic) -> None:
-        """`sent_size`: of the pictures that are sent."""
+        """sent_size: size of the pictures that are sent. clock: returns seconds."""
         self._clock = clock
         scale = min(PANEL_PX / sent_size.height, MAX_PANEL_PX / sent_size.width)
         shown = Size(max(round(scale * sent_size.width), 1), max(round(scale * sent_size.height), 1))
@@ -72,7 +74,7 @@ class PreviewPicture:
         self._shown_headings: tuple[str, Colour] | None = None
 
     def draw(self, state: PreviewState) -> Image:
-        """Return the picture of a moment: (height, width, 3)."""
+        """Return the picture of a moment, (height, width, 3) uint8 RGB."""
         now_s = self._clock()
         self._notice.update(state.config, now_s)
         self._draw_headings(state)
@@ -83,12 +85,12 @@ class PreviewPicture:
         self._strip.draw(state, self._steady_warnings(state, now_s))
         return self._image
 
-    def tell(self, text: str) -> None:
-        """Show a short text for a moment, such as what a key did that is not seen otherwise."""
-        self._notice.tell(text, self._clock())
+    def show_notice(self, text: str) -> None:
+        """Show a short text for a moment, such as what a key did where nothing else shows it."""
+        self._notice.show(text, self._clock())
 
     def _draw_headings(self, state: PreviewState) -> None:
-        """Write what the two pictures are, where that has changed."""
+        """Write what the two pictures are, if that has changed."""
         heading = _heading(state)
         if heading == self._shown_headings:
             return
@@ -122,8 +124,8 @@ class PreviewPicture:
             self._banner(panel, state.camera_trouble, WARNING)
 
     def _draw_sent(self, state: PreviewState) -> None:
-        """Draw the picture that is sent; texts in it stay readable."""
-        self._between[:] = GROUND  # what the pictures do not cover may have been written on
+        """Draw the picture that is sent; texts in it stay readable when the preview is mirrored."""
+        self._between[:] = GROUND  # banners and the list of keys may have been drawn there
         if not self._is_filled:
             self._right[:] = EMPTY
         if state.sent is None:
@@ -146,11 +148,11 @@ class PreviewPicture:
             _put_back(self._unmirrored, self._sent, Box(*(scale * length for length in badge)))
 
     def _banner(self, panel: Image, text: str, colour: Colour, at_top: bool = False) -> None:
-        """Write a text over a panel's lower or upper edge."""
+        """Write a text over the lower or upper edge of a panel."""
         lines = self._small.wrapped(text, panel.shape[1] - 2 * BANNER_PAD_PX, MAX_BANNER_LINES)
         height_px = len(lines) * self._small.line_px + 2 * BANNER_PAD_PX
         place = panel[:height_px] if at_top else panel[-height_px:]
-        cv2.convertScaleAbs(place, place, BANNER_BEHIND)
+        cv2.convertScaleAbs(place, place, BANNER_BACKGROUND_SHARE)
         for index, line in enumerate(lines):
             self._small.write(place, line, BANNER_PAD_PX, BANNER_PAD_PX + index * self._small.line_px, colour)
 

@@ -1,4 +1,4 @@
-"""Whether Shift is held, asked of the X server: OpenCV's windows on Linux do not tell."""
+"""Whether Shift is held, asked of the X server, because OpenCV's windows on Linux do not report it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Iterator
 
 SHIFT_MASK = 1
 LIBRARY = "libX11.so.6"
-"""OpenCV's windows need it too."""
+"""Xlib, which OpenCV's windows need, too."""
 
 
 @contextlib.contextmanager
 def shift_key(display: str) -> Iterator[ShiftKey | None]:
-    """Ask the X server at a DISPLAY such as ":0" about Shift; None where that is impossible."""
+    """Connect to the X server at a DISPLAY such as ":0" to ask it about Shift; give None where that is impossible."""
     try:
         library = ctypes.CDLL(LIBRARY)
     except OSError:
@@ -31,7 +31,7 @@ def shift_key(display: str) -> Iterator[ShiftKey | None]:
 
 
 class ShiftKey:
-    """A connection of its own to the X server. Made by `shift_key`."""
+    """The Shift key, by a separate connection to the X server. Made by `shift_key`."""
 
     def __init__(self, library: ctypes.CDLL, connection: ctypes.c_void_p) -> None:
         library.XDefaultRootWindow.restype = ctypes.c_ulong

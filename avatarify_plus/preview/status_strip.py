@@ -1,4 +1,4 @@
-"""The lines below the pictures: who one is, how well it goes, and a few keys."""
+"""The status strip, the lines below the pictures: which avatar it is, what is wrong, and a few keys."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ HINTS = (
     (Command.HELP, "all keys"),
     (Command.QUIT, "end"),
 )
-"""The keys that are always told, and in which words."""
+"""The keys that are always shown, and what they are said to do."""
 
 Piece = tuple[str, Colour]
 Lines = tuple[tuple[Piece, ...], tuple[Piece, ...], tuple[Piece, ...]]
-"""The upper line from the left, the same from the right, the lower line."""
+"""The left part of the upper line, its right part, and the lower line."""
 
 
 class StatusStrip:
-    """Write the lines into their place, an (H, W, 3) part of a larger picture, whenever they change."""
+    """Write the lines into their place, an (H, W, 3) part of a larger picture, when they have changed."""
 
     def __init__(self, place: Image) -> None:
         self._place = place
@@ -36,21 +36,21 @@ class StatusStrip:
         self._shown: Lines | None = None
 
     def draw(self, state: PreviewState, warnings: Sequence[str]) -> None:
-        """Show a moment; warnings: one or two words each."""
-        lines = (_who(state, warnings), _neutral_face(state), _below(state))
+        """Show a moment. warnings: one or two words each."""
+        lines = (_avatar(state, warnings), _neutral_face(state), _below(state))
         if lines != self._shown:
             self._shown = lines
             self._write(lines)
 
     def _write(self, lines: Lines) -> None:
-        who, neutral_face, below = lines
+        avatar, neutral_face, below = lines
         self._place[:] = GROUND
         end = self._place.shape[1]
         for text, colour in neutral_face:
             end -= self._small.width_px(text) + GAP_PX
             self._small.write(self._place, text, end + GAP_PX, PAD_PX + 3, colour)
         left = 0
-        for text, colour in who:
+        for text, colour in avatar:
             text = self._large.shortened(text, max(end - left, 0))
             left = self._large.write(self._place, text, left, PAD_PX, colour) + GAP_PX
         top, left = PAD_PX + self._large.line_px + 4, 0
@@ -59,7 +59,7 @@ class StatusStrip:
             left = self._small.write(self._place, text, left, top, colour) + GAP_PX
 
 
-def _who(state: PreviewState, warnings: Sequence[str]) -> tuple[Piece, ...]:
+def _avatar(state: PreviewState, warnings: Sequence[str]) -> tuple[Piece, ...]:
     pieces: list[Piece] = [(state.avatar_name, BRIGHT)]
     if state.avatar_count > 1:
         number = str(state.avatar_number) if state.avatar_number else "-"

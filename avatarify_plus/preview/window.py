@@ -20,11 +20,11 @@ TITLE = "avatarify"
 X11_PORT = 6000
 NO_KEY = -1
 CHARACTER_BITS = 0xFFFF
-"""What a key code says above these bits is which other keys are held."""
+"""The character in a key code; the bits above say which other keys are held."""
 
 
 class PreviewWindow:
-    """A window that can be resized. It stays closed once the user has closed it."""
+    """A window that can be resized. Once the user has closed it, it stays closed."""
 
     def __init__(self) -> None:
         """Open the window. Raises SinkError if there is no screen."""
@@ -47,10 +47,10 @@ class PreviewWindow:
             self._closing = stack.pop_all()
         self._was_shown = False
         self._is_closed = False
-        self._has_told = False
+        self._has_quit = False
 
     def show(self, image: Image) -> None:
-        """Show an (H, W, 3) picture; the first one gives the window its size. It is seen at the next `presses`."""
+        """Show an (H, W, 3) picture, which appears at the next `presses`; the first one gives the window its size."""
         if self._was_shown and not self._is_open():
             return
         if self._was_shown:
@@ -63,33 +63,33 @@ class PreviewWindow:
     def presses(self) -> list[Press]:
         """Return what the keys pressed since the last call ask for.
 
-        A window that the user has closed asks to quit, once. Of keys pressed within one event round OpenCV's Qt, its
-        window system on Linux, tells the last one only.
+        A window that the user has closed asks to quit, once. Of several keys pressed between two looks at the
+        keyboard, OpenCV's Qt, its window system on Linux, reports the last one only.
         """
         presses: list[Press] = []
         while self._is_open() and (code := cv2.waitKeyEx(1)) != NO_KEY:
             press = press_of(self._with_case(code & CHARACTER_BITS))
             if press is not None:
                 presses.append(press)
-        if self._was_shown and not self._is_open() and not self._has_told:
-            self._has_told = True
+        if self._was_shown and not self._is_open() and not self._has_quit:
+            self._has_quit = True
             presses.append(Press(Command.QUIT))
         return presses
 
     def close(self) -> None:
         """Close the window."""
         self._closing.close()
-        self._has_told = self._is_closed = True
+        self._has_quit = self._is_closed = True
         with contextlib.suppress(cv2.error):  # the user may have closed it
             cv2.destroyWindow(TITLE)
 
     def _with_case(self, code: int) -> int:
-        """Return a letter's code as an upper one if Shift is held, where OpenCV tells only the lower one."""
+        """Return the code of the capital letter if Shift is held: on Linux, OpenCV gives that of the small one."""
         is_shifted = self._shift_key is not None and self._shift_key.is_held()
         return ord(chr(code).upper()) if is_shifted and chr(code).isascii() else code
 
     def _is_open(self) -> bool:
-        """Return whether the window is there; each of OpenCV's window systems has its own way to say no."""
+        """Return whether the window is there; each of OpenCV's window systems says no in its own way."""
         if not self._was_shown:
             return not self._is_closed
         if not self._is_closed:
@@ -101,7 +101,7 @@ class PreviewWindow:
 
 
 def _widened(image: Image, width: int, height: int) -> Image:
-    """Return a picture with edges like its own, of a window's aspect ratio: OpenCV's own edges are white."""
+    """Return a picture of a window's aspect ratio, its own edge repeated: OpenCV would fill the rest with white."""
     if width <= 0 or height <= 0:  # a minimised window
         return image
     missing_x = max(round(image.shape[0] * width / height) - image.shape[1], 0) // 2

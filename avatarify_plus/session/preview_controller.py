@@ -63,7 +63,7 @@ class PreviewController:
         for press in self._preview.presses():
             self._key_actions.obey(press)
             if press.command in CONFIRMATIONS:
-                self._picture.tell(CONFIRMATIONS[press.command])
+                self._picture.show_notice(CONFIRMATIONS[press.command])
 
     def _state(self) -> PreviewState:
         session = self._session

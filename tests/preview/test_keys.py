@@ -1,4 +1,4 @@
-"""The table of keys: complete, without contradiction, and the one that PAGE shows."""
+"""The table of keys: complete, without contradiction, and the same as on the page of options."""
 
 from __future__ import annotations
 

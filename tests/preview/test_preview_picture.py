@@ -130,10 +130,10 @@ def test_a_face_far_outside_does_no_harm() -> None:
 )
 def test_whatever_is_laid_over_leaves_no_trace(size: Size) -> None:
     clock = FakeClock()
-    monitor = PreviewPicture(size, lambda: clock.now_s)
+    preview = PreviewPicture(size, lambda: clock.now_s)
     state = STATE._replace(sent=np.resize(noise(320, 320, 4), (size.height, size.width, 3)))
-    before = monitor.draw(state).copy()
-    assert before.shape == (monitor.size.height, monitor.size.width, 3)
+    before = preview.draw(state).copy()
+    assert before.shape == (preview.size.height, preview.size.width, 3)
     for disturbed in (
         state._replace(shows_help=True),
         state._replace(
@@ -144,19 +144,19 @@ def test_whatever_is_laid_over_leaves_no_trace(size: Size) -> None:
         state._replace(has_face=False, is_dark=True, is_limited=True, avatar_name="漢字 " * 50),
         state._replace(config=replace(CONFIG, show_stats=True, show_face=True, zoom=1.05)),
     ):
-        assert (monitor.draw(disturbed) != before).any()
+        assert (preview.draw(disturbed) != before).any()
         clock.pass_ms(1000 * (STEADY_S + NOTICE_S))
-        monitor.draw(state)  # which tells that the zoom is what it was
+        preview.draw(state)  # which says that the zoom is what it was
         clock.pass_ms(1000 * NOTICE_S)
-        np.testing.assert_array_equal(monitor.draw(state), before)
+        np.testing.assert_array_equal(preview.draw(state), before)
 
 
 def test_it_draws_into_one_buffer_and_leaves_what_it_is_given() -> None:
-    monitor = PreviewPicture(CALL)
+    preview = PreviewPicture(CALL)
     state = with_config(overlay=0.3, show_face=True)._replace(badge=Box(10, 10, 50, 50), camera_trouble="gone")
     given = [state.sent, state.camera_view, state.avatar_still, state.landmarks]
     copies = [array.copy() for array in given if array is not None]
-    assert monitor.draw(state) is monitor.draw(STATE)
+    assert preview.draw(state) is preview.draw(STATE)
     for array, copy in zip(given, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
 
@@ -164,16 +164,16 @@ def test_it_draws_into_one_buffer_and_leaves_what_it_is_given() -> None:
 @pytest.mark.parametrize("warning", [{"has_face": False}, {"is_dark": True}, {"is_limited": True}])
 def test_warnings_do_not_flicker(warning: dict[str, bool]) -> None:
     clock = FakeClock()
-    monitor = PreviewPicture(CALL, lambda: clock.now_s)
-    calm = strip_of(monitor.draw(STATE)).copy()
-    warned = strip_of(monitor.draw(STATE._replace(**warning))).copy()
+    preview = PreviewPicture(CALL, lambda: clock.now_s)
+    calm = strip_of(preview.draw(STATE)).copy()
+    warned = strip_of(preview.draw(STATE._replace(**warning))).copy()
     assert (calm != warned).any()
     for _ in range(20):  # on and off, ten times a second
         clock.pass_ms(100)
-        np.testing.assert_array_equal(strip_of(monitor.draw(STATE)), warned)
-        monitor.draw(STATE._replace(**warning))
+        np.testing.assert_array_equal(strip_of(preview.draw(STATE)), warned)
+        preview.draw(STATE._replace(**warning))
     clock.pass_ms(1000 * STEADY_S)
-    np.testing.assert_array_equal(strip_of(monitor.draw(STATE)), calm)
+    np.testing.assert_array_equal(strip_of(preview.draw(STATE)), calm)
 
 
 def test_a_camera_in_trouble_is_not_blamed_for_showing_nobody() -> None:
@@ -193,29 +193,29 @@ def test_a_camera_in_trouble_is_not_blamed_for_showing_nobody() -> None:
         {"mirror_output": True},
     ],
 )
-def test_what_a_key_changes_is_told_for_a_moment(change: dict[str, Any]) -> None:
+def test_what_a_key_changes_is_shown_for_a_moment(change: dict[str, Any]) -> None:
     clock = FakeClock()
-    monitor = PreviewPicture(CALL, lambda: clock.now_s)
-    before = monitor.draw(STATE)[ROWS, LEFT].copy()
+    preview = PreviewPicture(CALL, lambda: clock.now_s)
+    before = preview.draw(STATE)[ROWS, LEFT].copy()
     changed = with_config(**change)
-    assert (monitor.draw(changed)[ROWS, LEFT] != before).any()
+    assert (preview.draw(changed)[ROWS, LEFT] != before).any()
     clock.pass_ms(900 * NOTICE_S)
-    assert (monitor.draw(changed)[ROWS, LEFT] != before).any()
+    assert (preview.draw(changed)[ROWS, LEFT] != before).any()
     clock.pass_ms(200 * NOTICE_S)
-    np.testing.assert_array_equal(monitor.draw(changed)[ROWS, LEFT], before)
+    np.testing.assert_array_equal(preview.draw(changed)[ROWS, LEFT], before)
 
 
-def test_what_is_told_goes_again() -> None:
+def test_a_notice_goes_away_again() -> None:
     clock = FakeClock()
-    monitor = PreviewPicture(CALL, lambda: clock.now_s)
-    before = monitor.draw(STATE)[ROWS, LEFT].copy()
-    monitor.tell("this is your neutral face now")
-    assert (monitor.draw(STATE)[ROWS, LEFT] != before).any()
+    preview = PreviewPicture(CALL, lambda: clock.now_s)
+    before = preview.draw(STATE)[ROWS, LEFT].copy()
+    preview.show_notice("this is your neutral face now")
+    assert (preview.draw(STATE)[ROWS, LEFT] != before).any()
     clock.pass_ms(1000 * NOTICE_S)
-    np.testing.assert_array_equal(monitor.draw(STATE)[ROWS, LEFT], before)
+    np.testing.assert_array_equal(preview.draw(STATE)[ROWS, LEFT], before)
 
 
-def test_the_strip_tells_who_and_how() -> None:
+def test_the_status_strip_shows_the_avatar_and_its_neutral_face() -> None:
     reference = strip_of(drawn(STATE))
     for state in (
         STATE._replace(avatar_name="Bert"),

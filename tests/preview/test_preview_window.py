@@ -1,4 +1,4 @@
-"""The preview in a real window, on a screen in memory, with a hand on its keyboard; each in a program of its own."""
+"""The preview in a real window, on a screen in memory, with keys pressed by xdotool; each in a program of its own."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ WINDOW = """
 import sys, time
 import numpy as np
 from avatarify_plus.preview.keys import Command
-from avatarify_plus.preview.window import Preview
-preview = Preview()
+from avatarify_plus.preview.window import PreviewWindow
+preview = PreviewWindow()
 picture = np.full((120, 200, 3), (200, 120, 40), np.uint8)
 presses, turns_left = [], None
 while turns_left != 0:
@@ -46,12 +46,12 @@ print("closed", flush=True)
 """
 needs_screen = pytest.mark.skipif(
     shutil.which("Xvfb") is None or shutil.which("xdotool") is None,
-    reason="needs Xvfb, a screen in memory, and xdotool, a hand on its keyboard",
+    reason="needs Xvfb, a screen in memory, and xdotool, which presses keys",
 )
 
 
 class Desktop:
-    """A window on a screen, and what its program says."""
+    """A window on a screen, and what its program prints."""
 
     def __init__(self, display: str, program: subprocess.Popen[str]) -> None:
         self._display = display
@@ -95,7 +95,7 @@ class Desktop:
         x11.XCloseDisplay(display)
 
     def ending(self) -> tuple[list[str], int, str]:
-        """Return what the program still says, its exit code and what it complains about."""
+        """Return what the program still prints, its exit code and what it complains about."""
         said, complaints = self._program.communicate(timeout=30)
         return said.split("\n")[:-1], self._program.returncode, complaints
 
@@ -219,7 +219,7 @@ def test_the_picture_keeps_its_ratio_in_any_window(fake: FakeWindow) -> None:
         assert np.count_nonzero((shown == 5).all(-1)) == shown.shape[0] * shown.shape[1] - 100
 
 
-def test_an_opencv_without_windows_is_told(fake: FakeWindow, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_opencv_without_windows_is_reported(fake: FakeWindow, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise cv2.error("not implemented")
 
@@ -229,7 +229,7 @@ def test_an_opencv_without_windows_is_told(fake: FakeWindow, monkeypatch: pytest
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="X is asked on Linux only")
-def test_no_screen_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_screen_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DISPLAY", "")
     with pytest.raises(SinkError, match="--no-preview"):
         PreviewWindow()

@@ -224,11 +224,11 @@ def test_the_window_opens_while_recording(tmp_path: Path) -> None:
     code = (
         "import sys, numpy as np\n"
         "from fractions import Fraction\nfrom pathlib import Path\n"
-        "from avatarify_plus.preview.window import Preview\n"
+        "from avatarify_plus.preview.window import PreviewWindow\n"
         "from avatarify_plus.sinks.recorder import Recorder\n"
         "from avatarify_plus.types import Size\n"
         "recorder = Recorder(Path(sys.argv[1]), Size(64, 64), Fraction(25), is_constant=True)\n"
-        "preview = Preview()\n"
+        "preview = PreviewWindow()\n"
         "for index in range(3):\n"
         "    picture = np.full((64, 64, 3), 80 * index, np.uint8)\n"
         "    recorder.send(picture, index / 25), preview.show(picture), preview.presses()\n"
