@@ -1,4 +1,4 @@
-"""What can give this system a virtual camera, whether it is there, and what to do if not. Asks; opens nothing."""
+"""What can give this system a virtual camera, whether it is there, and what to do if not. No device is opened."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Backend(NamedTuple):
     """One way to a virtual camera.
 
     name: as pyvirtualcam calls it. devices: what can be chosen by name, free ones first. is_available: whether one of
-    them can be opened now, as far as can be told without opening it. reason and fix: what is wrong and what to do, for
-    people; empty if all is well, but an available backend may have some, too, such as a camera that browsers hide.
+    them can be opened now, as far as can be known without opening it. reason, fix: what is wrong and what to do, for
+    people; empty if all is well. An available backend may have them, too: for a camera that browsers hide.
     """
 
     name: str
@@ -36,9 +36,10 @@ OBS_CLASS = r"CLSID\{A3FCE0F5-3493-419F-958A-ABA1250EC20B}"
 """Where OBS Studio registers its camera on Windows."""
 
 UNITY_CLASS = r"CLSID\{{5C2CD55C-92AD-4999-8666-912BD3E700{:02X}}}"
+"""Where UnityCapture registers the camera of a code."""
 
 UNITY_CODES = (0x10, *range(0x12, 0x5A))
-"""UnityCapture's cameras; 0x11 is its library's own."""
+"""Codes of UnityCapture's cameras; 0x11 is its library's own."""
 
 WINDOWS_FIX = "install OBS Studio from https://obsproject.com, which brings one, start it once, then try again"
 UNITY_FIX = "install it from https://github.com/schellingb/UnityCapture by its Install.bat"
@@ -48,16 +49,18 @@ MAC_APPROVAL_FIX = (
 )
 
 MAC_APP = "Applications/OBS.app"
+
 MAC_INSTALLED = (
     "Library/SystemExtensions/*/com.obsproject.obs-studio.mac-camera-extension.systemextension",  # macOS 13 and later
     "Library/CoreMediaIO/Plug-Ins/DAL/obs-mac-virtualcam.plugin",
 )
+"""What OBS Studio installs once its camera was started on macOS."""
 
 
 def probe(platform: str = sys.platform, root: Path = ROOT, read_class: ReadClass | None = None) -> list[Backend]:
-    """Look at every virtual camera that pyvirtualcam can use on a system, the one to prefer first.
+    """Return every virtual camera that pyvirtualcam can use on a system, the preferred one first.
 
-    platform: as `sys.platform`. root: where the system's files are. read_class: None asks Windows's registry.
+    platform: as `sys.platform`. root: where the system's files are. read_class: None reads the registry of Windows.
     """
     if platform.startswith("linux"):
         return [_loopback_backend(root)]

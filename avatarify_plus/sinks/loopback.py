@@ -1,4 +1,4 @@
-"""v4l2loopback, Linux's virtual camera, as its files tell: no device is opened."""
+"""v4l2loopback, Linux's virtual camera, as far as its files show it: no device is opened."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ INSTALL = {
     "arch": "sudo pacman -S v4l2loopback-dkms",
     "suse": "sudo zypper install v4l2loopback-kmp-default",
 }
-"""By the ID or ID_LIKE of os-release."""
+"""How to install v4l2loopback, by the ID or ID_LIKE of os-release."""
 
 INSTALL_ANYWHERE = "install v4l2loopback (Debian, Ubuntu: sudo apt install v4l2loopback-dkms)"
 
@@ -33,6 +33,8 @@ REBUILD = {
     "debian": "sudo apt install linux-headers-$(uname -r) && sudo dkms autoinstall",
     "ubuntu": "sudo apt install linux-headers-$(uname -r) && sudo dkms autoinstall",
 }
+"""How to build it for the running kernel, by the same."""
+
 REBUILD_ANYWHERE = "install the headers of this kernel, then sudo dkms autoinstall"
 
 DEVICES = "sys/class/video4linux"
@@ -42,8 +44,8 @@ MODULE = "sys/module/v4l2loopback"
 class Loopback(NamedTuple):
     """A virtual camera of v4l2loopback.
 
-    path: /dev/videoN. label: its name in call programs. is_there: whether there is a device file. is_writable: by this
-    user. is_busy: another program sends to it.
+    path: /dev/videoN. label: its name in call programs. is_there: whether it has a device file. is_writable: whether
+    this user may write to it. is_busy: whether another program sends to it.
     """
 
     path: str
@@ -54,7 +56,7 @@ class Loopback(NamedTuple):
 
     @property
     def is_free(self) -> bool:
-        """Whether it can be opened, as far as its files tell."""
+        """Whether it can be opened, as far as its files show."""
         return self.is_there and self.is_writable and not self.is_busy
 
     def __str__(self) -> str:
@@ -62,8 +64,8 @@ class Loopback(NamedTuple):
 
 
 def find_loopbacks(root: Path) -> list[Loopback]:
-    """Return the system's virtual cameras by number; root: where its files are."""
-    found = (root / DEVICES).glob("video*/max_openers")  # no other driver has this file
+    """Return the system's virtual cameras by number. root: where the system's files are."""
+    found = (root / DEVICES).glob("video*/max_openers")  # no other kernel driver has this file
     folders = sorted((file.parent for file in found), key=_number)
     return [_loopback(root, folder) for folder in folders]
 
@@ -80,12 +82,12 @@ def _loopback(root: Path, folder: Path) -> Loopback:
         label=_text(folder / "name"),
         is_there=device.exists(),
         is_writable=os.access(device, os.W_OK),
-        is_busy=_text(folder / "state") == "capture",  # nobody sends: "output"; old versions have no such file
+        is_busy=_text(folder / "state") == "capture",  # "output" if nobody sends; old versions do not have this file
     )
 
 
 def format_of(root: Path, path: str) -> Size | None:
-    """Return the picture size that a virtual camera is set to; None if it is set to none or does not tell."""
+    """Return the picture size that a virtual camera is set to; None if it is not set or not known."""
     # such as YU12:1280x720@30 or YU12:1280x720@30000/1001
     match = re.match(r"\w+\s*:(\d+)x(\d+)@", _text(root / DEVICES / Path(path).name / "format"))
     return Size(int(match[1]), int(match[2])) if match else None
@@ -105,7 +107,7 @@ def why_not_free(loopbacks: list[Loopback]) -> tuple[str, str]:
     forbidden = ", ".join(loopback.path for loopback in there if not loopback.is_writable)
     if not there:
         return (
-            f"the kernel has {names}, but there is no such device file here",
+            f"the kernel has {names}, but its device file is missing here",
             f"inside a container, start it with --device {loopbacks[0].path}; elsewhere, {RELOAD}",
         )
     if forbidden:
@@ -114,7 +116,7 @@ def why_not_free(loopbacks: list[Loopback]) -> tuple[str, str]:
 
 
 def why_hidden(root: Path) -> tuple[str, str]:
-    """Return why browsers will not show the virtual cameras, and what to do; empty if they will."""
+    """Return why browsers do not show the virtual cameras, and what to do; empty texts if they do."""
     flags = _text(root / MODULE / "parameters/exclusive_caps")
     if flags and "Y" not in flags:
         return "v4l2loopback was loaded without exclusive_caps=1: browsers do not show such a camera", RELOAD

@@ -1,4 +1,4 @@
-"""An mp4 file in the making (H.264, plays everywhere). PyAV lives only here."""
+"""Writing an mp4 file (H.264, which plays everywhere). In the app, PyAV is used only here."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ if TYPE_CHECKING:
     import av
 
 Speed = Literal["small", "fast"]
+"""Whether a small file counts or a fast encoder."""
 
 ENCODER_OPTIONS: dict[Speed, dict[str, str]] = {
     "small": {"crf": "18", "preset": "veryfast", "g": "50", "bf": "0"},
     "fast": {"crf": "20", "preset": "ultrafast", "g": "50", "bf": "0"},
 }
-"""What x264 is told. At 1280x720 `fast` takes half the processor time of `small`, for twice the file."""
+"""Options of x264. At 1280x720 `fast` takes half the processor time of `small`, and twice the space on disk."""
 
 FILE_OPTIONS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
-"""While recording, the file is written in one-second fragments, so that even a killed program leaves a film that plays;
-closing turns it into a plain mp4."""
+"""While recording, the file is written in fragments of one second, so that even a killed program leaves a video that
+plays; closing turns it into a plain mp4."""
 
 BT601 = 6
-"""The colour matrix that our pictures are converted with, as H.264 numbers it; without it, players guess by size."""
+"""H.264's number of the colour matrix that pictures are converted with; players that miss it guess by the size."""
 
 LIMITED_RANGE = 1
+"""H.264's number of luma levels from 16 to 235."""
 
 
 class Mp4Writer:
-    """Append pictures to an mp4 file."""
+    """Append pictures to an mp4 file. `close` finishes it."""
 
     def __init__(self, path: Path, size: Size, rate: Fraction, time_base: Fraction, speed: Speed) -> None:
         """Open the file for pictures of an even size; an existing one is replaced.
 
-        rate: frames a second, a hint where they come irregularly. time_base: seconds of a tick. Raises SinkError if the
-        file cannot be written.
+        rate: frames a second, a hint if they come irregularly. time_base: length of a tick in seconds. Raises SinkError
+        if the file cannot be written or the size is odd.
         """
         import av  # here, not above: loaded before OpenCV, PyAV's copy of libxcb makes cv2.imshow hang (PyAV 1050)
 
@@ -52,7 +54,7 @@ class Mp4Writer:
         if size.width % 2 or size.height % 2:
             raise SinkError(f"cannot write {path}: H.264 wants even sizes, found {size}; choose an even --size")
         try:
-            with path.open("ab"):  # PyAV opens the file with the first frame; what prevents that is told now
+            with path.open("ab"):  # PyAV opens the file at the first frame only; what prevents that is found now
                 self._container = av.open(str(path), "w", format="mp4", options=FILE_OPTIONS)
             self._stream = self._container.add_stream("libx264", rate, options=ENCODER_OPTIONS[speed])
         except (OSError, ValueError) as error:  # PyAV's errors are both, by kind
@@ -66,8 +68,9 @@ class Mp4Writer:
         codec.colorspace, codec.color_range = BT601, LIMITED_RANGE
 
     def write(self, picture: Image, tick: int, pixels: Literal["rgb24", "yuv420p"] = "rgb24") -> None:
-        """Append a picture: (H, W, 3) for rgb24, (3 * H / 2, W) for yuv420p. Ticks must rise.
+        """Append a picture: (H, W, 3) uint8 for rgb24, (3 * H / 2, W) uint8 for yuv420p.
 
+        tick: its time in units of the time base, larger than the one before.
         Raises SinkError if the disk is full or gone, or the file was deleted.
         """
         if self._container is None:
@@ -87,7 +90,7 @@ class Mp4Writer:
             raise SinkError(f"cannot write {self._path}: {error}; check the free space of the disk") from error
 
     def close(self) -> None:
-        """Finish the file; without a single picture there will be none. Raises SinkError if it cannot be finished."""
+        """Finish the file; a file without a single picture is deleted. Raises SinkError if it cannot be finished."""
         if self._container is None:
             return
         container, self._container = self._container, None

@@ -1,4 +1,4 @@
-"""Several sinks that take the same pictures."""
+"""Several sinks that are sent the same pictures."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from avatarify_plus.types import Image
 logger = logging.getLogger(__name__)
 
 RETRY_S = 2.0
-"""A sink that can be reopened is tried this often."""
+"""How often a missing sink that can be reopened is tried."""
 
 Reopen = Callable[[], Sink]
-"""Open a sink anew. Raises SinkError."""
+"""Open a sink again. Raises SinkError."""
 
 
 @dataclass(slots=True)
 class _Place:
-    """Where a sink is, or was and may come back."""
+    """The place of a sink: sink is None while it is missing, which is tried again at due_s."""
 
     name: str
     sink: Sink | None
@@ -35,7 +35,7 @@ class _Place:
 class Outputs:
     """Send to every sink; one that fails is closed and left out with a warning, or opened again as soon as possible.
 
-    is_needed: whether it is an error to have no sink any more; False where the pictures are seen elsewhere too.
+    is_needed: whether it is an error if no sink is left; False where the pictures are seen elsewhere, too.
     """
 
     is_needed = True
@@ -54,7 +54,7 @@ class Outputs:
         self.close()
 
     def __len__(self) -> int:
-        """Return how many sinks take pictures now."""
+        """Return the number of sinks that take pictures now."""
         return sum(place.sink is not None for place in self._places)
 
     @property
@@ -68,16 +68,19 @@ class Outputs:
     def add(self, sink: Sink, reopen: Reopen | None = None) -> None:
         """Take over a sink: it gets every picture from now on and is closed with the rest.
 
-        reopen: opens it anew after it has failed; None leaves it out for good.
+        reopen: opens it again after it has failed; None leaves it out for good.
         """
         self._places.append(_Place(sink.name, sink, reopen, 0.0))
 
     def add_later(self, name: str, reopen: Reopen) -> None:
-        """Make room for a sink that could not be opened yet; name: for people."""
+        """Add a sink that could not be opened yet and is tried again. name: what people call it."""
         self._places.append(_Place(name, None, reopen, self._clock() + RETRY_S))
 
     def send(self, image: Image, time_s: float) -> None:
-        """Send a picture to all. Raises SinkError when the last one fails for good, and one is needed."""
+        """Send a picture to every sink.
+
+        time_s: when it belongs, see `Sink.send`. Raises SinkError if the last one fails for good and one is needed.
+        """
         for place in tuple(self._places):
             if place.sink is None:
                 self._look_for(place, image, time_s)
@@ -88,6 +91,7 @@ class Outputs:
                 self._lose(place, place.sink, error)
 
     def _lose(self, place: _Place, sink: Sink, error: SinkError) -> None:
+        """Close a sink that has failed, and warn about it; raise its error if it was the last one that is needed."""
         _close_quietly(sink)
         if place.reopen is not None:
             place.sink, place.due_s = None, self._clock() + RETRY_S
@@ -100,7 +104,7 @@ class Outputs:
         logger.warning("%s; going on without the %s", error, place.name)
 
     def _look_for(self, place: _Place, image: Image, time_s: float) -> None:
-        """Open a missing sink if it is time to; it is back once it has taken a picture."""
+        """Open a missing sink if it is due; it is back once it has taken a picture."""
         if place.reopen is None or self._clock() < place.due_s:
             return
         try:
@@ -118,7 +122,7 @@ class Outputs:
         place.due_s = self._clock() + RETRY_S
 
     def close(self) -> None:
-        """Close all. Raises the first SinkError after every sink was closed."""
+        """Close every sink. Raises the first SinkError, after all were closed."""
         failures: list[SinkError] = []
         while self._places:
             sink = self._places.pop().sink
@@ -132,6 +136,6 @@ class Outputs:
 
 
 def _close_quietly(sink: Sink) -> None:
-    """Close a sink that has failed: what made it fail is told; that it cannot close either adds nothing."""
+    """Close a sink that has failed. Why it failed is reported; that it cannot close either would add nothing."""
     with contextlib.suppress(SinkError):
         sink.close()

@@ -19,27 +19,30 @@ from avatarify_plus.types import Image, Size
 logger = logging.getLogger(__name__)
 
 LIVE_TIME_BASE = Fraction(1, 90_000)
-"""Tick of a recording whose frames come when they come."""
+"""Length of a tick, in seconds, of a recording whose frames come irregularly."""
 
 BACKLOG = 8
-"""So many pictures of a live recording may wait for the encoder."""
+"""Number of pictures of a live recording that may wait for the encoder."""
 
 CLOSE_S = 10.0
-"""A disk that has not taken the rest after so long is given up."""
+"""How long closing waits for the disk to take the rest."""
 
 
 class Recorder:
     """Write an mp4 file.
 
     `is_constant` True: the frames are those of a file of this rate, and the recording has the same rate and count.
-    False: frames keep the times they are sent with; the rate is only a hint. Then encoder and disk are kept waiting in
-    a thread of their own: the show must go on, so pictures that they have no time for are left out.
+    False: frames keep the times that they are sent with, and the rate is only a hint. Encoder and disk then work in a
+    thread of their own, so that they never hold up the session: pictures that they have no time for are left out.
     """
 
     name = "recording"
 
     def __init__(self, path: Path, size: Size, rate: Fraction, is_constant: bool) -> None:
-        """Open the file for pictures of an even size. Raises SinkError if it cannot be written."""
+        """Open the file for pictures of an even size; an existing one is replaced.
+
+        rate: frames a second. Raises SinkError if the file cannot be written.
+        """
         self._time_base = 1 / rate if is_constant else LIVE_TIME_BASE
         self._first_s: float | None = None
         self._last_tick = -1
@@ -47,7 +50,7 @@ class Recorder:
         self._background = None if is_constant else _Background(self._writer, path, size)
 
     def send(self, image: Image, time_s: float) -> None:
-        """Append a picture. Raises SinkError if the disk is full or gone."""
+        """Append a picture, see `Sink.send`. Raises SinkError if the disk is full or gone."""
         if self._first_s is None:
             self._first_s = time_s
         tick = round((time_s - self._first_s) / self._time_base)
@@ -58,14 +61,14 @@ class Recorder:
             self._background.write(image, self._last_tick)
 
     def close(self) -> None:
-        """Finish the file; without a single frame there will be none. Raises SinkError if it cannot be finished."""
+        """Finish the file; a file without a single frame is deleted. Raises SinkError if it cannot be finished."""
         if self._background is not None:
             self._background.finish()
         self._writer.close()
 
 
 class _Background:
-    """Hand pictures to a writer in a thread of their own; with every buffer waiting there, a picture is left out."""
+    """Hand pictures to a writer that works in a thread of its own; while all buffers wait, pictures are left out."""
 
     def __init__(self, writer: Mp4Writer, path: Path, size: Size) -> None:
         self._writer = writer
@@ -80,7 +83,7 @@ class _Background:
         self._thread.start()
 
     def write(self, image: Image, tick: int) -> None:
-        """Take over a picture, in I420: half the bytes. Raises the SinkError that an earlier one met."""
+        """Copy a picture, as I420, which is half the bytes. Raises the SinkError that an earlier picture met."""
         if self._failure is not None:
             raise self._failure
         if not self._thread.is_alive():
@@ -94,6 +97,7 @@ class _Background:
         self._full.put((buffer, tick))
 
     def _work(self) -> None:
+        """Write what is waiting, until None comes or writing fails."""
         while (item := self._full.get()) is not None:
             buffer, tick = item
             try:
@@ -108,7 +112,7 @@ class _Background:
         self._full.put(None)
         self._thread.join(CLOSE_S)
         if self._thread.is_alive():
-            raise SinkError(f"cannot finish {self._path}: its disk does not answer; what it has taken so far plays")
+            raise SinkError(f"cannot finish {self._path}: its disk does not answer; what it has taken until now plays")
         if self._left_out_count:
             logger.warning(
                 "%d pictures are missing from %s: the processor or the disk was too slow",

@@ -8,7 +8,7 @@ from avatarify_plus.types import Image
 
 
 class Sink(Protocol):
-    """Take pictures, one after the other, all of one even size. name: for people."""
+    """Take pictures one after the other, all of one size, width and height even. name: what people call it."""
 
     name: str
 

@@ -1,4 +1,4 @@
-"""The virtual camera that call programs see. pyvirtualcam lives only here."""
+"""The virtual camera that call programs see. pyvirtualcam is used only here."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from avatarify_plus.types import Image, Size
 
 __all__ = ["Backend", "VirtualCamera", "probe"]
 
-NOWHERE = "this system has no virtual camera that pyvirtualcam supports; use --output or the preview"
+NO_BACKEND = "this system has no virtual camera that pyvirtualcam supports; use --output or the preview"
 
 
 class DeviceRequest(NamedTuple):
-    """What pyvirtualcam is asked to open; None leaves it the choice."""
+    """What pyvirtualcam is asked to open; it chooses itself where None stands."""
 
     backend: str | None
     device: str | None
 
 
 class VirtualCamera:
-    """Send pictures to a virtual camera of the system. device: the name of the one that was opened."""
+    """Send pictures to a virtual camera of the system. device: name of the opened one."""
 
     name = "virtual camera"
 
     def __init__(self, size: Size, rate: Fraction, device: str | None = None) -> None:
-        """Open it for pictures of an even size at about this rate.
+        """Open it for pictures of an even size at about this rate, in frames a second.
 
         device: its path or name, a unique part of its name, or a backend's name; None takes the first that is free.
-        Raises VirtualCameraError naming the fix.
+        Raises VirtualCameraError with a message that names the fix.
         """
         module, backends = _load_pyvirtualcam(), probe(sys.platform, ROOT)
         self._size = size
@@ -51,19 +51,19 @@ class VirtualCamera:
             raise
 
     def send(self, image: Image, time_s: float) -> None:
-        """Show a picture now. Raises VirtualCameraError if the device is gone."""
-        if _node(self.device) != self._node:  # pyvirtualcam would write into nowhere and complain on stderr
+        """Show a picture now, whatever its time; see `Sink.send`. Raises VirtualCameraError if the device is gone."""
+        if _node(self.device) != self._node:  # pyvirtualcam would only complain on stderr
             raise VirtualCameraError(f"the virtual camera {self.device} was removed; add it again")
         try:
             self._camera.send(image)
         except (RuntimeError, OSError) as error:
             raise VirtualCameraError(f"the virtual camera {self.device} takes no pictures: {error}") from error
         if not self._has_sent:
-            self._require_size()  # older versions of v4l2loopback tell it only now
+            self._require_size()  # older versions of v4l2loopback show it only now
             self._has_sent = True
 
     def _require_size(self) -> None:
-        """Raise VirtualCameraError if the device keeps another size: pyvirtualcam does not look, pictures tear."""
+        """Raise VirtualCameraError if the device keeps another size: pyvirtualcam does not check, and pictures tear."""
         kept = format_of(ROOT, self.device) if sys.platform.startswith("linux") else None
         if kept is not None and kept != self._size:
             raise VirtualCameraError(
@@ -88,7 +88,7 @@ def _load_pyvirtualcam() -> ModuleType:
 
 
 def _device_requests(wanted: str | None, backends: list[Backend]) -> list[DeviceRequest]:
-    """Return what to try, in turn. Raises VirtualCameraError if there is nothing of the wanted name."""
+    """Return what to try, in turn. Raises VirtualCameraError if nothing has the wanted name."""
     if wanted is None:
         # pyvirtualcam's own search on Linux stops at the first device it may not open
         free = [DeviceRequest(each.name, device) for each in backends if each.is_available for device in each.devices]
@@ -97,10 +97,10 @@ def _device_requests(wanted: str | None, backends: list[Backend]) -> list[Device
         return [DeviceRequest(None, str(Path(wanted).resolve()))]
     known = _known_names(backends)
     folded = wanted.casefold()
-    exact = [door for name, door in known.items() if name.casefold() == folded]
+    exact = [request for name, request in known.items() if name.casefold() == folded]
     if exact:
         return exact[:1]
-    partial = {door for name, door in known.items() if folded in name.casefold()}
+    partial = {request for name, request in known.items() if folded in name.casefold()}
     if len(partial) == 1:
         return [*partial]
     names = ", ".join(known) or "none"
@@ -120,20 +120,26 @@ def _known_names(backends: list[Backend]) -> dict[str, DeviceRequest]:
     return known
 
 
-def _open(module: ModuleType, size: Size, rate: Fraction, doors: list[DeviceRequest], backends: list[Backend]) -> Any:
-    """Open the first that can be. Raises VirtualCameraError with the first failure."""
+def _open(
+    module: ModuleType, size: Size, rate: Fraction, requests: list[DeviceRequest], backends: list[Backend]
+) -> Any:
+    """Open the first device that can be opened. Raises VirtualCameraError with the first failure."""
     failures: list[RuntimeError] = []
-    for door in doors:
+    for request in requests:
         for is_second_try in (False, True):
-            if is_second_try and not (door.device in _loopback_paths() and reset_loopback(str(door.device))):
+            if is_second_try and not (request.device in _loopback_paths() and reset_loopback(str(request.device))):
                 break
             try:
                 return module.Camera(
-                    width=size.width, height=size.height, fps=float(rate), device=door.device, backend=door.backend
+                    width=size.width,
+                    height=size.height,
+                    fps=float(rate),
+                    device=request.device,
+                    backend=request.backend,
                 )
             except RuntimeError as error:
                 failures.append(error)
-    wanted = doors[0].device
+    wanted = requests[0].device
     if wanted is None and not any(each.is_available for each in backends):
         raise VirtualCameraError(f"cannot open a virtual camera: {_advice(backends)}") from failures[0]
     found = " ".join(str(failures[0]).split()).rstrip(".")
@@ -146,23 +152,23 @@ def _loopback_paths() -> set[str]:
 
 
 def _advice(backends: list[Backend]) -> str:
-    """Return why there is no virtual camera at all, and what to do."""
-    return f"{backends[0].reason}; {backends[0].fix}" if backends else NOWHERE
+    """Return why the system does not have a virtual camera, and what to do."""
+    return f"{backends[0].reason}; {backends[0].fix}" if backends else NO_BACKEND
 
 
 def _advice_for(device: str | None) -> str:
-    """Return why a device that is there does not open, and what to do."""
+    """Return why an existing device does not open, and what to do."""
     if device is None or not device.startswith("/"):
         return "stop the program that is sending to it, such as OBS Studio, then try again"
     loopbacks = find_loopbacks(ROOT)
     its = [each for each in loopbacks if each.path == device]
     if its:
         return "; ".join(why_not_free(its))
-    return f"it is no virtual camera, these are: {', '.join(map(str, loopbacks)) or 'none'}"
+    return f"it is not a virtual camera, these are: {', '.join(map(str, loopbacks)) or 'none'}"
 
 
 def _node(device: str) -> tuple[int, int] | None:
-    """Return what tells a device file from a later one of its name; None where a device is not a file."""
+    """Return what distinguishes a device file from a later one of the same name; None if a device is not a file."""
     if not device.startswith("/"):
         return None
     try:

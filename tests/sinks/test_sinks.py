@@ -66,7 +66,7 @@ def test_a_live_recording_keeps_the_times(tmp_path: Path) -> None:
     np.testing.assert_allclose(times, [0, 0.04, 0.04, 0.5, 1.0], atol=1e-3)
 
 
-def test_a_killed_program_leaves_a_film_that_plays(tmp_path: Path) -> None:
+def test_a_killed_program_leaves_a_video_that_plays(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     code = (
         "import os, sys, numpy as np\n"
@@ -87,7 +87,7 @@ def test_a_recording_without_frames_leaves_no_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("path", "message"), [("none/out.mp4", "there is no folder"), ("taken.mp4", "cannot write")])
-def test_what_cannot_be_written_is_told(tmp_path: Path, path: str, message: str) -> None:
+def test_what_cannot_be_written_is_reported(tmp_path: Path, path: str, message: str) -> None:
     (tmp_path / "taken.mp4").mkdir()
     with pytest.raises(SinkError, match=message) as caught:
         Recorder(tmp_path / path, SIZE, Fraction(25), is_constant=True)
@@ -104,7 +104,7 @@ def test_a_closed_recording_refuses_pictures(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, Linux's full disk")
-def test_a_full_disk_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out.mp4").symlink_to("/dev/full")
     with pytest.raises(SinkError, match=r"No space left.*free space"):
         recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), is_constant=True)
@@ -115,7 +115,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 @pytest.mark.parametrize("is_constant", [True, False])
-def test_a_disk_that_fills_up_is_told_once_and_leaves_a_film_that_plays(tmp_path: Path, is_constant: bool) -> None:
+def test_a_disk_that_fills_up_is_reported_once_and_leaves_a_video_that_plays(tmp_path: Path, is_constant: bool) -> None:
     """In a program of its own: the limit holds for the whole program."""
     path = tmp_path / "out.mp4"
     code = (
@@ -146,7 +146,7 @@ def test_a_disk_that_fills_up_is_told_once_and_leaves_a_film_that_plays(tmp_path
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not delete open files")
-def test_a_deleted_recording_is_told(tmp_path: Path) -> None:
+def test_a_deleted_recording_is_reported(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), is_constant=True)
     recorder.send(plain_picture(9, 64, 64), 0.0)
     (tmp_path / "out.mp4").unlink()
@@ -212,7 +212,7 @@ def test_a_slow_disk_costs_pictures_but_never_time(
         ("127.0.0.1:4711.0", "no X server answers"),
     ],
 )
-def test_a_missing_screen_is_told(display: str, message: str) -> None:
+def test_a_missing_screen_is_reported(display: str, message: str) -> None:
     with pytest.raises(SinkError, match=message) as caught:
         require_x_server(display)
     assert "--no-preview" in str(caught.value)
@@ -292,7 +292,7 @@ def test_all_are_closed_even_if_one_cannot() -> None:
 
 
 def test_a_sink_that_can_be_reopened_comes_back(caplog: pytest.LogCaptureFixture) -> None:
-    """Tried every RETRY_S, warned about once, told when it is back; the third try opens but takes nothing."""
+    """Tried every RETRY_S, warned about once, reported when it is back; the third try opens but takes nothing."""
     caplog.set_level(logging.INFO)
     clock, opened = FakeClock(), [FakeSink("camera", fails_at=0), FakeSink("camera")]
     tries: list[float] = []
@@ -308,7 +308,7 @@ def test_a_sink_that_can_be_reopened_comes_back(caplog: pytest.LogCaptureFixture
         outputs.add(first, reopen)
         assert outputs.trouble is None
         outputs.send(plain_picture(1), 0.0)
-        outputs.send(plain_picture(2), 0.1)  # fails; the only sink, and yet the show goes on
+        outputs.send(plain_picture(2), 0.1)  # fails; the only sink, and yet the session goes on
         assert (len(outputs), first.close_count) == (0, 1)
         assert "camera" in str(outputs.trouble)
         back = opened[-1]

@@ -115,7 +115,7 @@ def test_it_gets_the_pictures(opened: list[FakeDevice], root: Path) -> None:
 def test_a_removed_device_is_noticed_even_if_another_takes_its_name(
     opened: list[FakeDevice], root: Path, tmp_path: Path, is_put_back: bool
 ) -> None:
-    """pyvirtualcam itself writes into nowhere and complains on stderr only."""
+    """pyvirtualcam itself would only complain on stderr."""
     node = write(tmp_path / "dev/loop", "")
     sink = VirtualCamera(SIZE, Fraction(30), str(node))
     sink.send(plain_picture(1, 36, 64), 0.0)
@@ -128,20 +128,20 @@ def test_a_removed_device_is_noticed_even_if_another_takes_its_name(
     assert opened[0].is_closed
 
 
-@pytest.mark.parametrize("is_told_at_once", [True, False])
+@pytest.mark.parametrize("is_known_at_once", [True, False])
 def test_a_device_that_keeps_another_size_is_refused(
-    opened: list[FakeDevice], root: Path, is_told_at_once: bool
+    opened: list[FakeDevice], root: Path, is_known_at_once: bool
 ) -> None:
     """pyvirtualcam ignores which size it was given and would send torn pictures."""
     folder = plug_in(root, 3)
     kept = "YU12:640x480@30\n"
     with pytest.raises(VirtualCameraError, match=r"held at 640x480 while 64x36 is wanted.*--size 640x480"):
-        if is_told_at_once:
+        if is_known_at_once:
             write(folder / "format", kept)
         sink = VirtualCamera(SIZE, Fraction(30))
         write(folder / "format", kept)
         sink.send(plain_picture(1, 36, 64), 0.0)
-    assert opened[0].is_closed == is_told_at_once
+    assert opened[0].is_closed == is_known_at_once
 
 
 def test_the_size_that_was_asked_for_is_taken(opened: list[FakeDevice], root: Path) -> None:
@@ -203,11 +203,11 @@ def test_an_unknown_name_lists_the_known_ones(opened: list[FakeDevice], root: Pa
     assert not opened
 
 
-def test_a_device_that_is_no_virtual_camera_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_a_virtual_camera_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, refuse("'v4l2loopback' backend: not a video output device."))
     plug_in(root, 1, "first")
     webcam = write(root / "dev/video0", "")
-    with pytest.raises(VirtualCameraError, match=r"it is no virtual camera, these are: /dev/video1 \(first\)"):
+    with pytest.raises(VirtualCameraError, match=r"it is not a virtual camera, these are: /dev/video1 \(first\)"):
         VirtualCamera(SIZE, Fraction(30), str(webcam))
 
 
@@ -241,13 +241,13 @@ def test_a_missing_driver_names_the_fix_of_every_system(
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyvirtualcam", None)
     with pytest.raises(VirtualCameraError, match="pip install pyvirtualcam"):
         VirtualCamera(SIZE, Fraction(30))
 
 
-def test_a_camera_that_another_program_feeds_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_camera_that_another_program_feeds_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, refuse("virtual camera output could not be started"))
     monkeypatch.setattr(virtual_camera, "probe", lambda *_: probe("win32", read_class=lambda _: "a camera"))
     with pytest.raises(VirtualCameraError, match=r"could not be started\): stop the program that is sending to it"):
@@ -321,7 +321,7 @@ def test_linux_with_a_free_device(root: Path) -> None:
     assert probe("linux", root)[0].devices == ("/dev/video10", "/dev/video2")
 
 
-def test_a_camera_that_browsers_hide_is_told(root: Path) -> None:
+def test_a_camera_that_browsers_hide_is_reported(root: Path) -> None:
     plug_in(root, 2)
     write(root / "sys/module/v4l2loopback/parameters/exclusive_caps", "N,N,N,N,N,N,N,N\n")
     is_available, reason, fix = linux(root)
@@ -330,7 +330,7 @@ def test_a_camera_that_browsers_hide_is_told(root: Path) -> None:
     assert "exclusive_caps=1" in fix
 
 
-def test_other_video_devices_are_no_virtual_cameras(root: Path) -> None:
+def test_other_video_devices_are_not_virtual_cameras(root: Path) -> None:
     write(root / "sys/class/video4linux/video0/name", "Integrated Camera\n")
     assert probe("linux", root)[0].devices == ()
 
