@@ -9,7 +9,7 @@ import numpy as np
 
 from avatarify_plus.config import Fit, FrameMode
 from avatarify_plus.pictures.axis import FACE_CENTRE, Axis, Span, photo_axis, square_axis
-from avatarify_plus.pictures.images import Box
+from avatarify_plus.pictures.images import Box, size_within
 from avatarify_plus.types import FloatArray, Image, Size
 
 MAX_PX = 1920
@@ -67,7 +67,7 @@ class Composition:
             across, down = _square_axes(box, self.size, fit)
             self._canvas, seam = _backdrop(photo, across, down, self.size), BAR_SEAM
         else:
-            self.size = _even(size or _own_size(photo))
+            self.size = _even(size or size_within(Size(photo.shape[1], photo.shape[0]), MAX_PX))
             across, down = _photo_axes(photo, box, self.size, covers=fit == "crop" or size is None)
             self._canvas, seam = _backdrop(photo, across, down, self.size), PHOTO_SEAM
             room = down.room.slice, across.room.slice
@@ -111,13 +111,6 @@ def fit_picture(image: Image, size: Size, fit: Fit) -> Image:
 
 def _even(size: Size) -> Size:
     return Size(max(size.width // 2 * 2, 2), max(size.height // 2 * 2, 2))
-
-
-def _own_size(photo: Image) -> Size:
-    """Return a photo's size, shrunk to MAX_PX."""
-    height, width = photo.shape[:2]
-    scale = min(MAX_PX / max(height, width), 1)
-    return Size(round(scale * width), round(scale * height))
 
 
 def _square_axes(box: Box, size: Size, fit: Fit) -> tuple[Axis, Axis]:

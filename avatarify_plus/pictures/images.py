@@ -21,7 +21,7 @@ from PIL import ImageOps
 
 from avatarify_plus.errors import SourceError
 from avatarify_plus.native_log import hidden_native_messages
-from avatarify_plus.types import FloatArray, Image
+from avatarify_plus.types import FloatArray, Image, Size
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 APPLE_DOUBLE = "._"
@@ -181,8 +181,7 @@ def _opened(data: bytes) -> Iterator[Pillow.Image]:
 def _decode(file: Pillow.Image, max_px: int | None) -> Image:
     """Return an opened picture upright and opaque, shrunk by at most what keeps its longer side at `max_px`."""
     if max_px is not None:  # JPEG is quickly read at a half, a quarter or an eighth of its size
-        share = min(max_px / max(file.size), 1.0)
-        file.draft(None, (max(round(share * file.width), 1), max(round(share * file.height), 1)))
+        file.draft(None, size_within(Size(*file.size), max_px))
     file.load()
     with contextlib.suppress(*UNDECODABLE):  # raised after the turn, while Pillow packs the rest of an odd EXIF block
         ImageOps.exif_transpose(file, in_place=True)
@@ -206,13 +205,18 @@ def _why_undecodable(data: bytes) -> str:
     return "it is damaged or not a picture of a known format"
 
 
+def size_within(size: Size, max_px: int) -> Size:
+    """Return a size, shrunk so that its longer side is at most `max_px`."""
+    scale = min(max_px / max(size), 1.0)
+    return Size(max(round(scale * size.width), 1), max(round(scale * size.height), 1))
+
+
 def _at_most(image: Image, max_px: int) -> Image:
     """Shrink a picture so that its longer side is at most `max_px`."""
     height, width = image.shape[:2]
-    factor = max_px / max(height, width)
-    if factor >= 1:
+    size = size_within(Size(width, height), max_px)
+    if size == (width, height):
         return image
-    size = max(round(width * factor), 1), max(round(height * factor), 1)
     shrunk: Image = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
     return shrunk
 
