@@ -1,4 +1,4 @@
-"""What C++ libraries write to stderr on their own, outside Python's logging."""
+"""What C++ libraries write to stderr themselves, past Python's logging."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
-_turn = threading.RLock()
+_redirection = threading.RLock()
 
 
 @contextlib.contextmanager
 def hidden_native_messages() -> Iterator[None]:
-    """Drop what native libraries print while they start: MediaPipe, OpenCV and FFmpeg greet and complain there.
+    """Drop what native libraries print, such as MediaPipe, OpenCV and FFmpeg while they start.
 
     Whatever matters comes back as a return value or exception. At logging level DEBUG the messages are let through.
     """
@@ -24,7 +24,9 @@ def hidden_native_messages() -> Iterator[None]:
         yield
         return
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_turn)  # a second thread would save the redirected descriptor and restore that for good
+        stack.enter_context(
+            _redirection
+        )  # a second thread would save the redirected descriptor and later restore that one
         if sys.stderr is not None:
             sys.stderr.flush()
         with contextlib.suppress(OSError):  # a program without a console has no descriptor 2

@@ -193,7 +193,7 @@ class Puppeteer:
 
     def _notice(self, found: Keypoints, view: View, shown: Keypoints, time_s: float) -> None:
         """Take in the driver's face, with a transition if it did not come here by moving."""
-        arrival = self._presence.notice(found, view.is_anew, time_s)
+        arrival = self._presence.notice(found, view.has_new_square, time_s)
         if arrival is not Arrival.STAYED:
             if not self._transfer.is_waiting:
                 self._transition.begin(shown, time_s)

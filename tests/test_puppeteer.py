@@ -207,14 +207,14 @@ def test_a_gap_in_time_is_glided_over_but_slow_drivers_have_none() -> None:
         assert moved == pytest.approx(0 if glides else 2 * 12 / 64, abs=1e-4)
 
 
-@pytest.mark.parametrize("is_anew", [True, False])
-def test_a_square_laid_anew_or_a_hop_to_another_face_is_glided_over(is_anew: bool) -> None:
+@pytest.mark.parametrize("has_new_square", [True, False])
+def test_a_square_laid_anew_or_a_hop_to_another_face_is_glided_over(has_new_square: bool) -> None:
     engine = FakeEngine()
     puppeteer = ready(engine)
     play(puppeteer, 3 * [view(30, 34)])
     before = len(engine.animated)
-    there = view(34 if is_anew else 44, 34)._replace(is_anew=is_anew)
-    play(puppeteer, [there, *frames(TRANSITION_S) * [there._replace(is_anew=False)]], 0.12)
+    there = view(34 if has_new_square else 44, 34)._replace(has_new_square=has_new_square)
+    play(puppeteer, [there, *frames(TRANSITION_S) * [there._replace(has_new_square=False)]], 0.12)
     assert largest_step(engine, before) < 0.1
     wanted = transfer(keypoints(view(30, 34)), keypoints(there), keypoints(view(30, 34)))
     assert_close(engine.animated[-1], wanted)

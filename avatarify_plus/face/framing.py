@@ -1,4 +1,4 @@
-"""Framing: the square around a face that the model was trained to see, followed in a video."""
+"""The square around a face that the model was trained to see, followed in a video."""
 
 from __future__ import annotations
 
@@ -17,55 +17,63 @@ FindMesh = Callable[[Image], FloatArray | None]
 """`FaceMesh.find`: (H, W, 3) to (478, 3) landmarks, x and y in [0, 1] of width and height; None without a face."""
 
 SIDE_PER_FACE = 1.96
-"""Side of the square over the longer side of the face mesh's bounding box. The training clips are squares of 2.1 times
-a detector's face box, which is smaller than the mesh; this is the median of 359 near-frontal frames of them."""
+"""Side of the square as a multiple of the longer side of the face mesh's bounding box.
+
+The training clips are squares of 2.1 times a detector's face box, which is smaller than the mesh; this is the median of
+359 near-frontal frames of them.
+"""
 
 RISE_PER_FACE = 0.043
-"""How far the square's centre lies above that of the mesh's bounding box, over the same length. Measured likewise."""
+"""How far the square's centre lies above that of the mesh's bounding box, in the same unit, measured likewise."""
 
 STILL_SHIFT = 0.12
-"""The following square stays still while the face is off its middle by less than this share of its side."""
+"""A following square stays still while the face is off its middle by less than this share of its side."""
 
 STILL_ZOOM = 0.18
-"""It keeps its size while the wanted side differs by less than this (natural logarithm of the ratio)."""
+"""A following square keeps its size while the wanted side differs by less than this (logarithm of the ratio)."""
 
 FOLLOW_S = 0.7
-"""Time in which the following square closes 63 % of what exceeds the still zone."""
+"""Time in which a following square makes up 63 % of what exceeds the still zone."""
 
 LOST_SHIFT = 0.5
-"""A fixed square is laid anew when the face's middle leaves it,"""
+"""A square is given up for a new one when the face's middle is off its own by this share of its side."""
 
 LOST_ZOOM = 0.7
-"""or when the face has become about twice as large or small."""
+"""A square is also given up when the face has become twice as large or small (logarithm of the ratio)."""
 
 HOP_SHIFT = 0.75
-"""A face this far from where the followed one was just now, in sides of its square, is somebody else's: people side by
-side are 1 to 1.4 apart,"""
+"""A face this far from where the followed one just was, in sides of its square, belongs to somebody else.
+
+People side by side are 1 to 1.4 apart.
+"""
 
 HOP_ZOOM = 0.5
-"""and so is one whose size differs by this (natural logarithm): somebody behind."""
+"""A face whose size differs by this (logarithm of the ratio) belongs to somebody else, farther away or closer."""
 
 LOYALTY_S = 1.0
-"""A followed face that is lost is waited for so long before somebody else is followed;"""
+"""How long a followed face that is lost is waited for before somebody else is followed."""
 
 NEARBY = Adjustment(zoom=0.5)
-"""until then the search sees no more than twice its square."""
+"""While it is waited for, a face is searched for in twice its square only."""
 
 EASE_S = 0.2
-"""Time in which the square closes 63 % of a move by hand."""
+"""Time in which the square makes up 63 % of a move by hand."""
 
 EASED = 1e-3
-"""A move by hand is done when so little is left, in zoom or sides."""
+"""A move by hand is finished when less than this is left, in zoom or in sides."""
 
 DARK_LEVEL = 20.0
-"""Mean level, of 255, below which a square shows next to nothing."""
+"""Mean level, of 255, below which a square shows hardly anything."""
 
 DIM_LEVEL = 60.0
-"""A following square that is darker is brightened to this level: in the dark, learned keypoints stray. Darkened to a
-quarter and with sensor noise, examples/driver.mp4 moves them by up to 37 px of 256; brightened again, by 17."""
+"""Mean level, of 255, to which a darker following square is brightened, because learned keypoints stray in the dark.
 
-LOOK_STEP = 8
-"""Every eighth pixel of every eighth row tells how dark it is."""
+Darkened to a quarter and with sensor noise, examples/driver.mp4 moves them by up to 37 px of 256; brightened again, by
+17 px.
+"""
+
+LEVEL_STEP = 8
+"""The level is measured at every eighth pixel of every eighth row."""
 
 MESH_POINTS = 468
 """Landmarks of the mesh proper; the rest are irises."""
@@ -73,9 +81,9 @@ MESH_POINTS = 468
 
 @contextlib.contextmanager
 def mesh_finder(is_needed: bool, tracking: bool) -> Iterator[FindMesh | None]:
-    """Run MediaPipe's face mesh; None where nobody needs a mesh.
+    """Run MediaPipe's face mesh; give None if a mesh is not needed.
 
-    `tracking` True is for videos, False for pictures that do not follow on each other.
+    tracking: True for videos, False for pictures that do not follow each other.
     """
     if not is_needed:
         yield None
@@ -85,7 +93,7 @@ def mesh_finder(is_needed: bool, tracking: bool) -> Iterator[FindMesh | None]:
 
 
 def square_around(face: FloatArray) -> Box:
-    """Return the square that training would have cut around a face mesh: (478, 2 or more) landmarks in pixels."""
+    """Return the square that training would have cut around a face mesh, (478, 2 or more) landmarks in pixels."""
     low, high = face[:MESH_POINTS, :2].min(0), face[:MESH_POINTS, :2].max(0)
     length = float(max(high - low))
     side = SIDE_PER_FACE * length
@@ -94,15 +102,16 @@ def square_around(face: FloatArray) -> Box:
 
 
 class DriverFraming:
-    """Cut the driver's square out of each frame, steadily; the face mesh is searched once a frame, in the whole frame.
+    """Cut the driver's square out of each frame, steadily; the face mesh is searched for once in each whole frame.
 
-    The first face seen lays the square. `follows` False keeps it fixed, so that the head's travel stays in the motion;
-    it is laid anew only when the head leaves it. True follows the head slowly and ignores small moves: for webcams,
-    whose user settles in the chair; a head that is lost is then waited for while others are there. Mode `none` takes
-    the whole frame, resized. A frame of another size lays the square anew.
+    The first face decides where the square is. `follows` False keeps it there, so that the head's travel stays in the
+    motion; only a head that leaves it gets a new one. True follows the head slowly and ignores small moves: for
+    webcams, whose user shifts in the chair; if that head is lost, it is waited for although others are there. Mode
+    `none` takes the whole frame, resized. Frames of another size get a new square.
     """
 
     def __init__(self, find_mesh: FindMesh | None, size_px: int, mode: FramingMode, follows: bool) -> None:
+        """find_mesh: None if a mesh is not needed. size_px: side of the views."""
         self._find_mesh = find_mesh
         self._size_px = size_px
         self._mode = mode
@@ -112,13 +121,13 @@ class DriverFraming:
         self._had_square = False
         self._wanted = AS_FOUND
         self._adjustment: Adjustment | None = None
-        self._face: Box | None = None  # the square of its own of the face last seen,
-        self._seen_s = 0.0  # and when that was
+        self._face: Box | None = None  # the square around the face that was seen last
+        self._seen_s = 0.0  # when it was seen
         self._is_lost = False
         self._time_s = 0.0
 
     def adjust(self, zoom: float, shift_x: float, shift_y: float) -> None:
-        """Move the square by hand on top of all else, see `Adjustment`; it eases there during the next frames."""
+        """Change the square by hand, see `Adjustment`, on top of following; it moves there over the next frames."""
         self._wanted = Adjustment(zoom, shift_x, shift_y)
 
     def view(self, frame: Frame) -> View:
@@ -128,18 +137,18 @@ class DriverFraming:
         self._shape = frame.image.shape
         if is_resized:
             self._square = self._face = None
-        face = None if self._find_mesh is None else self._look(frame, self._find_mesh)
+        face = None if self._find_mesh is None else self._find_followed(frame, self._find_mesh)
         if self._find_mesh is None or self._mode == "none":
-            square, is_anew = whole(frame.image), is_resized
+            square, has_new_square = whole(frame.image), is_resized
         else:
-            is_anew = self._place(face, interval_s) and self._had_square
+            has_new_square = self._place(face, interval_s) and self._had_square
             self._had_square = self._had_square or self._square is not None
             square = self._square or centred_square(frame.image)
         adjustment = self._ease(interval_s)
         box = _adjusted(square, adjustment)
-        # The driver's square is looked at by the keypoint detector alone, which blurs it anyway.
+        # only the keypoint detector looks at the driver's square, and it blurs it anyway
         image = crop(frame.image, box, self._size_px, quick=True)
-        level = float(image[::LOOK_STEP, ::LOOK_STEP].mean())
+        level = float(image[::LEVEL_STEP, ::LEVEL_STEP].mean())
         if self._follows and level < DIM_LEVEL:
             image = brighten(image, DIM_LEVEL / max(level, 1.0))
         return View(
@@ -147,11 +156,11 @@ class DriverFraming:
             None if face is None else within(box, face),
             has_face=face is not None or self._find_mesh is None,
             is_dark=level < DARK_LEVEL,
-            is_anew=is_anew,
+            has_new_square=has_new_square,
             adjustment=adjustment,
         )
 
-    def _look(self, frame: Frame, find_mesh: FindMesh) -> FloatArray | None:
+    def _find_followed(self, frame: Frame, find_mesh: FindMesh) -> FloatArray | None:
         """Return the followed face's landmarks in pixels, or None."""
         known = self._face if self._follows and frame.captured_at - self._seen_s <= LOYALTY_S else None
         image = frame.image if known is None or not self._is_lost else _only(frame.image, _adjusted(known, NEARBY))
@@ -164,7 +173,7 @@ class DriverFraming:
         return face
 
     def _place(self, face: FloatArray | None, interval_s: float) -> bool:
-        """Move the square to where it is now, and tell whether it was laid anew."""
+        """Move the square to where it belongs now, and return whether it is a new one."""
         if face is None:
             return False
         wanted = square_around(face)
@@ -176,7 +185,7 @@ class DriverFraming:
         return False
 
     def _ease(self, interval_s: float) -> Adjustment:
-        """Return how far the square is moved by hand now; all the way from the first frame on."""
+        """Return how the square is changed by hand now; what was asked for before the first frame holds at once."""
         if self._adjustment is None:
             self._adjustment = self._wanted
         elif self._adjustment != self._wanted:
@@ -194,13 +203,14 @@ def _offset(square: Box, wanted: Box) -> tuple[float, float, float]:
     return shift_x, shift_y, math.log(wanted.width / square.width)
 
 
-def _is_beyond(square: Box, wanted: Box, most_shift: float, most_zoom: float) -> bool:
+def _is_beyond(square: Box, wanted: Box, max_shift: float, max_zoom: float) -> bool:
+    """Return whether the wanted square is farther off, or its size differs by more, than that."""
     shift_x, shift_y, zoom = _offset(square, wanted)
-    return max(abs(shift_x), abs(shift_y)) > most_shift or abs(zoom) > most_zoom
+    return max(abs(shift_x), abs(shift_y)) > max_shift or abs(zoom) > max_zoom
 
 
 def _adjusted(box: Box, adjustment: Adjustment) -> Box:
-    """Return a box moved by hand."""
+    """Return a box that is changed by hand."""
     if adjustment == AS_FOUND:
         return box
     width, height = box.width / adjustment.zoom, box.height / adjustment.zoom
@@ -219,7 +229,7 @@ def _only(image: Image, box: Box) -> Image:
 
 
 def _approach(square: Box, wanted: Box, share: float) -> Box:
-    """Move a square by a share of what the wanted one exceeds the still zone."""
+    """Move a square by a share of what the wanted one is beyond the still zone."""
     shift_x, shift_y, zoom = _offset(square, wanted)
     side = square.width * math.exp(share * _excess(zoom, STILL_ZOOM))
     centre_x = square.left + square.width * (0.5 + share * _excess(shift_x, STILL_SHIFT))
@@ -233,9 +243,9 @@ def _excess(value: float, zone: float) -> float:
 
 
 def within(box: Box, face: FloatArray) -> FloatArray:
-    """Turn landmarks in pixels into a box's [0, 1] coordinates; z keeps the scale of x."""
-    origin = np.array([box.left, box.top, 0], np.float32)
-    return scaled(face - origin, 1 / box.width, 1 / box.height)
+    """Turn landmarks in pixels, (478, 3), into [0, 1] of a box; z keeps the scale of x."""
+    corner = np.array([box.left, box.top, 0], np.float32)
+    return scaled(face - corner, 1 / box.width, 1 / box.height)
 
 
 def _find(image: Image, find_mesh: FindMesh) -> FloatArray | None:
@@ -246,5 +256,5 @@ def _find(image: Image, find_mesh: FindMesh) -> FloatArray | None:
 
 
 def scaled(landmarks: FloatArray, width: float, height: float) -> FloatArray:
-    """Stretch landmarks; z has the scale of x."""
+    """Multiply landmarks, (478, 3), by a width and a height; z keeps the scale of x."""
     return landmarks * np.array([width, height, width], np.float32)

@@ -1,4 +1,4 @@
-"""The face mesh: MediaPipe's 478 landmarks of the most prominent face. MediaPipe lives only here."""
+"""The face mesh: MediaPipe's 478 landmarks of a face. In the app, MediaPipe is used only here."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import FloatArray, Image
 
 LANDMARK_COUNT = 478
-"""468 mesh points, then five per iris (the subject's right eye first)."""
+"""Number of landmarks: 468 mesh points, then five for each iris (the subject's right eye first)."""
 
 
 class FaceMesh:
-    """Find the landmarks of one face, picture after picture.
-
-    `tracking` True follows the face of the picture before, which is faster and steadier: for videos.
-    False searches each picture anew: for photos. `refine` False gives the plain 468-point mesh.
-    """
+    """Find the landmarks of faces, picture after picture. A context manager."""
 
     def __init__(self, tracking: bool, refine: bool = True, max_faces: int = 1) -> None:
+        """Start MediaPipe.
+
+        tracking: True follows the face of the picture before, which is faster and steadier: for videos. False searches
+        each picture from scratch: for photos. refine: False leaves out the irises, for 468 landmarks instead of 478.
+        """
         with hidden_native_messages():
             import mediapipe
 
@@ -47,17 +48,17 @@ class FaceMesh:
         self._mesh.close()
 
     def find(self, image: Image) -> FloatArray | None:
-        """Return the largest face's landmarks (478, 3), or None.
+        """Return the largest face's landmarks in an (H, W, 3) uint8 RGB picture, (478, 3) float32, or None.
 
-        x and y in [0, 1] of the picture's width and height, z in the scale of x, smaller towards the camera.
+        x and y are in [0, 1] of the picture's width and height; z has the scale of x and falls towards the camera.
         """
         found = self.find_all(image)
         return found[0] if found else None
 
     def find_all(self, image: Image) -> list[FloatArray]:
-        """Return every face's landmarks, largest face first."""
+        """Return the landmarks of up to `max_faces` faces, the largest first; see `find`."""
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)  # MediaPipe's own affair
+            warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)  # raised within MediaPipe
             faces = self._mesh.process(image).multi_face_landmarks or []
         meshes = [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) for face in faces]
         return sorted(meshes, key=lambda mesh: -float(np.prod(np.ptp(mesh[:, :2], axis=0))))

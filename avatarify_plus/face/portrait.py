@@ -20,25 +20,26 @@ from avatarify_plus.types import FloatArray, Image
 logger = logging.getLogger(__name__)
 
 FindMeshes = Callable[[Image], list[FloatArray]]
-"""`FaceMesh.find_all`: (H, W, 3) to the landmarks (478, 3) of all faces, the largest first, x and y in [0, 1] of width
-and height."""
+"""`FaceMesh.find_all`: (H, W, 3) to the landmarks of all faces, each (478, 3), the largest first, x and y in [0, 1]."""
 
 MAX_FACES = 8
-"""So many faces in a photo are counted."""
+"""Maximum number of faces that are counted in a photo."""
 
 INSIDE_SHIFT = 0.1
-"""A photo's square may be shifted by this share of its side to stay in the photo; a tenth of the training frames are as
-far off their square's middle."""
+"""How far a photo's square may be shifted to stay in the photo, as a share of its side.
+
+A tenth of the training frames are as far off their square's middle.
+"""
 
 INSIDE_SHARES = (1.0, 0.95, 0.9)
-"""It may also be shrunk to these shares of its side; the first that fits is taken."""
+"""Shares of its side that a photo's square may be shrunk to; the first that fits into the photo is taken."""
 
 SOFT_FACE_RATIO = 0.5
-"""A photo's square smaller than this share of the model's picture is worth a warning."""
+"""A photo's square that is smaller than this share of the model's picture causes a warning."""
 
 
 class FramedPhoto(NamedTuple):
-    """A photo's square: what it shows, where it lies in the photo, and how many faces the photo shows."""
+    """A photo's square: what it shows, where it lies in the photo, and the number of faces in the photo."""
 
     view: View
     box: Box
@@ -47,7 +48,7 @@ class FramedPhoto(NamedTuple):
 
 @contextlib.contextmanager
 def faces_finder(is_needed: bool) -> Iterator[FindMeshes | None]:
-    """Run MediaPipe's face mesh on all faces of photos; None where nobody needs a mesh."""
+    """Run MediaPipe's face mesh for all faces in photos; give None if a mesh is not needed."""
     if not is_needed:
         yield None
         return
@@ -61,8 +62,8 @@ def frame_photo(
     """Cut the avatar's square out of a photo.
 
     photo: (H, W, 3). name: what messages call it. The view is (size_px, size_px, 3) with its mesh; of several faces,
-    the largest is taken. Mode `none` takes the whole photo, resized; only there `find_meshes` may be None, when nobody
-    needs a mesh. Raises SourceError when no face is found.
+    the largest is taken. Mode `none` takes the whole photo, resized; only there `find_meshes` may be None, if a mesh is
+    not needed. Raises SourceError if no face is found.
     """
     if find_meshes is None:
         box = whole(photo)
@@ -86,9 +87,9 @@ def frame_photo(
 
 
 def _moved_inside(square: Box, photo: Image) -> Box:
-    """Shift and shrink a square a little, where that spares it from reaching out of the photo.
+    """Shift and shrink a square a little if that keeps it inside the photo.
 
-    Both stay within what training saw; beyond that the photo's edge is repeated.
+    Both stay within what training saw; what still lies outside shows the photo's edge repeated.
     """
     height, width = photo.shape[:2]
     for share in INSIDE_SHARES:
@@ -102,7 +103,7 @@ def _moved_inside(square: Box, photo: Image) -> Box:
 
 
 def _shifted(start: float, side: float, length: int) -> float:
-    """Return where a stretch of a side starts if it is moved towards [0, length] by at most INSIDE_SHIFT sides."""
+    """Return where a side starts after it is moved towards [0, length] by at most INSIDE_SHIFT of itself."""
     wanted = min(max(start, 0.0), max(length - side, 0.0))
     return start + min(max(wanted - start, -INSIDE_SHIFT * side), INSIDE_SHIFT * side)
 
@@ -110,7 +111,7 @@ def _shifted(start: float, side: float, length: int) -> float:
 def _find_faces(photo: Image, find_meshes: FindMeshes) -> list[FloatArray]:
     """Return all faces' landmarks in pixels, the largest first.
 
-    Faces too large or too small for the detector are searched for again; the first place that shows any is enough.
+    Faces that are too large or too small for the detector are searched for again, up to the first place that shows any.
     """
     for box in _search_boxes(photo):
         size_px = round(max(box.width, box.height))
@@ -122,9 +123,9 @@ def _find_faces(photo: Image, find_meshes: FindMeshes) -> list[FloatArray]:
 
 
 def _search_boxes(photo: Image) -> Iterator[Box]:
-    """Yield where to look: everywhere, with a margin (the face fills the photo), then closer and closer (it is small).
+    """Yield where to look: the whole photo, the photo with a margin (for a face that fills it), then its parts.
 
-    Closer looks start at the top middle, where portraits have their face.
+    Parts (for a small face) start at the top middle, where portraits have their face, and get smaller.
     """
     height, width = photo.shape[:2]
     longer = max(height, width)

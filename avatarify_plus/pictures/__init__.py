@@ -1,1 +1,1 @@
-"""What is done to pictures: read, cut, resized, written on, put together."""
+"""Pictures: reading and cutting them, writing on them, putting them together."""

@@ -10,30 +10,30 @@ import numpy as np
 from avatarify_plus.types import FloatArray
 
 FACE_CENTRE = 0.52
-"""Middle of a face in its square, from the top: `framing` lays it a little below the square's centre."""
+"""Middle of a face in its square, from the top, as a share: `framing` puts it a little below the square's centre."""
 
 
 class Span(NamedTuple):
-    """Where something starts and ends, in pixels of the picture that is sent; it may reach out of it."""
+    """Where something starts and ends, in pixels of the picture that is sent; it may reach beyond that picture."""
 
     start: int
     end: int
 
     @property
     def length(self) -> int:
-        """Number of pixels."""
+        """Number of pixels from start to end."""
         return self.end - self.start
 
     @property
     def slice(self) -> slice:
-        """The same as an index."""
+        """The span as an index."""
         return slice(self.start, self.end)
 
 
 class Axis(NamedTuple):
     """Places along one axis: pixel of the picture = scale * pixel of the photo + shift.
 
-    square: all of the animated square. room: what it may cover.
+    square: where all of the animated square lies. room: what it may cover.
     """
 
     scale: float
@@ -43,19 +43,19 @@ class Axis(NamedTuple):
 
     @property
     def seen(self) -> Span:
-        """What is seen of the square; empty where it is outside."""
+        """The part of the square that is seen, empty if it lies outside its room."""
         start = max(self.square.start, self.room.start)
         return Span(start, max(min(self.square.end, self.room.end), start))
 
     @property
     def seen_of_square(self) -> Span:
-        """The same, counted from the square's start."""
+        """The part of the square that is seen, counted from the square's start."""
         return Span(self.seen.start - self.square.start, self.seen.end - self.square.start)
 
     def fade(self, seam_share: float) -> FloatArray:
-        """Return how much of the square is shown at each seen pixel, (n,).
+        """Return how much of the square is shown at each seen pixel, (n,) float32 in [0, 1].
 
-        It fades over a share of its side where the room goes on.
+        It fades over `seam_share` of its side at the ends beyond which the room goes on.
         """
         length = self.square.length
         position = np.arange(length) + 0.5
@@ -69,9 +69,10 @@ class Axis(NamedTuple):
 
 
 def square_axis(start: float, side: float, square_px: int, length: int, centre: float) -> Axis:
-    """Lay a photo's square of a side from `start` alone along an axis of a length, square_px long there.
+    """Lay a photo's square alone along an axis.
 
-    If it is cut off, its `centre` is in the middle.
+    start, side: of the square, in pixels of the photo. square_px: its length along the axis. length: of the axis, in
+    pixels. centre: which share of the square lies in the middle of the axis if the square is cut off.
     """
     first = round((length - square_px) / 2)
     if square_px > length:
@@ -81,12 +82,14 @@ def square_axis(start: float, side: float, square_px: int, length: int, centre: 
 
 
 def photo_axis(photo_px: int, start: float, side: float, scale: float, length: int, covers: bool) -> Axis:
-    """Lay a photo, and the square of a side from `start` in it, along an axis of a length.
+    """Lay a photo, and a square in it, along an axis.
 
+    photo_px: length of the photo. start, side: of the square, in pixels of the photo. length: of the axis, in pixels.
     The square comes to lie on whole pixels, so that what does not move in it meets the photo exactly; for that the
-    scale is changed a little, upwards if the photo `covers` the axis. What is cut off leaves the square in the middle.
+    scale is changed a little, upwards if the photo `covers` the axis. A photo that is cut off keeps the square in the
+    middle.
     """
-    covers = covers or scale * photo_px > length - 1  # rather a row cut off than a hair's breadth of bar
+    covers = covers or scale * photo_px > length - 1  # better to cut off a row of pixels than to show a bar of one
     square_px = max(math.ceil(scale * side - 1e-6) if covers else math.floor(scale * side + 1e-6), 1)
     scale = square_px / side
     slack = length - scale * photo_px

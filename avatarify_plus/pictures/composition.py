@@ -13,31 +13,31 @@ from avatarify_plus.pictures.images import Box, size_within
 from avatarify_plus.types import FloatArray, Image, Size
 
 MAX_PX = 1920
-"""A photo that is sent in its own size is shrunk to this longer side."""
+"""Maximum of the longer side of a photo that is sent in its own size."""
 
 PHOTO_SEAM = 0.12
-"""The square fades into the still photo over this share of its side,"""
+"""Share of the square's side over which it fades into the still photo."""
 
 BAR_SEAM = 0.04
-"""and into the bars beside it over this."""
+"""Share of the square's side over which it fades into the bars beside it."""
 
 BACKDROP_PX = 48
-"""Bars are filled with what the photo shows there, its edge repeated beyond it: shrunk to this width,"""
+"""Width to which the backdrop is shrunk: bars are filled with what the photo shows there, its edge repeated."""
 
 BACKDROP_BLUR = 3.5
-"""blurred with this standard deviation in small pixels,"""
+"""Standard deviation of the backdrop's blur, in pixels of the shrunk backdrop."""
 
 BACKDROP_LIGHT = 0.4
-"""and darkened to this."""
+"""Share of its brightness that the backdrop keeps."""
 
 DARK = 24
-"""Grey level of bars with nothing behind them."""
+"""Grey level, of 255, of bars without a backdrop."""
 
 
 class Seam(NamedTuple):
-    """A rectangle of what is seen of the square, where it fades into the still photo.
+    """A rectangle of the seen part of the square, where it fades into the still photo.
 
-    weight: of the square, rest: of the photo, both (h, w) float32. still: (h, w, 3).
+    weight: how much of the square is shown, (h, w) float32. rest: how much of the photo. still: the photo, (h, w, 3).
     """
 
     rows: slice
@@ -48,18 +48,18 @@ class Seam(NamedTuple):
 
 
 class Composition:
-    """Turn animated squares into pictures to send. All that depends on the photo alone is drawn once.
+    """Turn animated squares into pictures to send. Whatever depends on the photo alone is drawn once.
 
-    size: of the pictures, both numbers even.
+    size: size of the pictures, width and height even.
     """
 
     def __init__(self, photo: Image, box: Box, frame: FrameMode, size: Size | None, fit: Fit, square_px: int) -> None:
-        """Draw all that does not move.
+        """Draw everything that does not move.
 
         photo: (H, W, 3). box: where the square was cut out of it, see `images.crop`. frame: head sends the square,
-        photo the whole photo. size: rounded down to even numbers; None takes the square's own, or the photo's. fit:
-        letterbox shows all of it, with bars beside it; crop fills the picture, cut off around the face. square_px: S of
-        the squares to come.
+        photo the whole photo. size: rounded down to even numbers; None takes the square's own size, or the photo's.
+        fit: letterbox shows everything, with bars beside it; crop fills the picture and cuts off what is far from the
+        face. square_px: S of the squares to come.
         """
         box = Box(round(box.left), round(box.top), max(round(box.width), 1), max(round(box.height), 1))
         if frame == "head":
@@ -78,12 +78,12 @@ class Composition:
         self._seams = _seams(down.fade(seam), across.fade(seam), self._target)
 
     def compose(self, picture: Image) -> Image:
-        """Return the picture to send for an animated square of (S, S, 3).
+        """Return the picture to send, (height, width, 3), for an animated square, (S, S, 3).
 
-        It is the same array every time, drawn anew: who keeps it must copy it.
+        It is the same array every time, which the next call overwrites: copy it to keep it.
         """
         height, width = self._enlarged.shape[:2]
-        # sharper than linear, and without the stairs and the price of Lanczos
+        # sharper than linear, without the jagged edges and the cost of Lanczos
         method = cv2.INTER_AREA if width * height < picture.shape[0] * picture.shape[1] else cv2.INTER_CUBIC
         cv2.resize(picture, (width, height), dst=self._enlarged, interpolation=method)
         shown = self._enlarged[self._shown]
@@ -94,7 +94,7 @@ class Composition:
 
 
 def fit_picture(image: Image, size: Size, fit: Fit) -> Image:
-    """Return an (H, W, 3) picture in another size: shown whole with dark bars (letterbox) or filling it (crop)."""
+    """Return an (H, W, 3) picture in another size: whole between dark bars (letterbox), or cut to fill it (crop)."""
     height, width = image.shape[:2]
     shares = size.width / width, size.height / height
     scale = max(shares) if fit == "crop" else min(shares)
@@ -110,11 +110,12 @@ def fit_picture(image: Image, size: Size, fit: Fit) -> Image:
 
 
 def _even(size: Size) -> Size:
+    """Return a size rounded down to even numbers, at least 2."""
     return Size(max(size.width // 2 * 2, 2), max(size.height // 2 * 2, 2))
 
 
 def _square_axes(box: Box, size: Size, fit: Fit) -> tuple[Axis, Axis]:
-    """Lay a photo's square alone into a picture of a size, across and down."""
+    """Lay a photo's square alone into a picture of a size: return the axes across and down."""
     side = min(size) if fit == "letterbox" else max(size)
     across = square_axis(box.left, box.width, side, size.width, 0.5)
     down = square_axis(box.top, box.height, side, size.height, FACE_CENTRE)
@@ -122,7 +123,7 @@ def _square_axes(box: Box, size: Size, fit: Fit) -> tuple[Axis, Axis]:
 
 
 def _photo_axes(photo: Image, box: Box, size: Size, covers: bool) -> tuple[Axis, Axis]:
-    """Lay a photo into a picture of a size, across and down."""
+    """Lay a photo into a picture of a size: return the axes across and down."""
     height, width = photo.shape[:2]
     shares = size.width / width, size.height / height
     scale = max(shares) if covers else min(shares)
@@ -132,10 +133,10 @@ def _photo_axes(photo: Image, box: Box, size: Size, covers: bool) -> tuple[Axis,
 
 
 def _drawn(photo: Image, across: Axis, down: Axis, size: Size) -> Image:
-    """Draw a photo as its axes say, its edge repeated beyond it."""
+    """Draw a photo into a picture of a size as its axes say, its edge repeated beyond it."""
     height, width = photo.shape[:2]
     scale_x, scale_y = across.scale, down.scale
-    if min(scale_x, scale_y) < 1:  # averaged first: a warp takes single pixels
+    if min(scale_x, scale_y) < 1:  # averaged first, because a warp picks single pixels
         smaller = Size(max(round(scale_x * width), 1), max(round(scale_y * height), 1))
         photo = cv2.resize(photo, smaller, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         scale_x, scale_y = scale_x * width / smaller.width, scale_y * height / smaller.height
@@ -146,7 +147,7 @@ def _drawn(photo: Image, across: Axis, down: Axis, size: Size) -> Image:
 
 
 def _backdrop(photo: Image, across: Axis, down: Axis, size: Size) -> Image:
-    """Draw a photo as its axes say, far beyond its edge, as a dark blur."""
+    """Draw a photo as its axes say, its edge repeated far beyond it, blurred and darkened."""
     small = Size(BACKDROP_PX, max(round(BACKDROP_PX * size.height / size.width), 1))
     less_x, less_y = small.width / size.width, small.height / size.height
     across = across._replace(scale=less_x * across.scale, shift=less_x * across.shift)
@@ -159,9 +160,9 @@ def _backdrop(photo: Image, across: Axis, down: Axis, size: Size) -> Image:
 
 
 def _seams(down: FloatArray, across: FloatArray, still: Image) -> list[Seam]:
-    """Return where a square that fades along both axes is not all there, as few rectangles.
+    """Return where a square that fades along both axes is not fully shown, in as few rectangles as possible.
 
-    still: (len(down), len(across), 3), the photo there.
+    still: the photo there, (len(down), len(across), 3).
     """
     rows, columns = _solid(down), _solid(across)
     places = (
@@ -179,6 +180,6 @@ def _seams(down: FloatArray, across: FloatArray, still: Image) -> list[Seam]:
 
 
 def _solid(fade: FloatArray) -> Span:
-    """Return the stretch of a fade that does not fade."""
+    """Return the span in which a fade is 1."""
     solid = np.flatnonzero(fade == 1)
     return Span(int(solid[0]), int(solid[-1]) + 1) if solid.size else Span(0, 0)

@@ -1,4 +1,4 @@
-"""Pictures as (H, W, 3) uint8 RGB: reading a photo, cutting a box out of a picture, mirroring."""
+"""Pictures as (H, W, 3) uint8 RGB: reading a photo, cutting a box out of a picture, resizing, mirroring."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import FloatArray, Image, Size
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""How the names of still pictures end, in lower case."""
+
 APPLE_DOUBLE = "._"
 """How the names of the files begin in which a Mac keeps what a foreign disk cannot."""
 
@@ -31,13 +33,13 @@ MIN_PHOTO_PX = 64
 """Photos with a smaller side are refused."""
 
 MAX_PHOTO_PX = 4096
-"""Larger photos are shrunk to this longer side: no face gains by more, and memory and time stay small."""
+"""Larger photos are shrunk to this longer side: faces do not gain by more, and memory and time stay small."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "SUN")
-"""What is read, as Pillow calls it. Its list is longer: some formats run other programs."""
+"""What is read, by Pillow's names. Others that it knows are left out, such as EPS, for which it runs a program."""
 
 ANIMATED_FORMATS = ("WEBP", "PNG")
-"""Formats of still pictures that may move, too."""
+"""Formats of still pictures in which there are animated ones, too."""
 
 UNDECODABLE = (
     OSError,
@@ -52,18 +54,18 @@ UNDECODABLE = (
     struct.error,
     zlib.error,
 )
-"""What Pillow raises for damaged files."""
+"""What Pillow raises for damaged files, whatever is wrong with them."""
 
 JPEG_START = b"\xff\xd8"
 APPLE_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 """What a HEIC or HEIF file says at its fifth byte, after "ftyp"."""
 
 BEHIND_ALPHA = 255
-"""What is seen through a transparent picture: white."""
+"""Grey level, of 255, that is seen through transparent pictures."""
 
 
 class Box(NamedTuple):
-    """A rectangle of a picture in pixels; it may reach out of the picture."""
+    """A rectangle of a picture, in pixels; it may reach beyond the picture."""
 
     left: float
     top: float
@@ -72,9 +74,10 @@ class Box(NamedTuple):
 
 
 class Adjustment(NamedTuple):
-    """How a square was moved by hand: enlarged what it shows by `zoom`, then moved by shares of the old square's side.
+    """How a square is changed by hand: what it shows is enlarged by `zoom`, and the square is shifted.
 
-    Positive shifts move the square right and down, so that the face moves left and up in it.
+    shift_x, shift_y: in sides of the square before the zoom. Positive ones move the square right and down, so that the
+    face moves left and up in it.
     """
 
     zoom: float = 1.0
@@ -83,21 +86,24 @@ class Adjustment(NamedTuple):
 
 
 AS_FOUND = Adjustment()
+"""Not changed by hand."""
 
 
 class View(NamedTuple):
     """What the model sees of a picture.
 
-    image: (S, S, 3) uint8 RGB. landmarks: (478, 3) float32 face mesh, x and y in [0, 1] of `image` (beyond where the
-    face reaches out of it), or None if no mesh was asked for or no face found. `has_face` False: there is nobody to
-    follow in this picture. `is_anew`: the square was laid anew, so that all that is measured in it has jumped.
+    image: (S, S, 3) uint8 RGB. landmarks: (478, 3) float32 face mesh, x and y in [0, 1] of `image` (beyond that where
+    the face reaches out of it); None if a mesh was not asked for or a face not found. has_face: whether there is a face
+    to follow, True if a mesh was not asked for. is_dark: whether it is too dark to see a face. has_new_square: whether
+    the square has jumped to another place, and with it everything that is measured in it. adjustment: how the square
+    was changed by hand.
     """
 
     image: Image
     landmarks: FloatArray | None
     has_face: bool
     is_dark: bool = False
-    is_anew: bool = False
+    has_new_square: bool = False
     adjustment: Adjustment = AS_FOUND
 
 
@@ -222,7 +228,7 @@ def _at_most(image: Image, max_px: int) -> Image:
 
 
 def from_bgr(picture: NDArray[np.generic]) -> Image:
-    """Return OpenCV's (H, W, 3) BGR uint8 picture as RGB."""
+    """Return a picture of OpenCV's, (H, W, 3) uint8 BGR, as RGB."""
     image: Image = cv2.cvtColor(picture, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
     return image
 
@@ -230,7 +236,7 @@ def from_bgr(picture: NDArray[np.generic]) -> Image:
 def crop(image: Image, box: Box, size_px: int, quick: bool = False) -> Image:
     """Cut a box out of a picture and resize it to (size_px, size_px, 3), see `resize`.
 
-    The box is rounded to whole pixels; where it reaches out of the picture, the picture's edge is repeated.
+    The box is rounded to whole pixels; where it reaches beyond the picture, the picture's edge is repeated.
     """
     height, width = image.shape[:2]
     left, top = round(box.left), round(box.top)
@@ -243,16 +249,16 @@ def crop(image: Image, box: Box, size_px: int, quick: bool = False) -> Image:
     return resize(inside, size_px, quick)
 
 
-def _clamp(position: int, length: int, least: int = 0) -> int:
-    """Return a slice bound inside the picture that leaves at least one pixel between start and stop."""
-    return min(max(position, least), length - 1 + least)
+def _clamp(position: int, length: int, min_position: int = 0) -> int:
+    """Return a slice bound inside the picture; min_position 1 is for the stop, so that a pixel lies before it."""
+    return min(max(position, min_position), length - 1 + min_position)
 
 
 def resize(image: Image, size_px: int, quick: bool = False) -> Image:
     """Resize to (size_px, size_px, 3), averaging when the picture shrinks. The aspect ratio is not kept.
 
-    quick: interpolate to the nearest whole multiple of the size, then average; several times faster, a little less
-    smooth.
+    quick: interpolate to the next smaller whole multiple of the size, then average: several times faster, a little
+    less smooth.
     """
     height, width = image.shape[:2]
     if (height, width) == (size_px, size_px):
@@ -274,7 +280,7 @@ def mirror(image: Image) -> Image:
 
 
 def brighten(image: Image, factor: float) -> Image:
-    """Return the picture with all levels multiplied, cut off at white."""
+    """Return the picture with all levels multiplied by a factor, and cut off at white."""
     brighter: Image = cv2.convertScaleAbs(image, alpha=factor).astype(np.uint8, copy=False)
     return brighter
 

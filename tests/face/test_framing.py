@@ -37,7 +37,7 @@ def script(*meshes: FloatArray | None) -> FindMesh:
 
 def frame(index: int = 0, fps: float = 25.0) -> Frame:
     picture = plain_picture(0, HEIGHT, WIDTH)
-    picture[..., 0] = np.arange(WIDTH) // 3  # tells where it was cut
+    picture[..., 0] = np.arange(WIDTH) // 3  # shows where it was cut
     return Frame(picture, index, index / fps)
 
 
@@ -127,7 +127,7 @@ def test_the_example_driver_is_seen_in_every_frame() -> None:
     assert all(view.has_face for view in views)
 
 
-def test_nobody_starts_mediapipe_without_need() -> None:
+def test_mediapipe_is_not_started_without_need() -> None:
     with mesh_finder(is_needed=False, tracking=True) as find:
         assert find is None
 
@@ -141,7 +141,7 @@ def test_mediapipe_starts_quietly(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_still_head_keeps_the_square_still() -> None:
-    """A mesh jitters by a pixel; the square does not move by a hair."""
+    """A mesh jitters by a pixel; the square does not move at all."""
     random = np.random.default_rng(0)
     meshes = [at(320 + x, 240 + y, 150 + z) for x, y, z in random.normal(0, 1, (50, 3))]
     views = views_of(DriverFraming(script(*meshes), 64, "auto", follows=True), 50)
@@ -156,7 +156,7 @@ def views_of(framing: DriverFraming, count: int, start: int = 0) -> list[View]:
     return [framing.view(frame(start + index)) for index in range(count)]
 
 
-def test_moving_by_hand_eases_to_where_it_was_told() -> None:
+def test_a_move_by_hand_is_made_smoothly() -> None:
     framing = DriverFraming(script(at(320, 240)), 64, "auto", follows=True)
     (before,) = views_of(framing, 1)
     framing.adjust(1.5, 0.1, -0.2)
@@ -171,7 +171,7 @@ def test_moving_by_hand_eases_to_where_it_was_told() -> None:
     assert steps.max() < 0.4 * steps.sum()  # eased over some frames
 
 
-def test_what_was_told_before_the_first_frame_counts_from_there() -> None:
+def test_a_move_by_hand_before_the_first_frame_is_made_at_once() -> None:
     framing = DriverFraming(script(at(320, 240)), 64, "auto", follows=True)
     framing.adjust(2.0, 0.0, 0.0)
     (view,) = views_of(framing, 1)
@@ -184,12 +184,12 @@ def test_what_was_told_before_the_first_frame_counts_from_there() -> None:
 
 
 def test_somebody_else_is_not_followed_for_a_while() -> None:
-    """The mesh hops to a neighbour, who stays: he is followed once the first head has been away for long enough."""
+    """The mesh hops to a neighbour, who stays and is followed once the first head has been away for long enough."""
     framing = DriverFraming(script(at(150, 240), at(500, 240)), 64, "auto", follows=True)
     count = round(LOYALTY_S * 25)
     views = views_of(framing, count + 3)
     assert [view.has_face for view in views] == [True] + count * [False] + 2 * [True]
-    assert [view.is_anew for view in views] == (count + 1) * [False] + [True, False]
+    assert [view.has_new_square for view in views] == (count + 1) * [False] + [True, False]
 
 
 def test_meanwhile_only_the_neighbourhood_is_searched() -> None:
@@ -206,31 +206,31 @@ def test_meanwhile_only_the_neighbourhood_is_searched() -> None:
     near = [float(image[240, 200].max()) for image in seen]
     assert [value > 0 for value in bright] == [True, True, False, False, True]
     assert all(near)
-    assert not any(view.is_anew for view in views)
+    assert not any(view.has_new_square for view in views)
 
 
-def test_a_film_takes_whoever_is_seen() -> None:
+def test_in_a_video_whoever_is_seen_is_taken() -> None:
     views = views_of(DriverFraming(script(at(150, 240), at(500, 240)), 64, "auto", follows=False), 2)
-    assert [(view.has_face, view.is_anew) for view in views] == [(True, False), (True, True)]
+    assert [(view.has_face, view.has_new_square) for view in views] == [(True, False), (True, True)]
 
 
 # --- pictures of another kind ---
 
 
 @pytest.mark.parametrize("follows", [False, True])
-def test_another_picture_size_lays_the_square_anew(follows: bool) -> None:
+def test_another_picture_size_gets_a_new_square(follows: bool) -> None:
     half = at(320, 240)
     framing = DriverFraming(script(half), 64, "auto", follows=follows)
     before = framing.view(frame())
     small = np.ascontiguousarray(frame(1).image[::2, ::2])
     after = framing.view(Frame(small, 1, 0.04))
-    assert (before.is_anew, after.is_anew) == (False, True)
+    assert (before.has_new_square, after.has_new_square) == (False, True)
     assert before.landmarks is not None and after.landmarks is not None
     np.testing.assert_allclose(after.landmarks, before.landmarks, atol=1e-4)
 
 
 @pytest.mark.parametrize("follows", [False, True])
-def test_the_dark_is_told_and_brightened_where_it_is_followed(follows: bool) -> None:
+def test_the_dark_is_reported_and_brightened_where_it_is_followed(follows: bool) -> None:
     framing = DriverFraming(script(at(320, 240)), 64, "auto", follows=follows)
     views = [framing.view(Frame(plain_picture(level, HEIGHT, WIDTH), 0, 0.0)) for level in (0, 10, 40, 120)]
     assert [view.is_dark for view in views] == [level < DARK_LEVEL for level in (0, 10, 40, 120)]

@@ -16,7 +16,7 @@ CALL = Size(320, 180)
 
 
 def scenery(width: int, height: int) -> Image:
-    """Return a smooth picture whose colour tells the place: red rises to the right, green downwards."""
+    """Return a smooth picture whose colour shows the place: red rises to the right, green downwards."""
     x, y = np.meshgrid(np.linspace(10, 245, width), np.linspace(10, 245, height))
     return np.rint(np.stack([x, y, np.full_like(x, 90)], -1)).astype(np.uint8)
 
@@ -69,7 +69,7 @@ def test_the_square_alone_is_passed_on_as_it_is() -> None:
     assert image is not square  # it will be written upon
 
 
-def test_the_same_array_is_drawn_anew() -> None:
+def test_the_same_array_is_drawn_again() -> None:
     """A badge on one picture does not stay on the next."""
     composition = Composition(scenery(200, 150), Box(60, 30, 80, 80), "photo", None, "letterbox", SQUARE_PX)
     first = composition.compose(plain_picture(50, SQUARE_PX, SQUARE_PX))
@@ -172,7 +172,7 @@ def test_a_letterboxed_photo_is_shown_whole_and_a_cropped_one_fills_the_picture(
     columns = np.flatnonzero(image.mean((0, 2)) > 150)
     assert len(columns) == pytest.approx(90, abs=4)
     assert columns.mean() == pytest.approx(159.5, abs=3)
-    assert image[:, columns].min() == 200  # no hair of a bar above or below
+    assert image[:, columns].min() == 200  # not even a thin bar above or below
     assert composed(photo, box, "photo", CALL, "crop", picture).min() == 200
 
 
