@@ -1,4 +1,4 @@
-"""The driver's pictures: a webcam or stream where only the newest frame counts, or files where every frame does."""
+"""The driver's frames: of a webcam or stream only the newest, of files every one."""
 
 from avatarify_plus.camera.camera_device import CameraDevice, describe
 from avatarify_plus.camera.camera_mode import CameraMode, CaptureRequest

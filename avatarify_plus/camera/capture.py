@@ -1,4 +1,4 @@
-"""OpenCV's captures: opening them quietly, and what a webcam is set to."""
+"""OpenCV's captures: opening them quietly, and setting a webcam."""
 
 from __future__ import annotations
 
@@ -18,29 +18,37 @@ from avatarify_plus.types import Size
 logger = logging.getLogger(__name__)
 
 BACKENDS = {"linux": cv2.CAP_V4L2, "win32": cv2.CAP_DSHOW, "darwin": cv2.CAP_AVFOUNDATION}
-"""By sys.platform. DirectShow opens a webcam at once, Media Foundation may take half a minute."""
+"""OpenCV's backend by sys.platform; DirectShow opens a webcam at once, Media Foundation may take half a minute."""
 
 BUFFERS = 2
-"""Older pictures in a queue are only latency; but with one buffer a picture that comes while the one before is
-converted is lost, and some webcams then give every other picture only."""
+"""Number of pictures that the system holds for us: each adds latency, but with one, some webcams give half their rate.
+
+The picture that comes while the one before is being converted would be lost.
+"""
 
 OPEN_TIMEOUT_MS = 10_000
+"""How long FFmpeg waits until a stream is open; its default is 30 s."""
+
 READ_TIMEOUT_MS = 5_000
-"""How long FFmpeg waits for a stream; by itself 30 s."""
+"""How long FFmpeg waits for a picture of a stream; its default is 30 s."""
 
 ENVIRONMENT = {
-    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",  # s a read waits for a picture, by itself 10; the device is held so long
+    "OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT": "3",  # s that a read waits; its default is 10
     "OPENCV_FFMPEG_LOGLEVEL": "-8",  # quiet
 }
-"""What OpenCV asks the environment for at its first capture; there is no other way to tell it."""
+"""What OpenCV reads from the environment at its first capture; there is no other way to set it."""
 
 LISTED_SIZES = ((640, 480), (1280, 720), (1920, 1080))
+"""Sizes that a webcam is asked for to find out what it offers."""
 
 
 def open_capture(what: int | str, backend: int = cv2.CAP_ANY, options: Sequence[int] = ()) -> cv2.VideoCapture | None:
-    """Return an opened capture, or None. options: pairs of CAP_PROP_* and value, heeded while it opens."""
+    """Return an opened capture, or None.
+
+    options: CAP_PROP_* numbers, each followed by its value, which count while it opens.
+    """
     _prepare()
-    # the descriptor of stderr belongs to all threads: only the main one may turn it away for a moment
+    # the descriptor of stderr belongs to all threads: only the main one may redirect it
     is_main = threading.current_thread() is threading.main_thread()
     with hidden_native_messages() if is_main else contextlib.nullcontext():
         try:
@@ -65,7 +73,7 @@ def open_url(url: str) -> cv2.VideoCapture | None:
 
 
 def _prepare() -> None:
-    """Let OpenCV keep quiet and lose patience earlier, unless every detail is wanted."""
+    """Make OpenCV quiet and let it wait for less time, unless every detail is logged."""
     if logger.isEnabledFor(logging.DEBUG):
         return
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
@@ -74,10 +82,10 @@ def _prepare() -> None:
 
 
 def ask(capture: cv2.VideoCapture, request: CaptureRequest, modes: Sequence[CameraMode]) -> CameraMode:
-    """Set a webcam to what is wished, as far as it can, and return what it is set to. modes: what it offers, if known.
+    """Set a webcam to what is requested, as far as it can, and return what it is set to.
 
-    The order matters: a size is looked up in the pixel format, a rate is looked up in the size, and any other change
-    sets the rate back.
+    modes: what it offers, empty if unknown. The order matters: a size is looked up in the pixel format, a rate in the
+    size, and any other change resets the rate.
     """
     capture.set(cv2.CAP_PROP_BUFFERSIZE, BUFFERS)
     fourcc = request.fourcc(modes)
@@ -103,7 +111,7 @@ def mode_of(capture: cv2.VideoCapture) -> CameraMode:
 
 
 def ask_modes(index: int) -> tuple[CameraMode, ...]:
-    """Return what a webcam offers by setting it to usual sizes, where the system does not tell; none if it is busy."""
+    """Return what a webcam offers, found by setting it to usual sizes; nothing if it is busy."""
     capture = open_device(index)
     if capture is None:
         return ()

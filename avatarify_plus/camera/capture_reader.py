@@ -11,17 +11,23 @@ from avatarify_plus.pictures.images import from_bgr
 from avatarify_plus.types import Image
 
 USUAL_RATE = Fraction(30)
-"""Taken where a device does not tell its frame rate."""
+"""Frames a second, assumed if a device does not report its rate."""
 
 MAX_FAILURES = 3
-"""So many pictures in a row may be damaged; and so often a webcam that has just been opened may be late."""
+"""Number of damaged pictures in a row, or of late ones from a webcam that was just opened, that end the reading."""
 
 
 class CaptureReader:
-    """Pictures that OpenCV decodes: a webcam, a stream or a video file; phone videos are turned upright."""
+    """Pictures that OpenCV decodes: of a webcam, a stream or a video file; videos of phones are turned upright.
+
+    See `PictureReader`.
+    """
 
     def __init__(self, capture: cv2.VideoCapture, name: str, is_live: bool, ends: bool) -> None:
-        """Take over an opened capture. `ends` False: running out of pictures is a failure, as with a webcam."""
+        """Take over an opened capture.
+
+        name: for people. ends: False if running out of pictures is a failure, as with a webcam.
+        """
         self.name = name
         self.is_live = is_live
         self._capture = capture

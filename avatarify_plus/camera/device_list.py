@@ -9,11 +9,11 @@ from avatarify_plus.camera.camera_device import CameraDevice
 from avatarify_plus.camera.capture import BACKENDS, ask_modes
 
 VIRTUAL = ("virtual", "unity video capture", "droidcam", "snap camera")
-"""What is found in the names of cameras that are programs, where the system does not tell."""
+"""Parts of names that mark a camera as a program, where the system does not say so."""
 
 
 def list_cameras() -> list[CameraDevice]:
-    """Return the webcams and what they offer. Outside Linux each is opened and asked, which takes seconds."""
+    """Return the webcams and what they offer. Outside Linux each one is opened and asked, which takes seconds."""
     devices = known_cameras()
     if sys.platform == "linux":
         return devices
@@ -21,7 +21,7 @@ def list_cameras() -> list[CameraDevice]:
 
 
 def known_cameras() -> list[CameraDevice]:
-    """Return the webcams without opening them, so that it may be asked for often; modes are known on Linux only."""
+    """Return the webcams without opening them, which is quick; their modes are known on Linux only."""
     if sys.platform == "linux":
         from avatarify_plus.camera.v4l2 import list_webcams
 
@@ -30,7 +30,7 @@ def known_cameras() -> list[CameraDevice]:
 
 
 def _enumerated(backend: int) -> list[CameraDevice]:
-    """Return what Windows or macOS list, in the order of OpenCV's numbers."""
+    """Return the webcams that Windows or macOS list, in the order of OpenCV's numbers."""
     from cv2_enumerate_cameras import enumerate_cameras
 
     return [

@@ -1,4 +1,4 @@
-"""A driver of whom every frame counts."""
+"""A driver's file, of which every frame counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from avatarify_plus.types import Frame
 
 
 class FileSource:
-    """A file's frames in order, every one of them. Takes over the reader. See `FrameSource`."""
+    """Every frame of a file, in order. Takes over the reader. See `FrameSource`."""
 
     is_live = False
     skipped_count = 0

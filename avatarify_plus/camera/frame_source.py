@@ -1,4 +1,4 @@
-"""Who moves the avatar."""
+"""Where the driver's frames come from."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from avatarify_plus.types import Frame
 class FrameSource(Protocol):
     """The driver's frames, ready to be animated; a context manager that closes what it reads.
 
-    name: for people. rate: frames a second. count: how many frames there will be, None if that is not known.
-    is_live: newest frame wins, times are `time.perf_counter()` at capture; otherwise every frame comes, and its time is
-    its place in the video.
+    name: for people. rate: frames a second. count: number of frames that will come, None if unknown. is_live: True if
+    the newest frame wins, and times are `time.perf_counter()` at capture; False if every frame comes, and times are
+    seconds from the beginning of the video.
     """
 
     name: str
@@ -25,7 +25,7 @@ class FrameSource(Protocol):
     is_live: bool
 
     def frames(self, stop: threading.Event) -> Iterator[Frame | None]:
-        """Yield frames until there are no more or `stop` is set; live, None each time no new one came for a moment.
+        """Yield frames until there are no more or `stop` is set; live, yield None if no new one comes for a moment.
 
         Raises CameraError.
         """
@@ -33,12 +33,12 @@ class FrameSource(Protocol):
 
     @property
     def skipped_count(self) -> int:
-        """How many frames were replaced by a newer one before anybody took them."""
+        """Number of frames that were replaced by a newer one before they were taken."""
         ...
 
     @property
     def trouble(self) -> str | None:
-        """What is wrong at this moment, in one line for people; None if all is well."""
+        """What is wrong now, in one line for people; None if all is well."""
         ...
 
     def __enter__(self) -> FrameSource: ...

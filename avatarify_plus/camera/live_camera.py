@@ -1,4 +1,4 @@
-"""A driver of whom the newest frame counts."""
+"""A driver's camera, of which only the newest frame counts."""
 
 from __future__ import annotations
 
@@ -17,29 +17,27 @@ from avatarify_plus.types import Frame, Image
 logger = logging.getLogger(__name__)
 
 IDLE_S = 0.1
-"""Without a new frame for so long, `frames` yields None."""
+"""How long `frames` waits for a new frame before it yields None."""
 
 STALL_S = 10.0
-"""A camera is given up if it takes longer to its first picture, or if it falls silent and cannot be opened again."""
+"""How long a camera may take to its first picture, or be silent if it cannot be opened again, until it is given up."""
 
 RETRY_S = 1.0
 """How often a lost camera is looked for."""
 
 MAX_HANGING = 3
-"""With so many attempts that hang, no other is begun."""
+"""Number of hanging read threads from which on no other is started."""
 
 CLOSE_S = 2.0
-"""How long closing waits for a read that hangs."""
+"""How long closing waits for a read thread that hangs."""
 
 
 class LiveCamera:
     """Read in a thread of its own and keep only the newest frame; a file is played at its own rate. See `FrameSource`.
 
-    With a `reopenable`, a camera that has once given a picture is opened again for as long as it takes, however it
-    failed. Takes over the reader. The thread starts with the first call of `frames` or `latest`: nothing is captured,
-    nor counted as skipped, before somebody wants it. All but `ReadThread`'s callbacks belongs to one thread.
-
-    trouble: see `FrameSource`.
+    With a `reopenable`, a camera that has given a picture is opened again and again after it has failed, until it gives
+    pictures. Takes over the reader. The thread starts with the first call of `frames` or `latest`: before that, nothing
+    is captured or counted as skipped. All methods must be called from one thread, except the callbacks of `ReadThread`.
     """
 
     is_live = True
@@ -50,7 +48,7 @@ class LiveCamera:
         reopenable: Reopenable | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """reopenable: where the reader comes from, to open it again; None: its end or failure is the end."""
+        """reopenable: what opened the reader and can open it again; None if the end of the reader is the end."""
         self.name = reader.name
         self.rate = reader.rate
         self.count = reader.count
@@ -79,19 +77,20 @@ class LiveCamera:
 
     @property
     def skipped_count(self) -> int:
-        """How many frames were replaced by a newer one before anybody took them."""
+        """Number of frames that were replaced by a newer one before they were taken."""
         with self._news:
             return self._skipped_count
 
     @property
     def has_ended(self) -> bool:
-        """Whether the last frame was taken and no other will come."""
+        """Whether the last frame was taken and no more will come."""
         with self._news:
             is_over = self._read_thread is not None and self._read_thread.is_done and not self._reconnects
             return is_over and self._slot is None
 
     @property
     def _reconnects(self) -> bool:
+        """Whether the camera is opened again if it fails now."""
         return self._reopenable is not None and self._frame_count > 0
 
     def frames(self, stop: threading.Event) -> Iterator[Frame | None]:
@@ -106,7 +105,7 @@ class LiveCamera:
             yield frame
 
     def latest(self, timeout_s: float) -> Frame | None:
-        """Return the newest frame that was not handed out yet, waiting for it; None if none came in time.
+        """Return the newest frame that was not handed out yet; wait for it, and return None if none comes in time.
 
         Raises CameraError if the camera failed or fell silent and cannot be opened again.
         """
@@ -127,14 +126,15 @@ class LiveCamera:
         return frame
 
     def _begin(self, open_reader: Callable[[], PictureReader]) -> None:
-        tell_loss = self._reopenable.loss if self._reopenable is not None else str
-        read_thread = ReadThread(open_reader, self._deliver, self._finish, tell_loss, self._clock)
+        """Start a read thread."""
+        describe_loss = self._reopenable.loss if self._reopenable is not None else str
+        read_thread = ReadThread(open_reader, self._deliver, self._finish, describe_loss, self._clock)
         with self._news:
             self._read_thread = read_thread
         read_thread.start()
 
     def _deliver(self, read_thread: ReadThread, image: Image) -> None:
-        """Put a picture into the slot, unless it comes from an attempt that was given up."""
+        """Put a picture into the slot, unless its read thread was given up."""
         with self._news:
             if read_thread is self._read_thread:
                 self._skipped_count += self._slot is not None
@@ -143,11 +143,12 @@ class LiveCamera:
                 self._news.notify_all()
 
     def _finish(self, read_thread: ReadThread) -> None:
+        """Wake up who waits for a frame."""
         with self._news:
             self._news.notify_all()
 
     def _supervise(self) -> None:
-        """See after an attempt that gives nothing. Raises CameraError."""
+        """Deal with a read thread that gives nothing. Raises CameraError."""
         read_thread, now_s = self._read_thread, self._clock()
         if read_thread is None:
             self._hanging = [hanging for hanging in self._hanging if not hanging.is_done]
@@ -168,10 +169,11 @@ class LiveCamera:
             self._lose(f"has given no picture for {patience_s:.0f} s")
 
     def _patience_s(self, read_thread: ReadThread) -> float:
+        """Return how long a read thread may give nothing."""
         return self._reopenable.patience_s if self._reopenable is not None and read_thread.has_pictures else STALL_S
 
     def _lose(self, loss: str) -> None:
-        """Tell that the camera is lost, once, and have it looked for in a while."""
+        """Warn once that the camera is lost, and let it be looked for after RETRY_S."""
         assert self._reopenable is not None
         is_news = self.trouble is None
         self.trouble = f"{self._reopenable.name} {loss}; looking for it every second"

@@ -1,4 +1,4 @@
-"""A clip that goes on for as long as it is wanted."""
+"""A clip that is played over and over."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Image
 
 Round = tuple[PictureReader, Image | None]
-"""A clip opened anew, and its first picture."""
+"""A clip that was opened again, and its first picture."""
 
 
 class LoopedClip:
-    """Read a video's or folder's pictures over and over, at a rate of one's own. See `PictureReader`.
+    """Read the pictures of a video or folder over and over, at a rate of choice. See `PictureReader`.
 
-    While a round plays, a thread opens the next one and decodes its first picture, so that nobody sees the seam.
+    While a round plays, a thread opens the next one and decodes its first picture, so that there is no pause between.
     """
 
     is_live = False
 
     def __init__(self, clip: str, rate: Fraction, first: PictureReader | None = None) -> None:
-        """Open it, or take over its `first` round. Raises CameraError if it cannot be read, or is a webcam or stream,
-        which cannot begin again.
+        """Open it, or take over its `first` round.
+
+        rate: frames a second. Raises CameraError if it cannot be read, or is a webcam or stream, which cannot start
+        from the beginning.
         """
         self.name = clip
         self.rate = rate
@@ -45,6 +47,7 @@ class LoopedClip:
         return picture
 
     def _open_round(self) -> Round:
+        """Open the clip again and read its first picture. Raises CameraError."""
         reader = _open(self.name, self.rate)
         return reader, reader.read()
 

@@ -1,4 +1,4 @@
-"""Opening what moves the avatar."""
+"""Opening the source of the driver's frames."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def open_frame_source(
 ) -> FrameSource:
     """Open what `camera` names, see `open_reader`.
 
-    A webcam or stream is live and comes back by itself; a file is a film, or plays over and over if `plays_live`.
-    request: what is asked of a webcam. Raises CameraError.
+    A webcam or stream is live and is opened again when it fails. A file gives every frame, or is played over
+    and over in real time if `plays_live`. request: what a webcam is asked for. Raises CameraError.
     """
     reopenable = find_reopenable(camera, request or CaptureRequest())
     if reopenable is not None:

@@ -11,7 +11,7 @@ from avatarify_plus.types import Image
 
 
 class PictureSequence:
-    """Still pictures as a video. See `PictureReader`."""
+    """Still pictures, one after the other, as a video. See `PictureReader`."""
 
     is_live = False
 
@@ -34,7 +34,7 @@ class PictureSequence:
             ) from error
 
     def close(self) -> None:
-        """Do nothing: no file stays open."""
+        """Do nothing, because no file stays open."""
 
 
 def list_folder(folder: Path) -> list[Path]:
@@ -46,11 +46,11 @@ def list_folder(folder: Path) -> list[Path]:
 
 
 def list_pattern(pattern: str) -> list[Path]:
-    """Return the files of a printf pattern, counting from 0 or 1 up to the first gap. Raises CameraError for none."""
+    """Return the files of a printf pattern, from number 0 or 1 to the first gap. Raises CameraError if it has none."""
     try:
         first = next((number for number in (0, 1) if Path(pattern % number).is_file()), None)
     except (TypeError, ValueError) as error:
-        raise CameraError(f"{pattern} is no pattern for one number; write it like shots/%04d.png") from error
+        raise CameraError(f"{pattern} is not a pattern for one number; write it like shots/%04d.png") from error
     if first is None:
         raise CameraError(f"no pictures match {pattern}: neither {pattern % 0} nor {pattern % 1} exists")
     paths: list[Path] = []

@@ -1,4 +1,4 @@
-"""One attempt at reading a camera, from opening to closing."""
+"""A thread that reads a camera, from opening to closing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from avatarify_plus.types import Image
 
 
 class ReadThread:
-    """Read in a thread of its own. It can be given up when it hangs: nobody waits for it then, and whenever it wakes up
-    it closes what it has opened and ends. Nobody else may: closing a device under a read crashes.
+    """Open, read and close a camera in a thread.
 
-    alive_at_s: when it last came forward. has_pictures: whether it has given any. is_done: whether it has closed all
-    and ended. failure: why, None if there are no more pictures. loss: what has become of the camera, for people.
+    It can be given up when it hangs. It is then left alone; when it wakes up, it closes what it has opened and ends. No
+    other thread may close it, because closing a device during a read crashes.
+
+    alive_at_s: when it last made progress. has_pictures: whether it has delivered any. is_done: whether it has closed
+    everything and ended. failure: why it ended, None if there are no more pictures. loss: what has happened to the
+    camera, for people.
     """
 
     def __init__(
@@ -24,10 +27,14 @@ class ReadThread:
         open_reader: Callable[[], PictureReader],
         deliver: Callable[[ReadThread, Image], None],
         finish: Callable[[ReadThread], None],
-        tell_loss: Callable[[], str],
+        describe_loss: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
-        """deliver: called with each picture. finish: called at the end. Both in the attempt's own thread."""
+        """Prepare the thread; `start` starts it.
+
+        deliver: called with each picture. finish: called at the end. Both are called in this thread. describe_loss:
+        returns what has happened to the camera. clock: returns seconds.
+        """
         self.alive_at_s = clock()
         self.has_pictures = False
         self.is_done = False
@@ -36,23 +43,24 @@ class ReadThread:
         self._open = open_reader
         self._deliver = deliver
         self._finish = finish
-        self._tell_loss = tell_loss
+        self._describe_loss = describe_loss
         self._clock = clock
         self._unwanted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         self._thread.start()
 
     def give_up(self, patience_s: float = 0.0) -> bool:
-        """Ask it to end, wait for that so long, and return whether it has ended."""
+        """Ask it to end, wait for that up to `patience_s`, and return whether it has ended."""
         self._unwanted.set()
         self._thread.join(patience_s)
         return not self._thread.is_alive()
 
     def _run(self) -> None:
-        failure: CameraError | None = CameraError("reading broke off unexpectedly; the lines above tell where")
+        """Read, and keep how it ended."""
+        failure: CameraError | None = CameraError("reading broke off unexpectedly; the lines above say where")
         try:
             try:
                 self._read()
@@ -60,14 +68,14 @@ class ReadThread:
             except CameraError as error:
                 failure = error
             if not self._unwanted.is_set():
-                self.loss = self._tell_loss()
-        finally:  # whatever happened, nobody must wait for ever
+                self.loss = self._describe_loss()
+        finally:  # whatever has happened, nobody may wait for ever
             self.failure = failure
             self.is_done = True
             self._finish(self)
 
     def _read(self) -> None:
-        """Deliver until the reader ends, fails or is not wanted any more."""
+        """Deliver pictures until the reader ends or fails, or this thread was given up. Raises CameraError."""
         reader = self._open()
         try:
             playback = None if reader.is_live else PlaybackClock(reader.rate)

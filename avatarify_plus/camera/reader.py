@@ -1,4 +1,4 @@
-"""Where pictures come from."""
+"""The contract of everything that pictures are read from."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from avatarify_plus.types import Image
 
 
 class PictureReader(Protocol):
-    """Where pictures come from, one after the other.
+    """Give pictures one after the other.
 
-    name: for people. rate: frames a second. count: how many there will be, or None if that is not known.
-    is_live: they arrive by themselves, at their own time.
+    name: for people. rate: frames a second. count: number of pictures that will come, None if unknown. is_live: whether
+    they arrive by themselves, at their own time.
     """
 
     name: str

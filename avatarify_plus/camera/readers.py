@@ -1,4 +1,4 @@
-"""What --camera names."""
+"""Opening what --camera names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 
-from avatarify_plus.camera.camera_device import find_named, tell
+from avatarify_plus.camera.camera_device import find_named, found_text
 from avatarify_plus.camera.camera_mode import CaptureRequest
 from avatarify_plus.camera.capture import open_capture
 from avatarify_plus.camera.capture_reader import CaptureReader
@@ -23,15 +23,18 @@ from avatarify_plus.pictures.images import PICTURE_SUFFIXES, is_animated
 def open_reader(camera: str, sequence_fps: float) -> PictureReader:
     """Open what `camera` names: a webcam's number, path or name, a URL, a video or picture, a folder, or a pattern.
 
-    A webcam is left as it is set. sequence_fps: frame rate given to pictures. Raises CameraError if it is missing or
-    cannot be read.
+    A webcam is left as it is set. sequence_fps: frame rate that still pictures get. Raises CameraError if it is missing
+    or cannot be read.
     """
     reopenable = find_reopenable(camera, CaptureRequest())
     return reopenable.open() if reopenable is not None else open_clip(camera, sequence_fps)
 
 
 def find_reopenable(camera: str, request: CaptureRequest) -> Reopenable | None:
-    """Return the webcam or stream that `camera` names, None if it is neither. Raises CameraError for several."""
+    """Return the webcam or stream that `camera` names, None if it is neither.
+
+    request: what a webcam is asked for. Raises CameraError if a name may be several webcams.
+    """
     if camera.isdigit():
         return Webcam(int(camera), request, known_cameras)
     if "://" in camera:
@@ -46,7 +49,10 @@ def find_reopenable(camera: str, request: CaptureRequest) -> Reopenable | None:
 
 
 def open_clip(camera: str, sequence_fps: float) -> PictureReader:
-    """Open a video or picture, a folder, or a printf pattern. Raises CameraError if it is missing or unreadable."""
+    """Open a video or picture, a folder, or a printf pattern.
+
+    sequence_fps: frame rate that still pictures get. Raises CameraError if it is missing or cannot be read.
+    """
     path = Path(camera)
     rate = Fraction(sequence_fps).limit_denominator(1001)
     if "%" in camera and not path.exists():
@@ -55,8 +61,8 @@ def open_clip(camera: str, sequence_fps: float) -> PictureReader:
         return PictureSequence(camera, list_folder(path), rate)
     if not path.exists():
         raise CameraError(
-            f"there is no driver {camera}: give a webcam's number or name ({tell(known_cameras())}), an existing file "
-            "or folder, or a URL"
+            f"there is no driver {camera}: give a webcam's number or name ({found_text(known_cameras())}), an existing "
+            "file or folder, or a URL"
         )
     if path.suffix.lower() in PICTURE_SUFFIXES:
         if is_animated(path):

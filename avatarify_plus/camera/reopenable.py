@@ -1,4 +1,4 @@
-"""What can be opened again when it fails."""
+"""The contract of what can be opened again after it has failed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from avatarify_plus.camera.reader import PictureReader
 class Reopenable(Protocol):
     """A webcam or stream.
 
-    patience_s: silent for longer, it has failed.
+    patience_s: how long it may be silent until it counts as failed.
     """
 
     patience_s: float
 
     @property
     def name(self) -> str:
-        """Its name for people; it may change with each opening."""
+        """What people call it; it may change with each opening."""
         ...
 
     def open(self) -> PictureReader:
-        """Open it, wherever it is by now. Raises CameraError."""
+        """Open it, wherever it is now. Raises CameraError."""
         ...
 
     def loss(self) -> str:
-        """Return what has become of it, for people: the words that follow its name."""
+        """Return what has happened to it, for people: the words that follow its name."""
         ...

@@ -1,4 +1,4 @@
-"""A camera in the network."""
+"""A camera on the network."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from avatarify_plus.errors import CameraError
 
 
 class Stream:
-    """What a URL serves, live. See `Reopenable`."""
+    """The live pictures that a URL serves. See `Reopenable`."""
 
     patience_s = 5.0
-    """A wireless network may hold its breath for longer than a cable."""
+    """Longer than for a cable, because a wireless network may pause."""
 
     def __init__(self, url: str) -> None:
         self.name = url
@@ -26,5 +26,5 @@ class Stream:
         return CaptureReader(capture, self.name, is_live=True, ends=True)
 
     def loss(self) -> str:
-        """Return the same whatever happened: a network does not tell."""
+        """Return the same words whatever has happened, because that cannot be known over a network."""
         return "gives no pictures any more"

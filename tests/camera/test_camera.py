@@ -1,4 +1,4 @@
-"""What --camera names: files of whom every frame counts, and how what is wrong is told."""
+"""What --camera names: files, of which every frame counts, and how failures are reported."""
 
 import functools
 import http.server
@@ -103,7 +103,7 @@ def test_colours_are_rgb(tmp_path: Path) -> None:
     assert picture[..., 2].mean() < 30
 
 
-def test_stop_ends_a_film(film: Path) -> None:
+def test_stop_ends_a_file(film: Path) -> None:
     stop = threading.Event()
     with open_frame_source(str(film), 25, plays_live=False) as frame_source:
         seen = 0
@@ -113,7 +113,7 @@ def test_stop_ends_a_film(film: Path) -> None:
     assert seen == 1
 
 
-def test_a_folder_is_a_film_in_the_order_of_names(tmp_path: Path) -> None:
+def test_a_folder_is_a_video_in_the_order_of_names(tmp_path: Path) -> None:
     for index in (2, 0, 1):
         cv2.imwrite(str(tmp_path / f"shot{index}.png"), plain_picture(50 * index))
     (tmp_path / "notes.txt").write_text("not a picture")
@@ -129,7 +129,7 @@ def test_a_pattern_counts_from_one_to_the_first_gap(tmp_path: Path) -> None:
     assert [int(frame.image[0, 0, 0]) for frame in frames] == [40, 80, 120]
 
 
-def test_one_picture_is_a_film_of_one_frame(tmp_path: Path) -> None:
+def test_one_picture_is_a_video_of_one_frame(tmp_path: Path) -> None:
     for index in range(3):  # OpenCV alone would take the numbered neighbours, too
         cv2.imwrite(str(tmp_path / f"shot{index}.png"), plain_picture(40 * index))
     assert len(all_frames(tmp_path / "shot0.png")) == 1
@@ -175,7 +175,7 @@ def test_a_folder_played_live_goes_on_for_ever(tmp_path: Path) -> None:
     assert seen <= {(0, 0), (1, 100)}
 
 
-def test_a_clip_begins_again_without_a_seam(film: Path) -> None:
+def test_a_clip_starts_again_without_a_pause(film: Path) -> None:
     reader = LoopedClip(str(film), Fraction(30))
     pictures = [reader.read() for _ in range(3 * COUNT)]
     reader.close()
@@ -203,7 +203,7 @@ def test_a_clip_opens_the_next_round_before_the_last_one_ends(film: Path, monkey
     assert threads[1] is not threading.current_thread()
 
 
-def test_a_clip_that_vanishes_is_told_at_the_seam(tmp_path: Path) -> None:
+def test_a_clip_that_vanishes_is_reported_when_it_starts_again(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "shot.png"), plain_picture(40))
     reader = LoopedClip(str(tmp_path), Fraction(30))
     (tmp_path / "shot.png").rename(tmp_path / "shot.txt")
@@ -212,7 +212,7 @@ def test_a_clip_that_vanishes_is_told_at_the_seam(tmp_path: Path) -> None:
     reader.close()
 
 
-def test_the_pace_is_the_clips_and_nobody_hurries() -> None:
+def test_a_clip_is_played_at_its_rate_and_delays_are_not_caught_up_with() -> None:
     clock = FakeClock()
     playback = PlaybackClock(Fraction(10), clock)
     assert playback.wait_s() == 0
@@ -231,7 +231,7 @@ def test_the_pace_is_the_clips_and_nobody_hurries() -> None:
 # --- webcams and streams, as far as they need no device ---
 
 
-def test_a_wish_is_told_to_the_webcam_in_the_order_that_keeps_it() -> None:
+def test_a_webcam_is_asked_in_the_order_that_keeps_what_was_asked_before() -> None:
     from avatarify_plus.camera.capture import ask
 
     capture = FakeCapture([])
@@ -244,7 +244,7 @@ def test_a_wish_is_told_to_the_webcam_in_the_order_that_keeps_it() -> None:
     assert untouched.order == [cv2.CAP_PROP_BUFFERSIZE]
 
 
-def test_an_unplugged_webcam_is_told() -> None:
+def test_an_unplugged_webcam_is_reported() -> None:
     reader = webcam_reader([False])
     assert (reader.rate, reader.count) == (Fraction(30), None)
     with pytest.raises(CameraError, match="webcam 0 gives no pictures any more"):
@@ -298,7 +298,7 @@ def count_pictures(reader: PictureReader) -> int:
 # --- what goes wrong ---
 
 
-def test_a_missing_webcam_is_told() -> None:
+def test_a_missing_webcam_is_reported() -> None:
     with pytest.raises(CameraError, match=r"cannot open webcam 97: check that it is plugged in.*found: ") as caught:
         open_reader("97", 25)
     assert "\n" not in str(caught.value)
@@ -313,12 +313,12 @@ def test_a_missing_webcam_is_told() -> None:
         ("cut.mp4", "cannot read .*cut.mp4 as a video"),
         ("hollow", "holds no pictures; put"),
         ("shot%03d.png", "no pictures match .*shot%03d.png: neither .*shot000.png nor .*shot001.png exists"),
-        ("shot%03q.png", "is no pattern for one number"),
+        ("shot%03q.png", "is not a pattern for one number"),
         ("bad.png", "cannot read the picture .*bad.png"),
         ("http://127.0.0.1:9/none.mp4", "cannot open the stream http://127.0.0.1:9/none.mp4: check the address"),
     ],
 )
-def test_what_is_no_driver_is_told_in_one_line(tmp_path: Path, film: Path, name: str, message: str) -> None:
+def test_what_is_not_a_driver_is_reported_in_one_line(tmp_path: Path, film: Path, name: str, message: str) -> None:
     (tmp_path / "junk.mp4").write_bytes(b"not a film" * 100)
     (tmp_path / "bad.png").write_bytes(b"not a picture")
     (tmp_path / "empty.mp4").touch()

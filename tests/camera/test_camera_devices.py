@@ -41,7 +41,7 @@ def test_a_webcam_is_found_by_its_name_or_a_part_of_it() -> None:
     assert find_named("nothing", devices) is None
 
 
-def test_a_name_that_may_be_several_is_told() -> None:
+def test_a_name_that_may_be_several_is_reported() -> None:
     with pytest.raises(CameraError, match=r"'cam' may be several webcams: give the number, found: 0 Integ.*, 2 HD Pro"):
         find_named("cam", [INSIDE, LOGI])
     with pytest.raises(CameraError, match="2 HD Pro Webcam C920, 4 HD Pro Webcam C920"):
@@ -74,10 +74,10 @@ def test_what_camera_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     devices = [INSIDE, LOGI]
     monkeypatch.setattr(readers, "known_cameras", lambda: devices)
     request = CaptureRequest()
-    origins = {
+    reopenables = {
         name: find_reopenable(name, request) for name in ("0", "2", "7", "c920", "rtsp://cam/1", "x.mp4", "s%02d.png")
     }
-    assert {name: reopenable and reopenable.name for name, reopenable in origins.items()} == {
+    assert {name: reopenable and reopenable.name for name, reopenable in reopenables.items()} == {
         "0": "webcam 0 (Integrated Camera)",
         "2": "webcam 2 (HD Pro Webcam C920)",
         "7": "webcam 7",
@@ -86,7 +86,7 @@ def test_what_camera_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         "x.mp4": None,
         "s%02d.png": None,
     }
-    assert isinstance(origins["rtsp://cam/1"], Stream)
+    assert isinstance(reopenables["rtsp://cam/1"], Stream)
     (tmp_path / "c920").mkdir()
     monkeypatch.chdir(tmp_path)
     assert find_reopenable("c920", request) is None  # a file or folder of this name comes first
@@ -100,7 +100,7 @@ def test_a_path_of_a_device_is_a_webcam(tmp_path: Path) -> None:
     assert reopenable.name == "webcam /dev/null"
 
 
-def test_describe_tells_all_that_one_needs_to_choose() -> None:
+def test_describe_says_all_that_one_needs_to_choose() -> None:
     assert describe([INSIDE, LOGI, LOOPBACK]).splitlines() == [
         "0 Integrated Camera, /dev/video0",
         "    MJPG: 1280x720 at 30 fps, 640x480 at 30, 15 fps",
@@ -165,7 +165,7 @@ def plugs(monkeypatch: pytest.MonkeyPatch) -> Plugs:
     return plugs
 
 
-def test_what_a_webcam_gives_is_told_once(plugs: Plugs, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_webcam_gives_is_reported_once(plugs: Plugs, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     camera = Webcam(0, CaptureRequest(VGA, 30.0), plugs.known)
     for _ in range(2):
@@ -175,7 +175,7 @@ def test_what_a_webcam_gives_is_told_once(plugs: Plugs, caplog: pytest.LogCaptur
     ]
 
 
-def test_what_it_gives_instead_is_told(
+def test_what_it_gives_instead_is_reported(
     plugs: Plugs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -234,10 +234,10 @@ class FakeDriver:
     def __call__(self, request: int, data: bytearray) -> None:
         self.requests.append(request)
         assert len(data) == (request >> 16) & 0x3FFF  # an ioctl's number holds its structure's size
-        answer = {0: self.tell, 2: self.formats, 74: self.sizes, 75: self.rates}[request & 0xFF]
+        answer = {0: self.introduce, 2: self.formats, 74: self.sizes, 75: self.rates}[request & 0xFF]
         answer(data)
 
-    def tell(self, data: bytearray) -> None:
+    def introduce(self, data: bytearray) -> None:
         data[0:8], data[16:22], data[48:57] = b"uvcvideo", b"Webcam", b"usb-0.1-2"
         struct.pack_into("=III", data, 80, 0x60100, self.capabilities, self.node)
 
@@ -279,7 +279,7 @@ def test_a_driver_is_asked_for_its_modes() -> None:
     )
 
 
-def test_a_driver_that_takes_any_size_is_told_by_usual_ones() -> None:
+def test_a_driver_that_takes_any_size_is_listed_with_usual_ones() -> None:
     modes = v4l2.query(FakeDriver(1, stepwise=True)).modes
     assert [mode.size for mode in modes if mode.format == "MJPG"] == [
         Size(320, 240), Size(640, 360), VGA, Size(800, 600)
@@ -304,7 +304,7 @@ def test_a_driver_without_end_is_left() -> None:
 
 
 def test_the_systems_files_are_listed_by_number(tmp_path: Path) -> None:
-    """Nobody may open these here; what stands in sysfs is told all the same."""
+    """Nobody may open these here; what stands in sysfs is listed all the same."""
     folder = tmp_path / "sys/class/video4linux"
     for name, label, index in (("video10", "Late", 0), ("video2", "Webcam", 0), ("video3", "Webcam", 1)):
         (folder / name).mkdir(parents=True)

@@ -33,7 +33,7 @@ class Broken(FakeReader):
         return picture
 
 
-class FakeOrigin:
+class FakeReopenable:
     """Opens what it is given, one reader after the other; an error is raised, a function is called."""
 
     patience_s = 2.0
@@ -163,10 +163,10 @@ def test_stop_ends_the_frames() -> None:
         hold.set()
 
 
-# --- without an origin, or before the first picture, a failure is the end ---
+# --- without a reopenable, or before the first picture, a failure is the end ---
 
 
-def test_a_failing_camera_is_told_after_its_last_frame() -> None:
+def test_a_failing_camera_is_reported_after_its_last_frame() -> None:
     reader = Broken(levels(1))
     with LiveCamera(reader) as live, pytest.raises(CameraError, match="no pictures any more"):
         list(live.frames(threading.Event()))
@@ -174,7 +174,7 @@ def test_a_failing_camera_is_told_after_its_last_frame() -> None:
 
 
 def test_a_webcam_that_never_gives_a_picture_is_not_looked_for() -> None:
-    reader, reopenable = Broken([]), FakeOrigin()
+    reader, reopenable = Broken([]), FakeReopenable()
     with LiveCamera(reader, reopenable) as live, pytest.raises(CameraError, match="no pictures any more"):
         list(live.frames(threading.Event()))
     assert (reader.close_count, reopenable.open_count) == (1, 0)
@@ -196,7 +196,7 @@ def test_a_silent_camera_is_given_up_and_closing_does_not_hang(
     monkeypatch.setattr(live_camera, "CLOSE_S", 0.05)
     hold, clock = threading.Event(), FakeClock()
     reader = FakeReader([], hold=hold)
-    with LiveCamera(reader, FakeOrigin(), clock) as live:
+    with LiveCamera(reader, FakeReopenable(), clock) as live:
         assert live.latest(MOMENT_S) is None
         clock.now_s += STALL_S - 0.1
         assert live.latest(MOMENT_S) is None
@@ -214,7 +214,7 @@ def test_a_silent_camera_is_given_up_and_closing_does_not_hang(
 def test_an_unplugged_webcam_comes_back(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     clock, before, after = FakeClock(), Broken(levels(2)), Broken(levels(3), hold=threading.Event())
-    reopenable = FakeOrigin(CameraError("not there"), CameraError("not there"), after)
+    reopenable = FakeReopenable(CameraError("not there"), CameraError("not there"), after)
     trouble = "webcam 0 (Fake) was unplugged; looking for it every second"
     with LiveCamera(before, reopenable, clock) as live:
         frames = [newest(live)]
@@ -236,13 +236,13 @@ def test_an_unplugged_webcam_comes_back(caplog: pytest.LogCaptureFixture) -> Non
     assert indices == sorted(set(indices))
     assert times == sorted(times)
     assert not {threading.current_thread()} & set(reopenable.threads)  # opening may take long
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert told == [("WARNING", trouble), ("INFO", "webcam 0 (Fake) is back")]
+    logged = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert logged == [("WARNING", trouble), ("INFO", "webcam 0 (Fake) is back")]
 
 
 def test_a_webcam_may_come_back_under_another_name_and_size() -> None:
     clock = FakeClock()
-    reopenable = FakeOrigin(FakeReader([plain_picture(9, 120, 160)]))
+    reopenable = FakeReopenable(FakeReader([plain_picture(9, 120, 160)]))
     with LiveCamera(Broken(levels(1)), reopenable, clock) as live:
         newest(live)
         until(live, lambda: live.trouble)
@@ -269,9 +269,9 @@ def test_a_read_that_hangs_is_left_behind_and_what_it_gives_later_is_not_shown()
 
     before = Hanging(pictures())
     after_hold = threading.Event()
-    with LiveCamera(before, FakeOrigin(FakeReader([plain_picture(20)], hold=after_hold)), clock) as live:
+    with LiveCamera(before, FakeReopenable(FakeReader([plain_picture(20)], hold=after_hold)), clock) as live:
         newest(live)
-        clock.now_s += FakeOrigin.patience_s - 0.1
+        clock.now_s += FakeReopenable.patience_s - 0.1
         assert live.latest(MOMENT_S) is None
         assert live.trouble is None  # webcams may be slow
         clock.now_s += 0.2
@@ -297,7 +297,7 @@ def test_opening_that_hangs_is_left_behind_but_not_without_end() -> None:
         return reader
 
     slow = [lambda reader=reader: hang(reader) for reader in opened]
-    reopenable = FakeOrigin(*slow, FakeReader([plain_picture(33)], hold=hold))
+    reopenable = FakeReopenable(*slow, FakeReader([plain_picture(33)], hold=hold))
     with LiveCamera(Broken(levels(1)), reopenable, clock) as live:
         newest(live)
         until(live, lambda: live.trouble)
@@ -318,7 +318,7 @@ def test_opening_that_hangs_is_left_behind_but_not_without_end() -> None:
 
 def test_a_stream_that_ends_is_opened_again() -> None:
     clock = FakeClock()
-    reopenable = FakeOrigin(FakeReader(levels(1)))
+    reopenable = FakeReopenable(FakeReader(levels(1)))
     with LiveCamera(FakeReader(levels(1)), reopenable, clock) as live:
         newest(live)
         until(live, lambda: live.trouble)
@@ -329,7 +329,7 @@ def test_a_stream_that_ends_is_opened_again() -> None:
 
 
 def test_it_can_be_closed_while_the_camera_is_lost() -> None:
-    clock, reopenable = FakeClock(), FakeOrigin()
+    clock, reopenable = FakeClock(), FakeReopenable()
     with LiveCamera(Broken(levels(1)), reopenable, clock) as live:
         newest(live)
         until(live, lambda: live.trouble)
