@@ -1,4 +1,4 @@
-"""Stand-ins for devices and models, and small pictures and films made on the spot."""
+"""Stand-ins for devices and models, and small pictures and videos made on the spot."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class FakeSink:
 
 
 class FakeClock:
-    """Time that passes when it is told to."""
+    """Time that passes only by `pass_ms`."""
 
     def __init__(self) -> None:
         self.now_s = 100.0
@@ -157,7 +157,7 @@ def write_film(path: Path, pictures: Iterable[Image], rate: Fraction = Fraction(
 
 
 def read_film(path: Path) -> tuple[list[Image], float]:
-    """Return a film's pictures and its frame rate."""
+    """Return a video's pictures, (H, W, 3) RGB, and its frame rate."""
     capture = cv2.VideoCapture(str(path))
     pictures = []
     while (found := capture.read())[0]:

@@ -37,8 +37,8 @@ def levels(count: int = COUNT) -> list[Image]:
 
 
 @pytest.fixture(scope="module")
-def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_film(tmp_path_factory.mktemp("film") / "film.mp4", levels(), Fraction(30000, 1001))
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_film(tmp_path_factory.mktemp("clip") / "clip.mp4", levels(), Fraction(30000, 1001))
 
 
 def all_frames(name: str | Path, sequence_fps: float = 25.0) -> list[Frame]:
@@ -81,8 +81,8 @@ def webcam_reader(answers: list[bool | None]) -> CaptureReader:
 # --- files ---
 
 
-def test_a_file_gives_every_frame_its_rate_and_count(film: Path) -> None:
-    with open_frame_source(str(film), 25, plays_live=False) as frame_source:
+def test_a_file_gives_every_frame_its_rate_and_count(clip: Path) -> None:
+    with open_frame_source(str(clip), 25, plays_live=False) as frame_source:
         assert isinstance(frame_source, FileSource)
         assert (frame_source.rate, frame_source.count, frame_source.is_live) == (Fraction(30000, 1001), COUNT, False)
         frames = list(frame_source.frames(threading.Event()))
@@ -103,9 +103,9 @@ def test_colours_are_rgb(tmp_path: Path) -> None:
     assert picture[..., 2].mean() < 30
 
 
-def test_stop_ends_a_file(film: Path) -> None:
+def test_stop_ends_a_file(clip: Path) -> None:
     stop = threading.Event()
-    with open_frame_source(str(film), 25, plays_live=False) as frame_source:
+    with open_frame_source(str(clip), 25, plays_live=False) as frame_source:
         seen = 0
         for _ in frame_source.frames(stop):
             seen += 1
@@ -153,8 +153,8 @@ def test_an_animated_picture_is_not_taken_for_a_still_one(tmp_path: Path, suffix
 # --- files, live ---
 
 
-def test_a_file_played_live_goes_on_for_ever(film: Path) -> None:
-    with open_frame_source(str(film), 25, plays_live=True) as frame_source:
+def test_a_file_played_live_goes_on_for_ever(clip: Path) -> None:
+    with open_frame_source(str(clip), 25, plays_live=True) as frame_source:
         assert isinstance(frame_source, LiveCamera)
         assert (frame_source.is_live, frame_source.rate, frame_source.count) == (True, Fraction(30000, 1001), None)
         indices = []
@@ -175,8 +175,8 @@ def test_a_folder_played_live_goes_on_for_ever(tmp_path: Path) -> None:
     assert seen <= {(0, 0), (1, 100)}
 
 
-def test_a_clip_starts_again_without_a_pause(film: Path) -> None:
-    reader = LoopedClip(str(film), Fraction(30))
+def test_a_clip_starts_again_without_a_pause(clip: Path) -> None:
+    reader = LoopedClip(str(clip), Fraction(30))
     pictures = [reader.read() for _ in range(3 * COUNT)]
     reader.close()
     for picture, level in zip(pictures, levels() * 3, strict=True):
@@ -184,7 +184,7 @@ def test_a_clip_starts_again_without_a_pause(film: Path) -> None:
         assert np.abs(picture.astype(int) - level).mean() < 3
 
 
-def test_a_clip_opens_the_next_round_before_the_last_one_ends(film: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clip_opens_the_next_round_before_the_last_one_ends(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Opening a large video takes longer than the time between two of its pictures."""
     is_open, threads = threading.Event(), []
 
@@ -194,7 +194,7 @@ def test_a_clip_opens_the_next_round_before_the_last_one_ends(film: Path, monkey
         return open_reader(clip, sequence_fps)
 
     monkeypatch.setattr("avatarify_plus.camera.looped_clip.open_reader", open_late)
-    reader = LoopedClip(str(film), Fraction(30))
+    reader = LoopedClip(str(clip), Fraction(30))
     is_open.clear()
     assert reader.read() is not None
     assert is_open.wait(5)
@@ -265,15 +265,15 @@ def test_damaged_pictures_are_passed_over() -> None:
         reader.read()
 
 
-def test_a_url_is_a_live_stream(film: Path) -> None:
+def test_a_url_is_a_live_stream(clip: Path) -> None:
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
             """Keep quiet."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(film.parent)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(clip.parent)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        url = f"http://127.0.0.1:{server.server_port}/{film.name}"
+        url = f"http://127.0.0.1:{server.server_port}/{clip.name}"
         reader = open_reader(url, 25)
         assert reader.is_live
         assert count_pictures(reader) == COUNT
@@ -318,11 +318,11 @@ def test_a_missing_webcam_is_reported() -> None:
         ("http://127.0.0.1:9/none.mp4", "cannot open the stream http://127.0.0.1:9/none.mp4: check the address"),
     ],
 )
-def test_what_is_not_a_driver_is_reported_in_one_line(tmp_path: Path, film: Path, name: str, message: str) -> None:
-    (tmp_path / "junk.mp4").write_bytes(b"not a film" * 100)
+def test_what_is_not_a_driver_is_reported_in_one_line(tmp_path: Path, clip: Path, name: str, message: str) -> None:
+    (tmp_path / "junk.mp4").write_bytes(b"not a clip" * 100)
     (tmp_path / "bad.png").write_bytes(b"not a picture")
     (tmp_path / "empty.mp4").touch()
-    (tmp_path / "cut.mp4").write_bytes(film.read_bytes()[:300])
+    (tmp_path / "cut.mp4").write_bytes(clip.read_bytes()[:300])
     (tmp_path / "hollow").mkdir()
     with pytest.raises(CameraError, match=message) as caught:
         all_frames(name if "://" in name else tmp_path / name)
@@ -330,7 +330,7 @@ def test_what_is_not_a_driver_is_reported_in_one_line(tmp_path: Path, film: Path
 
 
 def test_opening_what_is_missing_prints_nothing(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "junk.mp4").write_bytes(b"not a film" * 100)
+    (tmp_path / "junk.mp4").write_bytes(b"not a clip" * 100)
     for name in ("97", str(tmp_path / "junk.mp4")):
         with pytest.raises(CameraError):
             open_reader(name, 25)

@@ -1,9 +1,4 @@
-"""Build the emulated machine that the end-to-end tests run in: Debian's kernel, v4l2loopback, a root on 9p.
-
-    python tests/e2e/guest_image.py [FOLDER]
-
-Needs a Debian or Ubuntu with apt-get, gcc and make; installs nothing, fetches packages with `apt-get download`.
-"""
+"""Build the emulated machine that the end-to-end tests run in: Debian's kernel, v4l2loopback, a root on 9p."""
 
 from __future__ import annotations
 
@@ -13,8 +8,14 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a script
+
+from avatarify_plus.errors import AvatarifyError
+from avatarify_plus.program.command_line import ProgramParser, run_program
 
 HERE = Path(__file__).resolve().parent
 WANTED_MODULES = (
@@ -33,7 +34,7 @@ def default_folder() -> Path:
 
 
 def build(folder: Path) -> None:
-    """Leave `vmlinuz`, `initramfs.gz`, `busybox` and `v4l2loopback.ko` in a folder. Raises CalledProcessError."""
+    """Leave `vmlinuz`, `initramfs.gz`, `busybox` and `v4l2loopback.ko` in a folder. Raises AvatarifyError."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch) / "root"
@@ -46,17 +47,14 @@ def build(folder: Path) -> None:
             target.write_bytes(source.read_bytes())
             target.chmod(0o755)
         (folder / "initramfs.gz").write_bytes(gzip.compress(_archive(dict(_files(root, modules, version))), 1))
-    print(f"built {folder}")
 
 
 def _fetch(root: Path) -> str:
     """Download and unpack the packages; return the kernel's version."""
-    kernel = re.search(
-        r"Depends: linux-image-(\S+)",
-        _output("apt-cache", "depends", "linux-image-amd64"),
-    )
+    packages_of_kernel = _run("apt-cache", "depends", "linux-image-amd64")
+    kernel = re.search(r"Depends: linux-image-(\S+)", packages_of_kernel)
     if kernel is None:
-        raise SystemExit("guest_image: error: this system's package lists name no linux-image-amd64: apt-get update")
+        raise AvatarifyError("this system's package lists do not name linux-image-amd64: apt-get update")
     version = kernel[1]
     common = version.removesuffix("-amd64") + "-common"
     kbuild = "linux-kbuild-" + ".".join(version.split(".")[:2])
@@ -65,9 +63,9 @@ def _fetch(root: Path) -> str:
         "v4l2loopback-dkms", "busybox-static",
     ]  # fmt: skip
     root.mkdir()
-    subprocess.run(["apt-get", "download", "-qq", *packages], cwd=root, check=True)
+    _run("apt-get", "download", "-qq", *packages, folder=root)
     for package in sorted(root.glob("*.deb")):
-        subprocess.run(["dpkg", "-x", package, root], check=True)
+        _run("dpkg", "-x", package, root)
     return version
 
 
@@ -82,12 +80,12 @@ def _compile_loopback(root: Path, version: str) -> Path:
     makefile = headers / "Makefile"
     makefile.write_text(makefile.read_text().replace("/usr/src/", f"{root}/usr/src/"))
     (source,) = (root / "usr/src").glob("v4l2loopback-*")
-    subprocess.run(["make", "-s", "-C", headers, f"M={source}", "modules"], check=True)
+    _run("make", "-s", "-C", headers, f"M={source}", "modules")
     return source / "v4l2loopback.ko"
 
 
 def _files(root: Path, modules: Path, version: str) -> Iterator[tuple[str, bytes | str]]:
-    """Yield the initramfs: names and contents, a string for the target of a link."""
+    """Yield the files of the initramfs: names and contents; a string is the target of a link."""
     yield "init", (HERE / "init.sh").read_bytes()
     yield "bin/busybox", (root / "bin/busybox").read_bytes()
     for command in COMMANDS:
@@ -116,9 +114,32 @@ def _archive(files: dict[str, bytes | str]) -> bytes:
     return b"".join(parts)
 
 
-def _output(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+def _run(*command: str | Path, folder: Path | None = None) -> str:
+    """Run a command in a folder and return what it prints. Raises AvatarifyError if it is missing or fails."""
+    try:
+        return subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise AvatarifyError(f"{' '.join(map(str, command))} failed ({error}); it needs Debian or Ubuntu") from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build it, and return an exit code."""
+    parser = ProgramParser(
+        "python tests/e2e/guest_image.py",
+        "Build the emulated machine that the end-to-end tests run in.\n\n"
+        "Needs Debian or Ubuntu with apt-get, gcc and make; installs nothing, fetches packages by `apt-get download`.",
+        has_verbose=False,
+    )
+    parser.add_argument("folder", nargs="?", type=Path, help="where to leave it (default: where the tests look for it)")
+    options = parser.parse_args(arguments)
+
+    def work() -> None:
+        folder = options.folder or default_folder()
+        build(folder)
+        print(f"built {folder}")
+
+    return run_program(work)
 
 
 if __name__ == "__main__":
-    build(Path(sys.argv[1]) if len(sys.argv) > 1 else default_folder())
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """What happens inside the emulated machine: a webcam, the app as it is, and another program that looks at its camera.
 
-Runs under the host's Python. Writes what was seen to result.json, step by step; judging is the tests' affair.
+Runs under the host's Python. Writes what was seen to result.json, step by step; the tests judge it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ COLOURS = (
 )
 SENT_HZ = 8
 MIN_CHANGE = 0.1
-"""Mean difference of two pictures, of 255, that is motion and not chance: nothing else changes them."""
+"""Mean difference of two pictures, of 255, that counts as motion; apart from motion they are equal."""
 
 PATIENCE_S = 240.0
 
@@ -135,7 +135,7 @@ def watch(capture: cv2.VideoCapture, seconds: float) -> dict[str, Any]:
         "count": len(pictures),
         "rate": len(pictures) / elapsed_s,
         "size": list(pictures[0].shape[1::-1]) if pictures else None,
-        "most_change": max(changes, default=0.0),
+        "max_change": max(changes, default=0.0),
         "late_change": max(changes[len(changes) // 2 :], default=0.0),
     }
 
@@ -146,7 +146,7 @@ def watch_until_it_moves(capture: cv2.VideoCapture) -> dict[str, Any]:
 
     def look() -> bool:
         seen.append(watch(capture, 5))
-        return bool(seen[-1]["most_change"] > MIN_CHANGE)
+        return bool(seen[-1]["max_change"] > MIN_CHANGE)
 
     wait_for(look, "the avatar to move")
     return seen[-1]
@@ -220,8 +220,8 @@ def webcam_comes_and_goes() -> None:
         note(afterwards=watch_until_it_moves(capture))
     code, last_words = app.end(signal.SIGTERM)
     note(terminated=code, last_words=last_words, lines=app.lines)
-    film, count = cv2.VideoCapture(str(recording)), 0
-    while film.read()[0]:
+    video, count = cv2.VideoCapture(str(recording)), 0
+    while video.read()[0]:
         count += 1
     note(recorded=count)
 
@@ -242,8 +242,8 @@ def cameras() -> None:
 @contextlib.contextmanager
 def fed_webcam() -> Iterator[None]:
     """Play the example driver into the second loopback device, slowly: so a webcam looks from outside."""
-    film = cv2.VideoCapture(str(ROOT / "examples/driver.mp4"))
-    frames = [np.ascontiguousarray(film.read()[1][..., ::-1]) for _ in range(40)]
+    video = cv2.VideoCapture(str(ROOT / "examples/driver.mp4"))
+    frames = [np.ascontiguousarray(video.read()[1][..., ::-1]) for _ in range(40)]
     height, width = frames[0].shape[:2]
     sink, done = (
         VirtualCamera(Size(width, height), Fraction(10), FED_WEBCAM),
@@ -296,7 +296,7 @@ def main() -> None:
         begun_s = time.monotonic()
         try:
             part()
-        except Exception as error:  # noqa: BLE001  # whatever it is, the tests tell it
+        except Exception as error:  # noqa: BLE001  # whatever it is, the tests report it
             note(**{f"{part.__name__}_failed": repr(error)})
         print(f"== {part.__name__}: {time.monotonic() - begun_s:.0f} s", flush=True)
     note(finished=True)

@@ -86,7 +86,7 @@ def seen(small_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> dict
     return found | {"share": share}
 
 
-def test_a_missing_virtual_camera_is_told_with_its_fix_and_used_when_it_comes(
+def test_a_missing_virtual_camera_is_reported_with_its_fix_and_used_when_it_comes(
     seen: dict[str, Any],
 ) -> None:
     assert "modprobe v4l2loopback" in seen["missing"]
@@ -95,7 +95,7 @@ def test_a_missing_virtual_camera_is_told_with_its_fix_and_used_when_it_comes(
 
 def test_another_program_sees_the_size_and_that_it_moves(seen: dict[str, Any]) -> None:
     assert seen["running"]["size"] == [320, 240]
-    assert seen["running"]["most_change"] > 0.1  # waited for
+    assert seen["running"]["max_change"] > 0.1  # waited for
 
 
 def test_pictures_pass_through_the_virtual_camera_at_the_rate_they_are_sent(
@@ -123,7 +123,7 @@ def test_the_webcam_that_is_put_back_moves_the_avatar_again(
     seen: dict[str, Any],
 ) -> None:
     assert seen["back"]
-    assert seen["afterwards"]["most_change"] > 0.1
+    assert seen["afterwards"]["max_change"] > 0.1
 
 
 def test_termination_leaves_a_recording_that_plays(seen: dict[str, Any]) -> None:
@@ -144,13 +144,13 @@ def test_the_shipped_avatar_appears_in_the_virtual_camera(seen: dict[str, Any], 
     assert pictures.shape[1:] == (256, 256, 3)
     distance = {}
     for name in ("avatar_2", "avatar_1"):
-        film = tmp_path / f"{name}.mp4"
+        video = tmp_path / f"{name}.mp4"
         command = [
             sys.executable, "run.py", "--no-config", "--avatar", EXAMPLES / f"{name}.jpg", "--no-badge",
-            "--camera", EXAMPLES / "driver.mp4", "--output", film, "--seconds", "4",
+            "--camera", EXAMPLES / "driver.mp4", "--output", video, "--seconds", "4",
         ]  # fmt: skip
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        expected = np.stack(read_film(film)[0][:60:3]).astype(np.float32)
+        expected = np.stack(read_film(video)[0][:60:3]).astype(np.float32)
         distance[name] = np.median([np.abs(expected - picture).mean((1, 2, 3)).min() for picture in pictures])
     assert distance["avatar_2"] < 0.5 * distance["avatar_1"]
     assert seen["interrupted"] == 0
