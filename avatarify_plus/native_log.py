@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 logger = logging.getLogger(__name__)
 
-_redirection = threading.RLock()
+_redirection_lock = threading.RLock()
 
 
 @contextlib.contextmanager
@@ -25,7 +25,7 @@ def hidden_native_messages() -> Iterator[None]:
         return
     with contextlib.ExitStack() as stack:
         stack.enter_context(
-            _redirection
+            _redirection_lock
         )  # a second thread would save the redirected descriptor and later restore that one
         if sys.stderr is not None:
             sys.stderr.flush()

@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from meshes import HEIGHT, WIDTH, at, centre
 
 from avatarify_plus.face.framing import (
     DARK_LEVEL,
@@ -19,14 +20,7 @@ from avatarify_plus.face.framing import (
 )
 from avatarify_plus.pictures.images import AS_FOUND, Adjustment, View, resize
 from avatarify_plus.types import FloatArray, Frame, Image
-from fakes import example_driver, oval_mesh, plain_picture
-
-WIDTH, HEIGHT = 640, 480
-
-
-def at(x: float, y: float, height_px: float = 150.0) -> FloatArray:
-    """Return a mesh in a 640x480 picture."""
-    return oval_mesh((x, y), height_px, WIDTH, HEIGHT)
+from fakes import example_driver, plain_picture
 
 
 def script(*meshes: FloatArray | None) -> FindMesh:
@@ -39,11 +33,6 @@ def frame(index: int = 0, fps: float = 25.0) -> Frame:
     picture = plain_picture(0, HEIGHT, WIDTH)
     picture[..., 0] = np.arange(WIDTH) // 3  # shows where it was cut
     return Frame(picture, index, index / fps)
-
-
-def centre(landmarks: FloatArray) -> FloatArray:
-    low, high = landmarks[:468, :2].min(0), landmarks[:468, :2].max(0)
-    return (low + high) / 2
 
 
 # --- the square ---

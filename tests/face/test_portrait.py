@@ -5,20 +5,14 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from meshes import HEIGHT, WIDTH, at, centre
 
 from avatarify_plus.errors import SourceError
 from avatarify_plus.face.framing import SIDE_PER_FACE
 from avatarify_plus.face.portrait import FindMeshes, faces_finder, frame_photo
 from avatarify_plus.pictures.images import Box, crop, load_photo, resize, whole
 from avatarify_plus.types import FloatArray, Image
-from fakes import EXAMPLES, oval_mesh, plain_picture
-
-WIDTH, HEIGHT = 640, 480
-
-
-def at(x: float, y: float, height_px: float = 150.0) -> FloatArray:
-    """Return a mesh in a 640x480 picture."""
-    return oval_mesh((x, y), height_px, WIDTH, HEIGHT)
+from fakes import EXAMPLES, plain_picture
 
 
 def finder(*meshes: FloatArray) -> FindMeshes:
@@ -31,11 +25,6 @@ def find_in_photos() -> Iterator[FindMeshes]:
     with faces_finder(is_needed=True) as find:
         assert find is not None
         yield find
-
-
-def centre(landmarks: FloatArray) -> FloatArray:
-    low, high = landmarks[:468, :2].min(0), landmarks[:468, :2].max(0)
-    return (low + high) / 2
 
 
 @pytest.mark.parametrize("name", ["avatar_1.jpg", "avatar_2.jpg", "avatar_3.jpg"])
