@@ -13,13 +13,13 @@ import onnxruntime
 import pytest
 import torch
 
-import run as program
-from avatarify_plus import engines, live
+from avatarify_plus import app, engines, live
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine, nvidia, open_engine
 from avatarify_plus.engines.nvidia import Gpu
 from avatarify_plus.errors import EngineError
+from avatarify_plus.program.command_line import configure_logging
 from avatarify_plus.types import Image, Keypoints
 from fakes import EXAMPLES, FakeEngine, example_driver, write_film
 
@@ -293,10 +293,10 @@ def test_users_are_told_the_engine_but_not_the_libraries(monkeypatch: pytest.Mon
     loggers = [logging.getLogger(name) for name in ("avatarify_plus", "avatarify_plus.live")]
     for logger in loggers:
         monkeypatch.setattr(logger, "level", logger.level)
-    program.configure_logging(verbose=False)
+    configure_logging(False, app.NEWS)
     assert loggers[1].isEnabledFor(logging.INFO) and not loggers[1].isEnabledFor(logging.DEBUG)
     assert not logging.getLogger("avatarify_plus.engines.openvino_engine").isEnabledFor(logging.INFO)
-    program.configure_logging(verbose=True)
+    configure_logging(True, app.NEWS)
     assert loggers[1].isEnabledFor(logging.DEBUG)
 
 
