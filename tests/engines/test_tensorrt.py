@@ -581,7 +581,7 @@ def test_what_is_not_installed_is_named(
     monkeypatch.setattr(trt, "load_library", fail)
     assert trt.main([str(skip_bundle.folder), *options]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("trt.py: ") and complaint in error and error.count("\n") == 1
+    assert error.startswith("avatarify: error: ") and complaint in error and error.count("\n") == 1
 
 
 def test_wrong_use_is_told(
@@ -599,7 +599,7 @@ def test_wrong_use_is_told(
     assert trt.main([str(skip_checkpoint), "--backend", "tensorrt"]) == 1
     assert trt.main([str(skip_bundle.folder), "--backend", "tensorrt", "--compute-capability", "8.9"]) == 1
     errors = capsys.readouterr().err
-    assert "checkpoint.pt is no bundle: make one with python export/onnx_bundle.py" in errors
+    assert "checkpoint.pt is not a bundle: make one with python export/onnx_bundle.py" in errors
     assert "builds on the GPU that is to run the engine, found a GPU of 8.6 (NVIDIA Test): --backend" in errors
 
 
