@@ -15,7 +15,7 @@ if not __package__:
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.engines.cuda import NEEDS, Cuda
 from avatarify_plus.engines.engine import require_precision
-from avatarify_plus.engines.tensorrt_cache import PORTABLE, EngineCache, Identity, graph_precisions
+from avatarify_plus.engines.tensorrt_cache import PORTABLE, EngineCache, EngineKey, graph_precisions
 from avatarify_plus.engines.tensorrt_library import EITHER, RTX, TENSORRT, load_library
 from avatarify_plus.errors import EngineError, ModelError
 from avatarify_plus.program.command_line import (
@@ -91,7 +91,7 @@ def _main(arguments: list[str] | None) -> int:
 
 
 def parse_capability(text: str) -> str:
-    """Return a compute capability as `Identity` has it."""
+    """Return a compute capability as `EngineKey` has it."""
     if text != PORTABLE and not re.fullmatch(r"\d+\.\d", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither like 8.6 nor {PORTABLE}")
     return text
@@ -154,12 +154,12 @@ def build_engines(builder: Builder, cache: EngineCache, precisions: Sequence[str
     for graph, precision in dict.fromkeys(pairs):
         library = builder.library
         digest = builder.digest(graph, precision)
-        identity = Identity(graph, precision, digest, library.name, library.version, builder.capability, builder.gpu)
-        entry = None if is_forced else cache.find(identity)
+        key = EngineKey(graph, precision, digest, library.name, library.version, builder.capability, builder.gpu)
+        entry = None if is_forced else cache.find(key)
         state = "already built"
         if entry is None:
             built = builder.build(graph, precision)
-            entry = cache.store(identity, builder.model, built.tensors, built.blob)
+            entry = cache.store(key, builder.model, built.tensors, built.blob)
             state = f"read in {built.read_s:.1f} s, built in {built.build_s:.1f} s"
         print(f"  {graph:13} {precision:4}  {state}, {entry.size / 1e6:.1f} MB")
 

@@ -1,4 +1,4 @@
-"""PyTorch, from the weights themselves: the yardstick of the other engines on the CPU, and fast on NVIDIA GPUs."""
+"""PyTorch, from the weights themselves: the reference for the other engines on the CPU, and fast on NVIDIA GPUs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
 
 
 class TorchEngine(Engine):
-    """Computes on `device`, "cpu" or "cuda", there in a CUDA graph. See `Engine`.
+    """Computes on `device`, "cpu" or "cuda", on the latter in a CUDA graph. See `Engine`.
 
-    The precision "auto" is float32 on the CPU and float16 on a GPU. The number of CPU threads holds for the process.
+    The precision "auto" is float32 on the CPU and float16 on a GPU. The number of CPU threads is that of the process.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, device: str, precision: Precision) -> None:
@@ -55,7 +55,7 @@ class TorchEngine(Engine):
         model, kind = read_model(weights, self.config), cast(FloatingPrecision, precision)
         try:
             self._network = TorchNetwork(model, torch.device(device), kind, records=device == "cuda")
-        except RuntimeError as error:  # of CUDA: the GPU's memory is full, say
+        except RuntimeError as error:  # of CUDA, such as when the GPU's memory is full
             reason = str(error).splitlines()[0]
             raise EngineError(f"engine {self.name} cannot load the model on {self.device}: {reason}") from error
         if device == "cuda":
