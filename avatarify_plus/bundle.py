@@ -112,9 +112,13 @@ def open_bundle(path_or_name: str | Path) -> Bundle:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Fill in the hashes of all files in the folder, write the manifest there and return it."""
+    """Fill in the hashes of all files in the folder, write the manifest there and return it. Raises OSError.
+
+    Weights that this copy leaves out stay listed as they are in the manifest, see `Bundle.weights`.
+    """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
-    complete = replace(manifest, files={name: _sha256(folder / name) for name in names})
+    left_out = {name: digest for name, digest in manifest.files.items() if name == WEIGHTS and name not in names}
+    complete = replace(manifest, files={name: _sha256(folder / name) for name in names} | left_out)
     write_whole(folder / MANIFEST, json.dumps(asdict(complete), indent=2) + "\n")
     return complete
 

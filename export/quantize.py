@@ -131,7 +131,7 @@ def find_clips(paths: Sequence[Path], count: int) -> list[Path]:
 def quantize_bundle(
     bundle: Bundle, examples: Sequence[Example], trials: Sequence[Example], tolerance: float
 ) -> QuantizeReport:
-    """Write the int8 twin of `animate` into a bundle's folder and list it in the manifest.
+    """Write the int8 version of `animate` into a bundle's folder and list it in the manifest.
 
     examples: calibrated on. trials: the loss is measured on these. Raises ModelError if the tolerance cannot be met or
     the folder cannot be written; then the bundle is as before.
@@ -328,7 +328,7 @@ def run(model: bytes, examples: Sequence[Example]) -> list[FloatArray]:
 
 
 def print_quantization(report: QuantizeReport) -> None:
-    """Print what quantizing did, the convolutions that hurt most first."""
+    """Print what quantizing did, the most harmful convolutions first."""
     if report.harm:
         print("mean difference to float in levels of 255, each convolution quantized alone:")
     for name, harm in sorted(report.harm.items(), key=lambda item: -item[1])[:12]:

@@ -83,6 +83,14 @@ def test_a_copy_may_leave_the_weights_out_and_says_so_where_they_are_asked_for(t
         open_engine(opened, "torch")
 
 
+def test_a_copy_without_weights_can_be_written_again(tmp_path: Path) -> None:
+    """As when an int8 graph is added to it."""
+    written = write_bundle(tmp_path / "m", Manifest("m", LEARNED))
+    (tmp_path / "m" / WEIGHTS).unlink()
+    write_manifest(tmp_path / "m", written)
+    assert open_bundle(tmp_path / "m").manifest.files == written.files
+
+
 def test_weights_that_are_there_are_verified(tmp_path: Path) -> None:
     write_bundle(tmp_path / "m", Manifest("m", LEARNED))
     (tmp_path / "m" / WEIGHTS).write_bytes(b"something else")

@@ -34,6 +34,7 @@ from avatarify_plus.errors import ConfigError, EngineError
 from avatarify_plus.program.command_line import (
     ProgramParser,
     add_json_option,
+    add_model_option,
     configure_logging,
     print_report,
     require_json_file,
@@ -210,7 +211,6 @@ def build_parser() -> ProgramParser:
     which = engines.add_mutually_exclusive_group()
     which.add_argument("--engines", nargs="+", metavar="ENGINE", help=f"{FORM} (default: every one that works here)")
     which.add_argument("--compare", nargs="+", metavar="ENGINE", help="two or more, side by side, and their ratios")
-    engines.add_argument("--model", metavar="BUNDLE", help="of engines without an @ (default: the app's)")
     engines.add_argument("--threads", type=int, help="CPU threads, start-up excepted (default: the engine's choice)")
     pictures = parser.add_argument_group("pictures")
     pictures.add_argument(
@@ -230,6 +230,7 @@ def build_parser() -> ProgramParser:
         "--warm-up", type=int, metavar="FRAMES", default=10, help="frames that do not count (default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="record there, instead of dropping pictures")
+    add_model_option(parser, None, ", for engines without an @ (default: the app's)")
     add_json_option(parser)
     return parser
 

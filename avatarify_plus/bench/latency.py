@@ -183,6 +183,8 @@ def _main(arguments: list[str] | None) -> None:
     options = parser.parse_args(arguments)
     if not options.rate >= 1:
         parser.error(f"--rate must be at least 1, found {options.rate}")
+    if not options.seconds > 0:
+        parser.error(f"--seconds must be more than 0, found {options.seconds}")
     configure_logging(options.verbose)
     config = AppConfig(avatar=(options.avatar,))
     require_photo(config.avatar)

@@ -21,6 +21,7 @@ from avatarify_plus.program.command_line import (
     STDOUT,
     ProgramParser,
     add_json_option,
+    add_model_option,
     configure_logging,
     print_report,
     require_json_file,
@@ -44,7 +45,7 @@ def build_parser() -> ProgramParser:
     parser.add_argument(
         "--camera", metavar="DRIVER", help="driver to try, as the app's --camera (default: the first webcam)"
     )
-    parser.add_argument("--model", metavar="BUNDLE", help="model to try, as the app's --model (default: the app's)")
+    add_model_option(parser, None, ", to try (default: the app's)")
     add_json_option(parser)
     return parser
 

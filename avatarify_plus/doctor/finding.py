@@ -75,7 +75,7 @@ def of_error(name: str, error: BaseException) -> Finding:
     """Return the finding about a check that could not be done."""
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     if isinstance(error, AvatarifyError):
-        return Finding(name, FAILED, f"cannot be checked: {reason}", "mend what failed above, then run this again")
+        return Finding(name, FAILED, f"cannot be checked: {reason}", "fix what failed above, then run this again")
     if not isinstance(error, ImportError):
         return Finding(name, FAILED, f"cannot be checked: {type(error).__name__}: {reason}", REPORT)
     return Finding(name, FAILED, f"cannot be checked: {reason}", _import_fix(error, reason))

@@ -9,16 +9,15 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from avatarify_plus.config import EngineName
 from avatarify_plus.doctor.engines import refusal
 from avatarify_plus.doctor.finding import OK, PIP, WARNING, Finding, Wanted
 from avatarify_plus.doctor.installation import installed
 from avatarify_plus.doctor.model import open_wanted
+from avatarify_plus.engines import AUTO_ORDER, ON_NVIDIA
 from avatarify_plus.engines.nvidia import DRIVER, Gpu, first_gpu
 from avatarify_plus.errors import EngineError
 from avatarify_plus.program.checkout import checkout
 
-ON_NVIDIA: tuple[EngineName, ...] = ("tensorrt", "onnxruntime-cuda", "torch-cuda")
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA_VENDOR, DISPLAY_CLASS = "0x10de", "0x03"
 DRIVERS = {11: 450, 12: 525, 13: 580}
@@ -128,7 +127,9 @@ def gpu_engine(wanted: Wanted) -> Finding | None:
     except EngineError:
         return None
     bundle = open_wanted(wanted)
-    return judge_gpu_engine(gpu, driver_cuda(), {name: refusal(bundle, name) for name in ON_NVIDIA})
+    return judge_gpu_engine(
+        gpu, driver_cuda(), {name: refusal(bundle, name) for name in AUTO_ORDER if name in ON_NVIDIA}
+    )
 
 
 def judge_gpu_engine(gpu: Gpu, driver: tuple[int, int], refusals: Mapping[str, str]) -> Finding:

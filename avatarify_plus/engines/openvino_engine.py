@@ -29,7 +29,7 @@ class OperatorTime(NamedTuple):
 
 
 class OpenVinoEngine(Engine):
-    """Computes on the CPU, one picture at a time, with the least latency. See `Engine`.
+    """Computes on the CPU, one picture at a time, for low latency. See `Engine`.
 
     The precision applies to `animate`, except to the coordinates of its warps. "auto" is int8 where the model has it,
     otherwise what OpenVINO prefers on this CPU. What an int8 graph keeps in floating point is float32: between int8

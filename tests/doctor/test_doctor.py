@@ -137,7 +137,7 @@ def test_a_group_that_cannot_be_loaded_is_one_finding(module: Any, text: str, me
         (ImportError("DLL load failed while importing cv2: not found"), "vc_redist.x64.exe"),
         (ImportError("cannot import name 'x'", name="avatarify_plus.live"), "download this program again"),
         (KeyError(), re.escape(REPORT)),
-        (EngineError("no engine works here"), "mend what failed above"),
+        (EngineError("no engine works here"), "fix what failed above"),
     ],
 )
 def test_what_cannot_be_imported_has_its_fix(error: Exception, fix: str) -> None:
