@@ -11,6 +11,7 @@ from typing import Any
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.tensor_names import signatures
+from avatarify_plus.program.whole_file import write_whole
 
 FORMAT_VERSION = 1
 OPSET = 18
@@ -23,7 +24,7 @@ SHIPPED = Path(__file__).resolve().parent / "models"
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a model is, how it came about and what its files must hash to.
+    """What a model is, how it was made and what its files must hash to.
 
     files: file name to SHA-256 in hex, filled in by `write_manifest`. training (data, steps, samples) and metrics are
     free-form, JSON-ready. revision: the source code's git revision.
@@ -43,7 +44,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An opened bundle; its files were verified."""
+    """An opened bundle; the files that are there were verified."""
 
     folder: Path
     manifest: Manifest
@@ -55,8 +56,14 @@ class Bundle:
 
     @property
     def weights(self) -> Path:
-        """The safetensors file."""
-        return self.folder / WEIGHTS
+        """The safetensors file, which only PyTorch and training read. Raises ModelError if this copy is without it."""
+        path = self.folder / WEIGHTS
+        if not path.is_file():
+            raise ModelError(
+                f"model {self.manifest.name} lacks {path}, which installed copies leave out: "
+                "copy it from the model's folder in the project's source"
+            )
+        return path
 
     def has_graph(self, name: str) -> bool:
         """Whether the bundle has a graph, such as "animate-int8"."""
@@ -79,7 +86,8 @@ def graph_file(name: str) -> str:
 def open_bundle(path_or_name: str | Path) -> Bundle:
     """Open a model folder, or a shipped model by its bare name such as "live-256", and verify every file's hash.
 
-    Raises ModelError if it is missing, damaged, incomplete or of another format version.
+    The weights may be missing, see `Bundle.weights`. Raises ModelError if the model or another file is missing, or if
+    it is damaged or of another format version.
     """
     folder = _locate(path_or_name)
     manifest = _parse_manifest(folder / MANIFEST)
@@ -89,7 +97,9 @@ def open_bundle(path_or_name: str | Path) -> Bundle:
     for name, expected in manifest.files.items():
         path = folder / name
         if Path(name).name != name:
-            raise ModelError(f"{folder / MANIFEST} lists {name!r}, which is no plain file name: do not use this model")
+            raise ModelError(f"{folder / MANIFEST} lists {name!r}, not a plain file name: do not use this model")
+        if name == WEIGHTS and not path.exists():
+            continue
         if not path.is_file():
             raise ModelError(f"model {manifest.name} lacks {path}: fetch or export it again")
         found = _sha256(path)
@@ -102,15 +112,19 @@ def open_bundle(path_or_name: str | Path) -> Bundle:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
-    """Fill in the hashes of all files in the folder, write the manifest there and return it."""
+    """Fill in the hashes of all files in the folder, write the manifest there and return it. Raises OSError.
+
+    Weights that this copy leaves out stay listed as they are in the manifest, see `Bundle.weights`.
+    """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
-    complete = replace(manifest, files={name: _sha256(folder / name) for name in names})
-    (folder / MANIFEST).write_text(json.dumps(asdict(complete), indent=2) + "\n", encoding="utf-8")
+    left_out = {name: digest for name, digest in manifest.files.items() if name == WEIGHTS and name not in names}
+    complete = replace(manifest, files={name: _sha256(folder / name) for name in names} | left_out)
+    write_whole(folder / MANIFEST, json.dumps(asdict(complete), indent=2) + "\n")
     return complete
 
 
 def describe(bundle: Bundle) -> str:
-    """Return a few lines for people: what the model is, how good, and what it may be used for."""
+    """Return a few lines for people: what the model is, how good it is, and what it may be used for."""
     manifest, config = bundle.manifest, bundle.config
     origins = {
         "learned": "its own detector",
@@ -121,7 +135,7 @@ def describe(bundle: Bundle) -> str:
         f"{manifest.name}: {config.preset} ({config.size}), {config.image_size} px, "
         f"{config.keypoint_count} keypoints from {origins[config.keypoints]}",
         f"folder: {bundle.folder}",
-        f"files: {', '.join(f'{name} {_megabytes(bundle.folder / name)}' for name in manifest.files)}",
+        f"files: {', '.join(f'{name} {_size(bundle.folder / name)}' for name in manifest.files)}",
     ]
     for title, values in (("training", manifest.training), ("metrics", manifest.metrics)):
         if values:
@@ -138,7 +152,7 @@ def _locate(path_or_name: str | Path) -> Path:
     if (path / MANIFEST).is_file():
         return path
     if path.is_dir():
-        raise ModelError(f"{path} is no model: the folder has no {MANIFEST}")
+        raise ModelError(f"{path} is not a model: the folder has no {MANIFEST}")
     shipped = sorted(file.parent.name for file in SHIPPED.glob(f"*/{MANIFEST}"))
     raise ModelError(
         f"no model {str(path_or_name)!r}: give a model's folder or a shipped model ({', '.join(shipped) or 'none'})"
@@ -151,7 +165,7 @@ def _parse_manifest(path: Path) -> Manifest:
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict) or "format_version" not in values:
-        raise ModelError(f"{path} is no model manifest: it names no format_version")
+        raise ModelError(f"{path} is not a model manifest: it has no format_version")
     if values["format_version"] != FORMAT_VERSION:
         raise ModelError(
             f"{path} has format version {values['format_version']!r}, this program reads {FORMAT_VERSION}: "
@@ -167,7 +181,7 @@ def _parse_manifest(path: Path) -> Manifest:
     try:
         network = NetworkConfig.from_dict(values["network"])
     except (ConfigError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} holds no valid network config: {error}") from error
+        raise ModelError(f"{path} does not hold a valid network config: {error}") from error
     return Manifest(**(values | {"network": network}))
 
 
@@ -179,5 +193,5 @@ def _sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _megabytes(path: Path) -> str:
-    return f"{path.stat().st_size / 1e6:.1f} MB"
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB" if path.exists() else "(not in this copy)"

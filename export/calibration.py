@@ -1,4 +1,4 @@
-"""What the app feeds a model's graphs, gathered from clips: examples to calibrate and to judge a quantized graph by."""
+"""What the app feeds to a model's graphs, gathered from clips: examples to calibrate and judge a quantized graph."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ Example = dict[str, Any]
 """Inputs of a graph by name, with their batch of one."""
 
 RATE_FPS = 25.0
-"""Taken for folders of pictures, which have no rate; no example depends on it."""
+"""The rate of folders of pictures, which have none of their own; no example depends on it."""
 
 
 class Observer(Engine):
-    """An engine that paints nothing and keeps what `animate` and `detect` were asked for. See `Engine`."""
+    """An engine that paints nothing and keeps the inputs of `animate` and `detect`. See `Engine`."""
 
     name, device, precision = "observer", "CPU", "fp32"
 
@@ -86,30 +86,30 @@ def gather_examples(bundle: Bundle, clips: Sequence[Path], frames: int) -> dict[
     """Return examples of `detect` and `animate`, in the clips' order.
 
     Each clip's first picture is animated by `frames` pictures of the clip itself (absolute motion) and of the next
-    clip (relative motion, another face as a rule), spread evenly. Clips are squares around a face, as in training; one
+    clip (relative motion, usually another face), spread evenly. Clips are squares around a face, as in training; one
     without a face is left out. Raises DataError if none is left.
     """
     size_px = bundle.config.image_size
     with Observer(bundle) as observer:
-        drives: list[list[tuple[View, float]]] = []
+        views_by_clip: list[list[tuple[View, float]]] = []
         for clip in clips:
             views = list(_views(clip, frames, size_px, bundle.config.reads_mesh))
             if len(views) > 1:
-                drives.append(views)
-        if not drives:
+                views_by_clip.append(views)
+        if not views_by_clip:
             raise DataError("none of the clips begins with a face: give videos of faces, framed as for training")
-        for own, others in zip(drives, drives[1:] + drives[:1], strict=True):
+        for own, others in zip(views_by_clip, views_by_clip[1:] + views_by_clip[:1], strict=True):
             _animate(observer, own, own[1:], "absolute")
             _animate(observer, own, others, "relative")
     return observer.examples
 
 
 def _animate(
-    observer: Observer, source: list[tuple[View, float]], frame_source: list[tuple[View, float]], motion: MotionMode
+    observer: Observer, source: list[tuple[View, float]], driver: list[tuple[View, float]], motion: MotionMode
 ) -> None:
     puppeteer = Puppeteer(observer, motion)
     puppeteer.set_source(source[0][0])
-    for view, time_s in frame_source:
+    for view, time_s in driver:
         puppeteer.animate(view, time_s)
 
 

@@ -1,7 +1,4 @@
-"""Measure how fast each way to compute a frame is on one GPU, side by side, and how far from what the GPU could do.
-
-    python export/gpu_benchmark.py                          # sizes paper and live, fp32, bf16 and fp16
-    python export/gpu_benchmark.py --device cpu --sizes live --precisions fp32 bf16 --seconds 1
+"""Measure how fast each way to compute a frame is on one GPU, side by side, and how far it is from the GPU's limit.
 
 A run is what the app asks of an engine: keypoints in and a picture out, or, to detect, a picture in and keypoints out;
 batch 1, copies and the wait for the device included, the source encoded before. The ways take turns, round by round.
@@ -9,43 +6,57 @@ The floor is the larger of two times: the convolutions' operations at the rate o
 precision, and their weights, inputs and outputs at the rate of a large copy; both rates are measured in the same run.
 (What fits the GPU's cache may move faster than that.) What cannot run is listed with its reason. Needs torch; for
 trained weights safetensors, for ONNX Runtime and TensorRT in another size than live also onnx and onnxscript. TensorRT
-engines are built at need, which takes minutes.
+engines are built when they are missing, which takes minutes.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext, redirect_stdout
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as a file: its imports start at the repository root, not in export/
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import numpy as np
-import torch
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.engines.torch_network import TYPES
-from avatarify_plus.errors import AvatarifyError, ConfigError, EngineError
+from avatarify_plus.errors import AvatarifyError, EngineError
 from avatarify_plus.network import tensor_names
 from avatarify_plus.network.config import SIZES
+from avatarify_plus.program.command_line import (
+    STDOUT,
+    ProgramParser,
+    add_json_option,
+    add_model_option,
+    configure_logging,
+    print_report,
+    require_json_file,
+    run_program,
+)
 from export.gpu_floor import Rates, Work, measure_rates
 from export.gpu_racers import COMPILE_MODES, WAYS, Racer, Subject, open_racer
+
+# isort: split
+import numpy as np
+import torch
 
 BASE = ("eager", "fp32")
 """What the others are compared with."""
 
 ROUNDS = 8
+"""How many turns each way takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """How long a way took for a part of a frame. to_base: the median in times that of BASE, if that was measured."""
+    """How long a way took for a part of a frame.
+
+    to_base: the median as a multiple of that of BASE, None if BASE was not measured.
+    """
 
     size: str
     part: str
@@ -69,10 +80,19 @@ class Absence:
     reason: str
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="gpu_benchmark.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> None:
+    parser = ProgramParser(
+        prog="python export/gpu_benchmark.py",
+        description=__doc__,
+        examples=(
+            "python export/gpu_benchmark.py",
+            "python export/gpu_benchmark.py --device cpu --sizes live --precisions fp32 bf16 --seconds 1",
+        ),
     )
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="(default: %(default)s)")
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["paper", "live"], help="(default: paper live)")
@@ -86,27 +106,24 @@ def main(argv: list[str] | None = None) -> int:
         default=COMPILE_MODES[0],
         help="torch.compile's; max-autotune takes minutes (default: %(default)s)",
     )
-    parser.add_argument("--model", default="live-256", metavar="BUNDLE", help="the size live (default: %(default)s)")
+    add_model_option(parser, "live-256", " for the size live")
     parser.add_argument("--seconds", type=float, default=4.0, help="for each way and part (default: %(default)s)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the measurements there")
-    options = parser.parse_args(argv)
+    add_json_option(parser)
+    options = parser.parse_args(arguments)
+    if not options.seconds > 0:
+        parser.error(f"--seconds must be positive, found {options.seconds}")
+    configure_logging(options.verbose)
+    require_json_file(options.json)
     options.precisions = options.precisions or [name for name in TYPES if (options.device, name) != ("cpu", "fp16")]
-    try:
-        if options.seconds <= 0:
-            raise ConfigError(f"--seconds must be positive, found {options.seconds}")
-        if options.device == "cuda" and not torch.cuda.is_available():
-            raise EngineError(f"torch {torch.__version__} finds no NVIDIA GPU: check the driver, or --device cpu")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise EngineError(f"torch {torch.__version__} finds no NVIDIA GPU: check the driver, or --device cpu")
+    with redirect_stdout(sys.stderr) if options.json == STDOUT else nullcontext():
         report = run(options)
-    except AvatarifyError as error:
-        print(f"gpu_benchmark.py: {error}", file=sys.stderr)
-        return 1
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 0
+    print_report(summary(report), report, options.json)
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
-    """Measure, print a table for each size, and return all as JSON-ready values."""
+    """Measure, print a table for each size as soon as it is there, and return all as JSON-ready values."""
     device = torch.device(options.device)
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
     machine = f"{where}, torch {torch.__version__}, Python {platform.python_version()}"
@@ -133,7 +150,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def measure(
     subject: Subject, work: dict[str, Work], rates: Rates, device: torch.device, options: argparse.Namespace
 ) -> tuple[list[Measurement], list[Absence]]:
-    """Open all ways that can run, let them take turns, and tell of the others."""
+    """Open all ways that can run, let them take turns, and return why the others cannot."""
     racers: list[Racer] = []
     absent: list[Absence] = []
     with ExitStack() as stack:
@@ -214,6 +231,11 @@ def table(found: list[Measurement]) -> list[str]:
 def listing(absent: list[Absence]) -> list[str]:
     """Return what could not run, for people."""
     return [f"not measured: {each.way} {each.precision}: {each.reason}" for each in absent]
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Return the closing line for people."""
+    return f"{len(report['measurements'])} measurements, {len(report['absent'])} ways cannot run"
 
 
 if __name__ == "__main__":

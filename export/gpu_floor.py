@@ -1,4 +1,4 @@
-"""The least time that a part of a frame can take on a device: its arithmetic, or its memory traffic, at full speed."""
+"""The minimum time of a part of a frame on a device: its arithmetic or its memory traffic, at full speed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from avatarify_plus.engines.torch_network import TYPES
 from avatarify_plus.network.blocks import model_float_operations
 
 BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
+"""Of a number, by precision."""
+
 TIMES = 8
+"""How often a rate is measured; the best counts."""
 
 
 class Work(NamedTuple):
-    """What one run of a graph does at the least: floating-point operations, and numbers moved from and to memory."""
+    """What one run of a graph must do: floating-point operations, and numbers moved from and to memory."""
 
     operations: int
     numbers: int
@@ -28,7 +31,7 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """What a device does at its best.
+    """What a device does at full speed.
 
     operations: of a large matrix product, floating-point operations a second by precision. copied: of a large copy,
     bytes a second, read and written.
@@ -38,7 +41,7 @@ class Rates:
     copied: float
 
     def floor_ms(self, work: Work, precision: str) -> float:
-        """Return the least milliseconds for some work in a precision."""
+        """Return the minimum time of some work in a precision, in ms."""
         return 1e3 * max(work.operations / self.operations[precision], work.numbers * BYTES[precision] / self.copied)
 
 
@@ -80,7 +83,7 @@ def _best_s(device: torch.device, action: Callable[[], object]) -> float:
 
 
 def _now_s(device: torch.device) -> float:
-    """Return the time once the device has done all it was given."""
+    """Wait for the device to finish, and return the time."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -89,7 +92,7 @@ def _now_s(device: torch.device) -> float:
 def count_work(graph: nn.Module, *inputs: Tensor) -> Work:
     """Count what a forward pass's convolutions do and move: weights, inputs and outputs, each once.
 
-    It leaves out all between them, which a perfect runtime would compute on the way.
+    What lies between them is left out: a perfect runtime would fuse it with them.
     """
     numbers = 0
 

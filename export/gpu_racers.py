@@ -26,15 +26,16 @@ from avatarify_plus.types import Image, Keypoints
 from export.gpu_floor import Work, count_work
 
 TORCH_WAYS = ("eager", "compiled", "graph", "compiled-graph")
-"""torch as it is; torch.compile; recorded as a CUDA graph; both."""
+"""PyTorch as it is, with torch.compile, recorded as a CUDA graph, and both."""
 
 WAYS = (*TORCH_WAYS, "onnxruntime", "tensorrt")
 COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "reduce-overhead")
-WARM_UPS = 3
+WARM_UP_COUNT = 3
+"""Runs that do not count."""
 
 
 class Scene(NamedTuple):
-    """Pictures (S, S, 3) uint8 and keypoints."""
+    """Two (S, S, 3) uint8 RGB pictures and their keypoints."""
 
     source: Image
     driving: Image
@@ -66,16 +67,16 @@ class Subject:
             self.weights = f"random weights{', safetensors is not installed' if self._bundle else ''}"
 
     def bundle(self, stack: ExitStack) -> Bundle:
-        """Return the network as a bundle, which is exported at need and lives as long as the stack.
+        """Return the network as a bundle, which is exported the first time and lives as long as the stack.
 
         Raises EngineError if the export's packages are missing.
         """
         if self._bundle is None:
             try:
-                from export.onnx_bundle import configure_logging, export_bundle
+                from export.onnx_bundle import export_bundle, quiet_exporter
             except ImportError as error:
                 raise EngineError(f"no ONNX graphs of size {self.size}, the export lacks {error.name}") from error
-            configure_logging()
+            quiet_exporter()
             self.scratch = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             export_bundle(self.model, self.scratch / self.size, Manifest(f"ours-{self.size}", self.config))
             self._bundle = open_bundle(self.scratch / self.size)
@@ -110,7 +111,10 @@ def make_scene(config: NetworkConfig) -> Scene:
 
 
 class Racer(NamedTuple):
-    """One way to compute, ready to run. device: in its own words. parts: "animate" and, if it can, "detect"."""
+    """One way to compute, ready to run.
+
+    device: as the way itself names it. parts: what runs "animate" and, if it can, "detect".
+    """
 
     way: str
     precision: str
@@ -142,18 +146,18 @@ def open_racer(
         if subject.config.detected_count and precision == "fp32":
             parts[tensor_names.DETECT] = lambda: runner.detect(scene.driving)
         for part in parts.values():
-            for _ in range(WARM_UPS):
+            for _ in range(WARM_UP_COUNT):
                 part()
     except EngineError:
         raise
-    except Exception as error:  # compilers and runtimes raise whatever they like
-        reason = (str(error).strip() or "no more is known").splitlines()[0]
+    except Exception as error:  # compilers and runtimes raise many kinds
+        reason = (str(error).strip() or "it does not say why").splitlines()[0]
         raise EngineError(f"{type(error).__name__}: {reason}") from error
     return Racer(way, precision, where, parts)
 
 
 def open_torch(subject: Subject, way: str, precision: str, device: torch.device, compile_mode: str) -> TorchNetwork:
-    """Make a network of torch's. Raises EngineError for a CUDA graph on the CPU."""
+    """Open PyTorch on the device. Raises EngineError for a CUDA graph on the CPU."""
     records = way.endswith("graph")
     if records and device.type == "cpu":
         raise EngineError("a CUDA graph needs --device cuda")
@@ -170,7 +174,7 @@ def open_onnxruntime(stack: ExitStack, subject: Subject, precision: str, device:
 
 
 def open_tensorrt(stack: ExitStack, subject: Subject, precision: str, device: torch.device) -> Engine:
-    """Open TensorRT, its engines built at need; those of an exported network are not kept.
+    """Open TensorRT, after building missing engines; those of an exported network are not kept.
 
     Raises EngineError if something is missing, or the engines cannot be built.
     """

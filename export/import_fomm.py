@@ -8,21 +8,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-if not __package__:  # run as a file: its imports start at the repository root, not in export/
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
+from avatarify_plus.bundle import Manifest
+from avatarify_plus.errors import ConfigError, ModelError
+from avatarify_plus.network.config import HourglassConfig, NetworkConfig, network_config
+from avatarify_plus.network.model import AnimationModel
+from avatarify_plus.network.weights import build_model, read_torch_file
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from export.onnx_bundle import export_bundle, git_revision, print_summary, quiet_exporter
+
+# isort: split
 import torch
 from torch import Tensor
 
-from avatarify_plus.bundle import Manifest
-from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
-from avatarify_plus.network.config import HourglassConfig, NetworkConfig, network_config
-from avatarify_plus.network.model import AnimationModel
-from avatarify_plus.network.weights import build_model
-from export.onnx_bundle import configure_logging, export_bundle, git_revision, print_summary, read_torch_file
-
 BLUR = "down.weight"
-"""FOMM stores its fixed anti-alias kernel, twice; ours is computed. It tells by how much pictures are reduced."""
+"""FOMM stores its fixed anti-alias kernel, twice; its size says by how much pictures are reduced. Ours is computed."""
 
 PREFIXES = {
     "kp_detector.predictor.encoder.down_blocks.": "detector.hourglass.down_blocks.",
@@ -39,44 +41,55 @@ PREFIXES = {
     "generator.up_blocks.": "generator.up_blocks.",
     "generator.final.": "generator.final.",
 }
-"""FOMM's names to ours; what follows a prefix is spelled alike."""
+"""FOMM's prefixes of tensor names to ours; what follows a prefix is the same."""
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="import_fomm.py", description=__doc__)
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> None:
+    parser = ProgramParser(
+        prog="python export/import_fomm.py",
+        description=__doc__,
+        examples=("python export/import_fomm.py vox-adv-cpk.pth.tar",),
+    )
     parser.add_argument("checkpoint", type=Path, help="such as vox-adv-cpk.pth.tar")
     parser.add_argument(
         "out", type=Path, nargs="?", help="folder to write (default: the checkpoint's name without suffix)"
     )
     parser.add_argument("--name", help="name in the manifest (default: OUT's)")
-    parser.add_argument("--licence", default="as the imported checkpoint", help="licence of the weights")
     parser.add_argument(
-        "--image-size", type=int, default=256, metavar="PX", help="what it was trained on (%(default)s)"
+        "--licence", default="as the imported checkpoint", help="licence of the weights (default: %(default)s)"
     )
-    parser.add_argument("--force", action="store_true", help="replace OUT if it is a bundle")
-    options = parser.parse_args(argv)
-    options.out = options.out or Path(options.checkpoint.name.partition(".")[0])
-    configure_logging()
-    try:
-        model = import_model(options.checkpoint, options.image_size)
-        manifest = Manifest(
-            name=options.name or options.out.resolve().name,
-            network=model.config,
-            training={"data": f"imported from {options.checkpoint.name}"},
-            revision=git_revision(),
-            licence=options.licence,
-        )
-        errors = export_bundle(model, options.out, manifest, force=options.force)
-    except AvatarifyError as error:
-        print(f"import_fomm.py: {error}", file=sys.stderr)
-        return 1
-    print_summary(options.out, errors)
-    return 0
+    parser.add_argument(
+        "--image-size",
+        type=int,
+        default=256,
+        metavar="PX",
+        help="side of the pictures that it was trained on (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--force", action=argparse.BooleanOptionalAction, default=False, help="replace OUT if it is a bundle"
+    )
+    options = parser.parse_args(arguments)
+    configure_logging(options.verbose)
+    quiet_exporter()
+    out = options.out or Path(options.checkpoint.name.partition(".")[0])
+    model = import_model(options.checkpoint, options.image_size)
+    manifest = Manifest(
+        name=options.name or out.resolve().name,
+        network=model.config,
+        training={"data": f"imported from {options.checkpoint.name}"},
+        revision=git_revision(),
+        licence=options.licence,
+    )
+    print_summary(out, export_bundle(model, out, manifest, force=options.force))
 
 
 def import_model(path: Path, image_size: int) -> AnimationModel:
-    """Build our model from FOMM's generator and kp_detector; widths, depths and counts are read off the tensors.
+    """Build our model from FOMM's generator and kp_detector; widths, depths and counts are taken from the tensors.
 
     Raises ModelError naming what is missing, unknown or of another shape.
     """
@@ -84,7 +97,7 @@ def import_model(path: Path, image_size: int) -> AnimationModel:
     tensors: dict[str, Tensor] = {}
     for part in ("generator", "kp_detector"):
         if not isinstance(values.get(part), dict):
-            raise ModelError(f"{path} is no First Order Motion Model checkpoint: it lacks {part!r}")
+            raise ModelError(f"{path} is not a First Order Motion Model checkpoint: it lacks {part!r}")
         tensors |= {f"{part}.{name}": tensor for name, tensor in values[part].items() if isinstance(tensor, Tensor)}
     config = infer_config(tensors, image_size, str(path))
     for name in (f"kp_detector.{BLUR}", f"generator.dense_motion_network.{BLUR}"):
@@ -97,11 +110,11 @@ def import_model(path: Path, image_size: int) -> AnimationModel:
 
 
 def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str) -> NetworkConfig:
-    """Read the network's sizes off FOMM's tensors. Raises ModelError if one that tells a size is missing or odd."""
+    """Return the network's config by the shapes of FOMM's tensors. Raises ModelError if one is missing or odd."""
 
     def shape(name: str) -> torch.Size:
         if name not in tensors:
-            raise ModelError(f"{origin} is no First Order Motion Model checkpoint of a known form: {name} is missing")
+            raise ModelError(f"{origin} is not a known form of First Order Motion Model checkpoint: {name} is missing")
         return tensors[name].shape
 
     def hourglass(prefix: str) -> HourglassConfig:

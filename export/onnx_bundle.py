@@ -1,11 +1,10 @@
-"""Export a training checkpoint, or an existing bundle once more, as a model bundle: weights and ONNX graphs."""
+"""Export a training checkpoint, or an existing bundle again, as a model bundle: weights and ONNX graphs."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
-import pickle
 import subprocess
 import sys
 import tempfile
@@ -15,23 +14,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as a file: its imports start at the repository root, not in export/
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import numpy as np
-import onnx
-import onnxruntime
-import torch
-from torch import Tensor, nn
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.bundle import MANIFEST, OPSET, WEIGHTS, Manifest, graph_file, open_bundle, write_manifest
-from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
+from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.motion.keypoints import load_mesh_layout
 from avatarify_plus.network import tensor_names
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
-from avatarify_plus.network.weights import build_model, read_model, write_weights
+from avatarify_plus.network.weights import build_model, read_checkpoint, read_model, write_weights
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+
+# isort: split
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
 
 FLOAT_TOLERANCE = 1e-4
 """Largest difference of a float tensor, as a share of its range in torch."""
@@ -39,40 +40,53 @@ FLOAT_TOLERANCE = 1e-4
 IMAGE_TOLERANCE = 1
 """Largest difference of a uint8 tensor: rounding may fall either way."""
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="onnx_bundle.py", description=__doc__)
-    parser.add_argument("checkpoint", help="training checkpoint, or the bundle to export once more")
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> None:
+    parser = ProgramParser(
+        prog="python export/onnx_bundle.py",
+        description=__doc__,
+        examples=(
+            "python export/onnx_bundle.py runs/mine/checkpoint.pt models/mine",
+            "python export/onnx_bundle.py live-256 plain --as-trained",
+        ),
+    )
+    parser.add_argument("checkpoint", help="training checkpoint, or the bundle to export again")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--name", help="name in the manifest (default: the bundle's, or OUT's)")
     parser.add_argument("--licence", help="licence of the weights (default: the bundle's, or MIT)")
     parser.add_argument("--metrics", type=Path, metavar="FILE.json", help="measurements to put into the manifest")
-    parser.add_argument("--as-trained", action="store_true", help="do not simplify the graphs: slower, to compare with")
-    parser.add_argument("--force", action="store_true", help="replace OUT if it is a bundle")
-    options = parser.parse_args(argv)
-    configure_logging()
-    try:
-        model, manifest = load(options.checkpoint)
-        manifest = replace(
-            manifest,
-            name=options.name or manifest.name or options.out.resolve().name,
-            licence=options.licence or manifest.licence,
-            metrics=read_metrics(options.metrics) if options.metrics else manifest.metrics,
-        )
-        errors = export_bundle(model, options.out, manifest, options.force, simplified=not options.as_trained)
-    except AvatarifyError as error:
-        print(f"onnx_bundle.py: {error}", file=sys.stderr)
-        return 1
+    parser.add_argument(
+        "--as-trained",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="do not simplify the graphs: slower, to compare with",
+    )
+    parser.add_argument(
+        "--force", action=argparse.BooleanOptionalAction, default=False, help="replace OUT if it is a bundle"
+    )
+    options = parser.parse_args(arguments)
+    configure_logging(options.verbose)
+    quiet_exporter()
+    model, manifest = load(options.checkpoint)
+    manifest = replace(
+        manifest,
+        name=options.name or manifest.name or options.out.resolve().name,
+        licence=options.licence or manifest.licence,
+        metrics=read_metrics(options.metrics) if options.metrics else manifest.metrics,
+    )
+    errors = export_bundle(model, options.out, manifest, options.force, simplified=not options.as_trained)
     print_summary(options.out, errors)
-    return 0
 
 
-def configure_logging() -> None:
-    """Log warnings, but not that of the exporter about each torchvision operator it does without."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+def quiet_exporter() -> None:
+    """Drop torch's warnings about each torchvision operator that its ONNX exporter does without."""
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
 
 
@@ -98,33 +112,15 @@ def load(checkpoint: str) -> tuple[AnimationModel, Manifest]:
 
 
 def load_checkpoint(path: Path) -> tuple[AnimationModel, Manifest]:
-    """Read a training checkpoint: config, ema, step, samples, training. Raises ModelError if it is none."""
-    values = read_torch_file(path)
-    lacking = sorted({"config", "ema", "step", "samples", "training"} - set(values))
-    if lacking:
-        raise ModelError(f"{path} is no checkpoint of training/train.py: it lacks {', '.join(lacking)}")
+    """Read a training checkpoint. Raises ModelError if it is not one, or of a network that cannot be exported."""
+    checkpoint = read_checkpoint(path)
     try:
-        config = NetworkConfig.from_dict(values["config"])
+        config = NetworkConfig.from_dict(checkpoint.config)
     except (ConfigError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} holds no valid network config: {error}") from error
-    model = build_model(config, values["ema"], str(path))
-    training = {**values["training"], "steps": int(values["step"]), "samples": int(values["samples"])}
+        raise ModelError(f"{path} does not hold a valid network config: {error}") from error
+    model = build_model(config, checkpoint.weights, str(path))
+    training = {**checkpoint.training, "steps": checkpoint.step, "samples": checkpoint.samples}
     return model, Manifest(name="", network=config, training=training, revision=git_revision())
-
-
-def read_torch_file(path: Path) -> dict[str, Any]:
-    """Read a dictionary of tensors and plain values that torch.save wrote, running no code from it.
-
-    Raises ModelError if it is something else.
-    """
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"cannot read {path} as a PyTorch checkpoint: {reason}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} is no checkpoint: it holds a {type(values).__name__} instead of a dictionary")
-    return values
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -154,11 +150,11 @@ def export_bundle(
 
     The manifest's network, opset and files are filled in. simplified: see `build_graphs`. Returns the largest
     difference of each output. Raises ModelError if a mesh model does not fit its mesh layout, if `out` exists (with
-    `force`: and is no bundle) or cannot be written, or if a graph's output differs from torch by more than
+    `force`: and is not a bundle) or cannot be written, or if a graph's output differs from torch by more than
     FLOAT_TOLERANCE or IMAGE_TOLERANCE; then nothing is left behind.
     """
     if out.exists() and not (force and (out / MANIFEST).is_file()):
-        advice = "it is no bundle, choose another folder" if force else "choose another folder or --force"
+        advice = "it is not a bundle, choose another folder" if force else "choose another folder or --force"
         raise ModelError(f"cannot write {out}: it exists; {advice}")
     require_mesh_layout(model.config)
     errors: dict[str, float] = {}
@@ -191,7 +187,7 @@ def require_mesh_layout(config: NetworkConfig) -> None:
     if count != wanted:
         raise ModelError(
             f"the model takes {wanted} keypoints from the mesh, its mesh layout {config.mesh_layout} has {count}: "
-            "train with as many"
+            "train with that number"
         )
 
 
@@ -242,7 +238,7 @@ def smooth_picture(size: int, generator: torch.Generator) -> Tensor:
 def check_inputs(graphs: Mapping[str, nn.Module], config: NetworkConfig, picture: Any) -> dict[str, dict[str, Tensor]]:
     """Return inputs by graph and tensor name: two pictures of a kind, their keypoints, the first one encoded.
 
-    Keypoints are found by the model where it can, the mesh's are scattered with jacobians near half the identity.
+    Learned keypoints are the model's own; those of the mesh are random, with jacobians near half the identity.
     """
     generator = torch.Generator().manual_seed(0)
     images = [picture(config.image_size, generator) for _ in range(2)]

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
-import logging
 import sys
 import time
 from pathlib import Path
 from typing import NamedTuple
 
-if not __package__:  # run as a file: its imports start at the repository root, not in export/
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import numpy as np
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.bundle import Bundle, open_bundle
 from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.engines import Engine, open_engine
-from avatarify_plus.errors import AvatarifyError, EngineError, SourceError
+from avatarify_plus.errors import EngineError, SourceError
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.motion.keypoints import join_keypoints, keypoints_from_mesh, load_mesh_layout
 from avatarify_plus.pictures.images import centred_square, crop, load_photo
+from avatarify_plus.program.command_line import ProgramParser, add_model_argument, configure_logging, run_program
+from avatarify_plus.program.examples import example
 from avatarify_plus.types import Image, Keypoints
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+# isort: split
+import numpy as np
+
 CANDIDATES: tuple[tuple[EngineName, Precision], ...] = (
     ("torch", "fp32"),
     ("torch", "bf16"),
@@ -42,13 +42,14 @@ CANDIDATES: tuple[tuple[EngineName, Precision], ...] = (
     ("tensorrt", "fp16"),
     ("tensorrt", "int8"),
 )
-"""The first is what the others are compared with."""
+"""Engines and precisions to compare; the first is what the others are compared with."""
 
 TIMED_FRAMES = 30
+"""How many frames each engine is timed over; the fastest counts."""
 
 
 class Pair(NamedTuple):
-    """Two (S, S, 3) uint8 RGB pictures with the keypoints to animate: None, or the mesh's alone, until completed."""
+    """Two (S, S, 3) uint8 RGB pictures and their keypoints; `complete` adds the learned ones to those of the mesh."""
 
     source: Image
     driving: Image
@@ -57,31 +58,38 @@ class Pair(NamedTuple):
 
 
 class EngineOutput(NamedTuple):
-    """What one engine made of the pair; `detected` is None for models that take their keypoints from the mesh."""
+    """What one engine made of a pair.
+
+    detected: the driving picture's learned keypoints, None for models that take theirs from the mesh. frame_ms: the
+    shortest time of `animate`.
+    """
 
     image: Image
     detected: Keypoints | None
     frame_ms: float
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="parity.py", description=__doc__)
-    parser.add_argument("bundle", help="folder of a bundle, or name of a shipped model")
-    parser.add_argument("--source", type=Path, default=EXAMPLES / "avatar_1.jpg", help="picture (default: %(default)s)")
-    parser.add_argument(
-        "--driving", type=Path, default=EXAMPLES / "avatar_2.jpg", help="picture (default: %(default)s)"
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> None:
+    parser = ProgramParser(
+        prog="python export/parity.py", description=__doc__, examples=("python export/parity.py live-256",)
     )
+    add_model_argument(parser)
+    for role, name in (("source", "avatar_1.jpg"), ("driving", "avatar_2.jpg")):
+        parser.add_argument(
+            f"--{role}", type=Path, metavar="PHOTO", default=example(name), help="picture (default: %(default)s)"
+        )
     parser.add_argument("--threads", type=int, help="CPU threads (default: the runtime's choice)")
-    options = parser.parse_args(argv)
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        bundle = open_bundle(options.bundle)
-        print_table(bundle, load_pair(bundle, options.source, options.driving), options.threads)
-    except AvatarifyError as error:
-        print(f"parity.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+    options = parser.parse_args(arguments)
+    if options.threads is not None and options.threads < 1:
+        parser.error(f"--threads must be at least 1, found {options.threads}")
+    configure_logging(options.verbose)
+    bundle = open_bundle(options.model)
+    print_table(bundle, load_pair(bundle, options.source, options.driving), options.threads)
 
 
 def load_pair(bundle: Bundle, source: Path, driving: Path) -> Pair:
@@ -118,9 +126,9 @@ def run_pair(engine: Engine, pair: Pair) -> EngineOutput:
 
 
 def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
-    """Print one line per engine. All animate PyTorch's keypoints, so that differences do not add up.
+    """Print one line per engine. All animate with PyTorch's keypoints, so that differences do not add up.
 
-    Raises EngineError if PyTorch is not there to compare with.
+    Raises EngineError if PyTorch, which the others are compared with, is not there.
     """
     print(f"{bundle.manifest.name}: differences to torch in fp32; image in levels of 255, keypoints in picture halves")
     print(

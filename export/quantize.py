@@ -1,13 +1,11 @@
-"""Add int8 twins of a bundle's graphs: quantize, dequantize (QDQ) around the convolutions that bear it.
+"""Add an int8 graph to a bundle: `animate` with quantization (QDQ) around the convolutions that tolerate it.
 
 One file serves OpenVINO, ONNX Runtime and TensorRT: symmetric int8, a scale per channel for weights and per tensor for
-what flows, biases in float. Convolutions whose quantization would show are left in float: each is measured alone.
+activations, biases in float. Convolutions whose quantization would show are left in float: each is measured alone.
 """
 
 from __future__ import annotations
 
-import argparse
-import logging
 import random
 import sys
 import tempfile
@@ -16,9 +14,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-if not __package__:  # run as a file: its imports start at the repository root, not in export/
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
+from avatarify_plus.bundle import Bundle, graph_file, open_bundle, write_manifest
+from avatarify_plus.errors import DataError, ModelError
+from avatarify_plus.network import tensor_names
+from avatarify_plus.program.command_line import (
+    ProgramParser,
+    add_model_argument,
+    configure_logging,
+    require_writable,
+    run_program,
+)
+from avatarify_plus.program.whole_file import replaced
+from avatarify_plus.types import FloatArray
+from export.calibration import Example, gather_examples
+
+# isort: split
 import numpy as np
 import onnx
 import openvino
@@ -26,15 +39,10 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QDQQuantizer, QuantType, create_calibrator
 from tqdm import tqdm
 
-from avatarify_plus.bundle import Bundle, graph_file, open_bundle, write_manifest
-from avatarify_plus.errors import AvatarifyError, DataError, ModelError
-from avatarify_plus.network import tensor_names
-from avatarify_plus.types import FloatArray
-from export.calibration import Example, gather_examples
-
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 RANKING_STRIDE = 5
 """Convolutions are ranked by every fifth trial."""
+
 JUDGED_SHARE = 4
 """Every fourth clip is not calibrated on: the loss is measured there."""
 
@@ -61,37 +69,51 @@ class QuantizeReport:
     layer_count: int
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="quantize.py", description=__doc__.splitlines()[0])
-    parser.add_argument("bundle", help="folder of a bundle, or name of a shipped model; the graph is added to it")
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> None:
+    parser = ProgramParser(
+        prog="python export/quantize.py",
+        description=__doc__,
+        examples=("python export/quantize.py models/mine --clips clips/train",),
+    )
+    add_model_argument(parser)
     parser.add_argument("--clips", type=Path, nargs="+", required=True, help="videos of faces, or folders of them")
-    parser.add_argument("--count", type=int, default=48, help="how many of them to take, seeded (default: %(default)s)")
+    parser.add_argument(
+        "--count", type=int, default=48, help="how many clips to take, by a seed (default: %(default)s)"
+    )
     parser.add_argument("--frames", type=int, default=3, help="pictures of each, twice (default: %(default)s)")
     parser.add_argument(
         "--tolerance",
         type=float,
         default=0.2,
-        help="mean difference of the picture to float that is borne, in levels of 255 (default: %(default)s)",
+        metavar="LEVELS",
+        help="largest mean difference of the picture to float, in levels of 255 (default: %(default)s)",
     )
-    options = parser.parse_args(argv)
-    if options.count < 2 or options.frames < 1 or options.tolerance <= 0:
-        parser.error("--count must be at least 2, --frames at least 1 and --tolerance positive")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        bundle = open_bundle(options.bundle)
-        clips = find_clips(options.clips, options.count)
-        calibrated = [clip for index, clip in enumerate(clips) if index % JUDGED_SHARE]
-        judged = clips[::JUDGED_SHARE]
-        examples = gather_examples(bundle, calibrated, options.frames)[tensor_names.ANIMATE]
-        trials = gather_examples(bundle, judged, options.frames)[tensor_names.ANIMATE]
-        print(f"{bundle.manifest.name}: {len(examples)} examples to calibrate on, {len(trials)} to judge by")
-        finding = quantize_bundle(bundle, examples, trials, options.tolerance)
-    except AvatarifyError as error:
-        print(f"quantize.py: {error}", file=sys.stderr)
-        return 1
-    print_finding(finding)
-    return 0
+    options = parser.parse_args(arguments)
+    for name, minimum in (("count", 2), ("frames", 1)):
+        if getattr(options, name) < minimum:
+            parser.error(f"--{name} must be at least {minimum}, found {getattr(options, name)}")
+    if not options.tolerance > 0:
+        parser.error(f"--tolerance must be positive, found {options.tolerance}")
+    configure_logging(options.verbose)
+    bundle = open_bundle(options.model)
+    require_writable(int8_file(bundle), "the model")
+    clips = find_clips(options.clips, options.count)
+    calibrated = [clip for index, clip in enumerate(clips) if index % JUDGED_SHARE]
+    judged = clips[::JUDGED_SHARE]
+    examples = gather_examples(bundle, calibrated, options.frames)[tensor_names.ANIMATE]
+    trials = gather_examples(bundle, judged, options.frames)[tensor_names.ANIMATE]
+    print(f"{bundle.manifest.name}: {len(examples)} examples to calibrate on, {len(trials)} to judge by")
+    print_quantization(quantize_bundle(bundle, examples, trials, options.tolerance))
+
+
+def int8_file(bundle: Bundle) -> Path:
+    """Return the path of a bundle's int8 graph, which need not exist."""
+    return bundle.folder / graph_file(tensor_names.quantized(tensor_names.ANIMATE))
 
 
 def find_clips(paths: Sequence[Path], count: int) -> list[Path]:
@@ -109,36 +131,34 @@ def find_clips(paths: Sequence[Path], count: int) -> list[Path]:
 def quantize_bundle(
     bundle: Bundle, examples: Sequence[Example], trials: Sequence[Example], tolerance: float
 ) -> QuantizeReport:
-    """Write the int8 twin of `animate` into a bundle's folder and list it in the manifest.
+    """Write the int8 version of `animate` into a bundle's folder and list it in the manifest.
 
     examples: calibrated on. trials: the loss is measured on these. Raises ModelError if the tolerance cannot be met or
     the folder cannot be written; then the bundle is as before.
     """
-    graph = tensor_names.quantized(tensor_names.ANIMATE)
     try:
-        with tempfile.TemporaryDirectory(prefix=".quantize-", dir=bundle.folder.parent) as scratch:
-            float_file, int8_file = Path(scratch) / "float.onnx", Path(scratch) / graph_file(graph)
-            model = split_concatenations(onnx.load(bundle.graph(tensor_names.ANIMATE)))
+        model = split_concatenations(onnx.load(bundle.graph(tensor_names.ANIMATE)))
+        with tempfile.TemporaryDirectory() as scratch, replaced(int8_file(bundle)) as draft:
+            float_file = Path(scratch) / "float.onnx"
             onnx.save(model, float_file)
             ranges = calibrate(float_file, examples, Path(scratch))
-            finding = choose(model, ranges, trials, int8_file, tolerance)
-            int8_file.replace(bundle.folder / int8_file.name)
+            report = choose(model, ranges, trials, draft, tolerance)
         quality = {
             "calibration_examples": len(examples),
-            "difference_levels": round(finding.loss, 3),
-            "convolutions_in_float": list(finding.kept),
+            "difference_levels": round(report.loss, 3),
+            "convolutions_in_float": list(report.kept),
         }
         write_manifest(bundle.folder, replace(bundle.manifest, metrics=bundle.manifest.metrics | {"int8": quality}))
     except OSError as error:
         raise ModelError(f"cannot write to {bundle.folder}: {error}") from error
-    return finding
+    return report
 
 
 def split_concatenations(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return a model whose convolutions of concatenated channels are sums of convolutions of the parts.
 
-    The same numbers, but every part keeps a scale of its own: features of range ten would otherwise coarsen a picture
-    of range one, and OpenVINO applies such a joint scale to all else that reads the parts.
+    The numbers are the same, but every part keeps its own scale: with a joint scale, features of range ten would
+    coarsen a picture of range one, and OpenVINO applies such a joint scale to all other readers of the parts.
     """
     model = onnx.shape_inference.infer_shapes(model)
     graph = model.graph
@@ -179,7 +199,7 @@ def is_convolution(node: onnx.NodeProto) -> bool:
 
 
 def _replace_nodes(graph: onnx.GraphProto, nodes: list[onnx.NodeProto]) -> None:
-    """Put nodes into a graph and drop what nobody reads any more."""
+    """Put nodes into a graph and drop what no node or output reads any more."""
     read = {name for node in nodes for name in node.input} | {value.name for value in graph.output}
     needed = [node for node in nodes if read.intersection(node.output)]
     del graph.node[:]
@@ -223,16 +243,16 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is no
 
 
 def calibrate(float_file: Path, examples: Sequence[Example], scratch: Path) -> Any:
-    """Return the range of every tensor around the convolutions: least and greatest value over the examples."""
+    """Return the range of every tensor around the convolutions: minimum and maximum over the examples."""
     calibrator = create_calibrator(float_file, ["Conv"], augmented_model_path=str(scratch / "augmented.onnx"))
     calibrator.collect_data(_Reader(examples))
     return calibrator.compute_data()
 
 
 def quantize_graph(model: onnx.ModelProto, ranges: Any, kept: Collection[str]) -> onnx.ModelProto:
-    """Return a model with all convolutions quantized but those of the names in `kept`.
+    """Return a model with all convolutions quantized except those named in `kept`.
 
-    Inputs and weights are quantized, outputs are not: what follows a convolution quantizes what it needs itself.
+    Inputs and weights are quantized, outputs are not: each reader of an output quantizes its own input.
     """
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
@@ -260,13 +280,13 @@ def quantize_graph(model: onnx.ModelProto, ranges: Any, kept: Collection[str]) -
 
 
 def choose(
-    model: onnx.ModelProto, ranges: Any, trials: Sequence[Example], int8_file: Path, tolerance: float
+    model: onnx.ModelProto, ranges: Any, trials: Sequence[Example], out: Path, tolerance: float
 ) -> QuantizeReport:
     """Write the quantized model that keeps as little as possible in float within a tolerance.
 
-    Convolutions are kept in the order of harm per floating-point operation, the best bargains first, until the loss
-    over the trials is within the tolerance; then those that turn out not to be needed are quantized after all, the
-    dearest first. Raises ModelError if that leaves none to quantize.
+    out: the file. Convolutions are kept in float in the order of harm per floating-point operation, the largest first,
+    until the loss over the trials is within the tolerance; then those that need not be kept are quantized after all,
+    the most expensive first. Raises ModelError if that leaves none to quantize.
     """
     expected = run(model.SerializeToString(), trials)
     every = layers(model)
@@ -294,12 +314,12 @@ def choose(
         if len(fewer) < len(kept) and (found := loss(fewer))[0] <= tolerance:
             kept, (total, quantized) = fewer, found
     onnx.checker.check_model(quantized, full_check=True)
-    int8_file.write_bytes(quantized)
+    out.write_bytes(quantized)
     return QuantizeReport(tuple(kept), harm, total, len(every))
 
 
 def run(model: bytes, examples: Sequence[Example]) -> list[FloatArray]:
-    """Return a model's pictures, in float, as OpenVINO computes them: the runtime that int8 is for on a CPU."""
+    """Return a model's pictures, in float, as OpenVINO, which int8 is for on a CPU, computes them."""
     core = openvino.Core()
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(model, b""), "CPU", options)
@@ -307,14 +327,14 @@ def run(model: bytes, examples: Sequence[Example]) -> list[FloatArray]:
     return [np.asarray(request.infer(example)[tensor_names.IMAGE], np.float32) for example in examples]
 
 
-def print_finding(finding: QuantizeReport) -> None:
-    """Print what quantizing did, the convolutions that hurt most first."""
-    if finding.harm:
+def print_quantization(report: QuantizeReport) -> None:
+    """Print what quantizing did, the most harmful convolutions first."""
+    if report.harm:
         print("mean difference to float in levels of 255, each convolution quantized alone:")
-    for name, harm in sorted(finding.harm.items(), key=lambda item: -item[1])[:12]:
-        print(f"  {name:32} {harm:6.3f}{'  kept in float' if name in finding.kept else ''}")
-    quantized = finding.layer_count - len(finding.kept)
-    print(f"{quantized} of {finding.layer_count} convolutions in int8: {finding.loss:.3f} levels")
+    for name, harm in sorted(report.harm.items(), key=lambda item: -item[1])[:12]:
+        print(f"  {name:32} {harm:6.3f}{'  kept in float' if name in report.kept else ''}")
+    quantized = report.layer_count - len(report.kept)
+    print(f"{quantized} of {report.layer_count} convolutions in int8: {report.loss:.3f} levels")
 
 
 if __name__ == "__main__":

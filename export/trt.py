@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import logging
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-if not __package__:  # run as a file: its imports start at the repository root, not in export/
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.engines.cuda import NEEDS, Cuda
 from avatarify_plus.engines.engine import require_precision
-from avatarify_plus.engines.tensorrt_cache import PORTABLE, EngineCache, Identity, graph_precisions
+from avatarify_plus.engines.tensorrt_cache import PORTABLE, EngineCache, EngineKey, graph_precisions
 from avatarify_plus.engines.tensorrt_library import EITHER, RTX, TENSORRT, load_library
-from avatarify_plus.errors import AvatarifyError, EngineError, ModelError
+from avatarify_plus.errors import EngineError, ModelError
+from avatarify_plus.program.command_line import (
+    DONE,
+    INTERRUPTED,
+    MODEL_HELP,
+    ProgramParser,
+    configure_logging,
+    print_error,
+    run_program,
+)
 from export.trt_builder import Builder, Gpu
 
 BACKENDS = {"tensorrt": TENSORRT, "tensorrt-rtx": RTX, "torch-tensorrt": "torch_tensorrt"}
@@ -28,14 +36,23 @@ NEED_ONNX = "pip install 'onnx>=1.17,<1.20' 'protobuf<5'"
 NEED_TORCH = "pip install -r requirements-train.txt"
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(prog="trt.py", description=__doc__)
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
+    parser = ProgramParser(
+        prog="python export/trt.py",
+        description=__doc__,
+        examples=("python export/trt.py", "python export/trt.py models/mine --compute-capability 8.6"),
+    )
     parser.add_argument(
-        "bundle",
+        "model",
+        metavar="BUNDLE",
         nargs="?",
         default="live-256",
-        help="shipped model, folder of a bundle or, for torch-tensorrt, a training checkpoint (default: %(default)s)",
+        help=f"{MODEL_HELP} or, for torch-tensorrt, a training checkpoint (default: %(default)s)",
     )
     parser.add_argument(
         "--backend", choices=("auto", *BACKENDS), default="auto", help="auto is the first of them that is installed"
@@ -55,27 +72,26 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--workspace", type=int, metavar="MB", help="GPU memory that one layer may use (default: all)")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where engines are kept (default: per user)")
-    parser.add_argument("--force", action="store_true", help="build again what is there")
-    options = parser.parse_args(argv)
+    parser.add_argument(
+        "--force", action=argparse.BooleanOptionalAction, default=False, help="build again what is there"
+    )
+    options = parser.parse_args(arguments)
     if options.workspace is not None and options.workspace < 1:
         parser.error(f"--workspace must be at least 1 MB, found {options.workspace}")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    configure_logging(options.verbose)
+    gpu, cache = find_gpu(), EngineCache(options.cache)
+    builder = open_builder(options, gpu)
     try:
-        gpu, cache = find_gpu(), EngineCache(options.cache)
-        builder = open_builder(options, gpu)
         build_engines(builder, cache, options.precision or builder.precisions, options.force)
-    except AvatarifyError as error:
-        print(f"trt.py: {error}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
-        print("trt.py: stopped; what was finished is kept", file=sys.stderr)
-        return 130
+        print_error("stopped; what was finished is kept")
+        return INTERRUPTED
     print(usage(builder, gpu, cache))
-    return 0
+    return DONE
 
 
 def parse_capability(text: str) -> str:
-    """Return a compute capability as `Identity` has it."""
+    """Return a compute capability as `EngineKey` has it."""
     if text != PORTABLE and not re.fullmatch(r"\d+\.\d", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither like 8.6 nor {PORTABLE}")
     return text
@@ -105,14 +121,14 @@ def open_builder(options: argparse.Namespace, gpu: Gpu) -> Builder:
             from export.trt_torch import TorchBuilder
         except ImportError as error:
             raise EngineError(f"backend torch-tensorrt cannot be loaded ({error}): {NEED_TORCH}") from error
-        return TorchBuilder(options.bundle, gpu, options.compute_capability, options.workspace)
+        return TorchBuilder(options.model, gpu, options.compute_capability, options.workspace)
     library = load_library(BACKENDS[backend])
-    if Path(options.bundle).is_file():
+    if Path(options.model).is_file():
         raise ModelError(
-            f"{options.bundle} is no bundle: make one with python export/onnx_bundle.py, or build with "
+            f"{options.model} is not a bundle: make one with python export/onnx_bundle.py, or build with "
             "--backend torch-tensorrt"
         )
-    bundle = open_bundle(options.bundle)
+    bundle = open_bundle(options.model)
     for precision in precisions:
         require_precision(backend, precision, ("fp32", "fp16", "int8"), bundle)
     try:
@@ -131,25 +147,25 @@ def first_installed() -> str:
 
 
 def build_engines(builder: Builder, cache: EngineCache, precisions: Sequence[str], is_forced: bool) -> None:
-    """Build what is not in the cache, and print a line for each engine."""
+    """Build what the cache lacks, and print a line for each engine."""
     where = "GPUs from Ampere on" if builder.capability == PORTABLE else f"compute capability {builder.capability}"
     print(f"{builder.model} with {builder.library} for {builder.gpu or where}, into {cache.folder}")
-    jobs = [job for precision in precisions for job in graph_precisions(builder.config, precision).items()]
-    for graph, precision in dict.fromkeys(jobs):
+    pairs = [pair for precision in precisions for pair in graph_precisions(builder.config, precision).items()]
+    for graph, precision in dict.fromkeys(pairs):
         library = builder.library
         digest = builder.digest(graph, precision)
-        identity = Identity(graph, precision, digest, library.name, library.version, builder.capability, builder.gpu)
-        entry = None if is_forced else cache.find(identity)
-        told = "already built"
+        key = EngineKey(graph, precision, digest, library.name, library.version, builder.capability, builder.gpu)
+        entry = None if is_forced else cache.find(key)
+        state = "already built"
         if entry is None:
             built = builder.build(graph, precision)
-            entry = cache.store(identity, builder.model, built.tensors, built.blob)
-            told = f"read in {built.read_s:.1f} s, built in {built.build_s:.1f} s"
-        print(f"  {graph:13} {precision:4}  {told}, {entry.size / 1e6:.1f} MB")
+            entry = cache.store(key, builder.model, built.tensors, built.blob)
+            state = f"read in {built.read_s:.1f} s, built in {built.build_s:.1f} s"
+        print(f"  {graph:13} {precision:4}  {state}, {entry.size / 1e6:.1f} MB")
 
 
 def usage(builder: Builder, gpu: Gpu, cache: EngineCache) -> str:
-    """Return the closing line for people: how the engines are run, and what that takes."""
+    """Return the closing line for people: how the engines are run, and what that needs."""
     command = f"python run.py --avatar face.jpg --engine tensorrt --model {builder.model}"
     place = EngineCache().folder
     if not gpu.name:

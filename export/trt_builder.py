@@ -1,4 +1,4 @@
-"""The contract of what builds TensorRT engines."""
+"""The contract of the classes that build TensorRT engines."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from avatarify_plus.network.config import NetworkConfig
 
 
 class Gpu(NamedTuple):
-    """The GPU here; without one, name and capability are empty and `lack` says why."""
+    """The GPU of this machine; without one, name and capability are empty and `lack` says why."""
 
     name: str
     capability: str
@@ -29,8 +29,8 @@ class Built(NamedTuple):
 class Builder(Protocol):
     """Builds the engines of one model, with one library, for one kind of GPU.
 
-    model: how a command line is told of it. capability, gpu: see `engine_cache.Identity`. precisions: what is built if
-    nothing is asked for.
+    model: how a command line names it. capability, gpu: see `tensorrt_cache.EngineKey`. precisions: what is built
+    by default.
     """
 
     model: str
@@ -41,7 +41,7 @@ class Builder(Protocol):
     precisions: tuple[str, ...]
 
     def digest(self, graph: str, precision: str) -> str:
-        """Return what identifies the graph that an engine is built of."""
+        """Return what identifies the graph that an engine is built from, see `EngineKey.model`."""
         ...
 
     def build(self, graph: str, precision: str) -> Built:
@@ -50,7 +50,7 @@ class Builder(Protocol):
 
 
 def require_own_gpu(title: str, gpu: Gpu, capability: str | None) -> None:
-    """Raise EngineError unless there is a GPU here, of the compute capability that is asked for, if one is."""
+    """Raise EngineError unless this machine has a GPU, and of the compute capability if one is given."""
     if not gpu.name or capability not in (None, gpu.capability):
         found = f"a GPU of {gpu.capability} ({gpu.name})" if gpu.name else gpu.lack
         raise EngineError(

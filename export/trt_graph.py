@@ -1,4 +1,4 @@
-"""A bundle's graph as TensorRT takes it: each tensor has the type that it shall be computed in."""
+"""A bundle's graph as TensorRT takes it: each tensor has the type that it is computed in."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ HALF_SCALES_OPSET = 19
 """The first opset whose QuantizeLinear and DequantizeLinear take float16."""
 
 SMALLEST_SCALE = float(np.finfo(np.float16).smallest_subnormal)
-"""What smaller scales become, those of channels that are all but zero: a scale must be above zero."""
+"""What smaller scales become, those of channels that are almost zero: a scale must be above zero."""
 
 
 def prepare(model: onnx.ModelProto, half: bool) -> onnx.ModelProto:
     """Return a copy of a float32 graph, quantized or not, for a strongly typed TensorRT network.
 
-    TensorRT casts uint8 inputs and does nothing else with them, so their casts move to the front. With `half`, the
+    TensorRT can only cast uint8 inputs, so their casts move to the front. With `half`, the
     convolutions and what lies between them are float16. Warps, what their coordinates are computed from back to the
     last convolution, and what follows the last convolution on the way to an output stay float32: float16 coordinates
     would be off by a sixteenth of a pixel at the border of 256.
     """
     prepared = onnx.ModelProto()
     prepared.CopyFrom(model)
-    del prepared.graph.value_info[:]  # types that will no longer be true
+    del prepared.graph.value_info[:]  # their types will change
     _sort(prepared.graph)
     _cast_first(prepared.graph)
     if half:
@@ -38,7 +38,7 @@ def prepare(model: onnx.ModelProto, half: bool) -> onnx.ModelProto:
 
 
 def _sort(graph: onnx.GraphProto) -> None:
-    """Put each node behind those that it reads, as ONNX asks and not every quantizer does."""
+    """Put each node after those that it reads, as ONNX requires and not every quantizer does."""
     waiting = list(graph.node)
     made = {output for node in waiting for output in node.output}
     nodes: list[onnx.NodeProto] = []
@@ -63,7 +63,7 @@ def _cast_first(graph: onnx.GraphProto) -> None:
             continue
         cast = readers[0]
         perm, to = copy.deepcopy(list(transpose.attribute)), copy.deepcopy(list(cast.attribute))
-        for node, kind, attributes in ((transpose, "Cast", to), (cast, "Transpose", perm)):  # they change places
+        for node, kind, attributes in ((transpose, "Cast", to), (cast, "Transpose", perm)):  # they are swapped
             node.op_type = kind
             del node.attribute[:]
             node.attribute.extend(attributes)

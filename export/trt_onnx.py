@@ -23,9 +23,9 @@ class OnnxBuilder:
     def __init__(
         self, bundle: Bundle, library: Library, gpu: Gpu, capability: str | None, workspace_mb: int | None
     ) -> None:
-        """Prepare to build for a compute capability such as "8.6", or PORTABLE; None is that of the GPU here.
+        """Prepare to build for a compute capability such as "8.6", or PORTABLE; None is that of this machine's GPU.
 
-        Without a GPU here TensorRT for RTX builds what is portable. workspace_mb: GPU memory that one layer may use,
+        Without a GPU TensorRT for RTX builds portable engines. workspace_mb: GPU memory that one layer may use,
         None for all. Raises EngineError if the library does not build for such a GPU, or not here.
         """
         if library.name != RTX:
@@ -62,7 +62,7 @@ class OnnxBuilder:
             raise EngineError(f"{self.library} cannot parse {path}: {self.library.log.take_error()}")
         parsed = time.perf_counter()
         config = self._builder.create_builder_config()
-        config.clear_flag(api.BuilderFlag.TF32)  # where float32 is asked for, TF32 is too coarse
+        config.clear_flag(api.BuilderFlag.TF32)  # where float32 is wanted, TF32 is too coarse
         if self._workspace_mb is not None:
             config.set_memory_pool_limit(api.MemoryPoolType.WORKSPACE, self._workspace_mb << 20)
         if self._target is not None:
@@ -98,7 +98,7 @@ def _compute_capability(library: Library, capability: str) -> Any:
 
 def _make_monitor(api: Any, bar: Any) -> Any:
     class Monitor(api.IProgressMonitor):  # type: ignore[misc]
-        """Moves a bar, and lets Ctrl-C end a build."""
+        """Moves a progress bar, and lets Ctrl-C end a build."""
 
         def __init__(self) -> None:
             api.IProgressMonitor.__init__(self)

@@ -70,7 +70,7 @@ class TorchBuilder:
             blob = self._compiler.dynamo.convert_exported_program_to_serialized_trt_engine(
                 program,
                 inputs=list(inputs),
-                disable_tf32=True,  # where float32 is asked for, TF32 is too coarse
+                disable_tf32=True,  # where float32 is wanted, TF32 is too coarse
                 workspace_size=0 if self._workspace_mb is None else self._workspace_mb << 20,
             )
         except RuntimeError as error:
@@ -84,7 +84,7 @@ def load_compiler() -> Any:
     """Import Torch-TensorRT. Raises EngineError if it is not there."""
     try:
         torch_tensorrt = importlib.import_module("torch_tensorrt")
-    except Exception as error:  # without a GPU it fails in ways of its own
+    except Exception as error:  # without a GPU it raises many kinds
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise EngineError(f"Torch-TensorRT cannot be loaded ({reason}): {INSTALL}") from error
     logging.getLogger("torch_tensorrt").setLevel(logging.CRITICAL)  # what it raises says the same, in one line
@@ -92,7 +92,7 @@ def load_compiler() -> Any:
 
 
 def identify(checkpoint: str, model: AnimationModel) -> tuple[str, str]:
-    """Return how a command line is told of a model, and the SHA-256 of its weights file, as its bundle has it.
+    """Return how a command line names a model, and the SHA-256 of its weights file, as its bundle has it.
 
     So an engine that was built from a training checkpoint serves the bundle that is exported from it.
     """
@@ -105,9 +105,9 @@ def identify(checkpoint: str, model: AnimationModel) -> tuple[str, str]:
 
 
 def export_program(graph: nn.Module, inputs: tuple[Tensor, ...], precision: str) -> torch.export.ExportedProgram:
-    """Trace a graph; with "fp16" its convolutions and normalisations, which cast what they get, become float16.
+    """Trace a graph; with "fp16" its convolutions and normalisations become float16 and cast their inputs.
 
-    The network itself takes its warps, their coordinates and its last steps back to float32, for mixed training.
+    The network itself computes its warps, their coordinates and its last steps in float32, for mixed training.
     """
     if precision == "fp16":
         for module in graph.modules():
@@ -124,7 +124,7 @@ def _halve_inputs(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor
 
 
 def _convert_uint8(conversion: Any, api: Any) -> None:
-    """Teach Torch-TensorRT the cast to uint8, which TensorRT knows and its converters leave out."""
+    """Register a converter of the cast to uint8, which TensorRT has and Torch-TensorRT's converters leave out."""
 
     def is_cast_to_uint8(node: Any, settings: Any = None) -> bool:
         return node.kwargs.get("dtype") is torch.uint8

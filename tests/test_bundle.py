@@ -9,7 +9,8 @@ import pytest
 
 from avatarify_plus import bundle as bundle_module
 from avatarify_plus.bundle import MANIFEST, WEIGHTS, Manifest, describe, open_bundle, write_manifest
-from avatarify_plus.errors import ModelError
+from avatarify_plus.engines import open_engine
+from avatarify_plus.errors import EngineError, ModelError
 from avatarify_plus.network.config import network_config
 
 LEARNED = network_config("fomm", "tiny")
@@ -67,6 +68,36 @@ def test_damage_is_noticed(tmp_path: Path) -> None:
         open_bundle(tmp_path / "m")
 
 
+def test_a_copy_may_leave_the_weights_out_and_says_so_where_they_are_asked_for(tmp_path: Path) -> None:
+    """An installed copy has the graphs alone."""
+    write_bundle(tmp_path / "m", Manifest("m", LEARNED))
+    (tmp_path / "m" / WEIGHTS).unlink()
+    opened = open_bundle(tmp_path / "m")
+    assert opened.graph("animate").is_file()
+    assert f"{WEIGHTS} (not in this copy)" in describe(opened)
+    with pytest.raises(
+        ModelError, match=r"^model m lacks .*weights\.safetensors, which installed copies leave out: copy"
+    ):
+        _ = opened.weights
+    with pytest.raises(EngineError, match=r"^engine torch cannot be loaded: model m lacks .*weights\.safetensors"):
+        open_engine(opened, "torch")
+
+
+def test_a_copy_without_weights_can_be_written_again(tmp_path: Path) -> None:
+    """As when an int8 graph is added to it."""
+    written = write_bundle(tmp_path / "m", Manifest("m", LEARNED))
+    (tmp_path / "m" / WEIGHTS).unlink()
+    write_manifest(tmp_path / "m", written)
+    assert open_bundle(tmp_path / "m").manifest.files == written.files
+
+
+def test_weights_that_are_there_are_verified(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "m", Manifest("m", LEARNED))
+    (tmp_path / "m" / WEIGHTS).write_bytes(b"something else")
+    with pytest.raises(ModelError, match=r"weights\.safetensors is damaged"):
+        open_bundle(tmp_path / "m")
+
+
 def test_what_the_network_needs_must_be_listed(tmp_path: Path) -> None:
     written = write_bundle(tmp_path / "m", Manifest("m", LEARNED))
     change_manifest(tmp_path / "m", files={k: v for k, v in written.files.items() if k != "detect.onnx"})
@@ -77,7 +108,7 @@ def test_what_the_network_needs_must_be_listed(tmp_path: Path) -> None:
 def test_files_outside_the_folder_are_refused(tmp_path: Path) -> None:
     written = write_bundle(tmp_path / "m", Manifest("m", LEARNED))
     change_manifest(tmp_path / "m", files=written.files | {"../secret": "0"})
-    with pytest.raises(ModelError, match="no plain file name"):
+    with pytest.raises(ModelError, match="not a plain file name"):
         open_bundle(tmp_path / "m")
 
 
@@ -87,8 +118,8 @@ def test_files_outside_the_folder_are_refused(tmp_path: Path) -> None:
         ({"format_version": 99}, "has format version 99, this program reads 1: update"),
         ({"colour": "red"}, "unknown colour"),
         ({"files": []}, "files and network must be objects"),
-        ({"network": {"preset": "fomm", "legs": 4}}, "no valid network config: .*legs"),
-        ({"network": {"detector": {"height": 4}}}, "no valid network config"),
+        ({"network": {"preset": "fomm", "legs": 4}}, "does not hold a valid network config: .*legs"),
+        ({"network": {"detector": {"height": 4}}}, "does not hold a valid network config"),
     ],
 )
 def test_wrong_manifests_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
@@ -100,7 +131,11 @@ def test_wrong_manifests_are_refused(tmp_path: Path, changes: dict[str, object],
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "cannot read .*manifest.json"), ("[]", "no model manifest"), ('{"format_version": 1}', "missing .*network")],
+    [
+        ("{", "cannot read .*manifest.json"),
+        ("[]", "not a model manifest"),
+        ('{"format_version": 1}', "missing .*network"),
+    ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / MANIFEST).write_text(text)
@@ -109,7 +144,7 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path, text: str, message: str)
 
 
 def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"is no model: the folder has no manifest\.json"):
+    with pytest.raises(ModelError, match=r"is not a model: the folder has no manifest\.json"):
         open_bundle(tmp_path)
     with pytest.raises(ModelError, match=r"no model '.*nowhere': give a model's folder"):
         open_bundle(tmp_path / "nowhere")

@@ -1,1 +1,1 @@
-"""How fast the app is on this machine: `python -m avatarify_plus.bench`."""
+"""How fast the app is on this machine: `avatarify bench`."""

@@ -1,10 +1,7 @@
 """Measure the app on this machine: frames a second, where a frame's time goes, latency, start-up and memory.
 
-    python -m avatarify_plus.bench                                    # every engine that works here
-    python -m avatarify_plus.bench --compare openvino onnxruntime:fp32 torch@paper
-
-The loop is the app's own. A clip drives the photo over and over: first as fast as it goes, for frames a second and the
-stages of a turn; then live at --rate, for the latency from capture to sink. A process of its own tells how long the app
+The loop is the app's own. A clip drives the photo over and over: first at full speed, for frames a second and the
+stages of a turn; then live at --rate, for the latency from capture to sink. A separate process shows how long the app
 takes to its first picture and how much memory it needs. --compare lets engines take turns of half a second in one
 process, so that whatever else the machine does slows all of them alike.
 
@@ -16,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import re
 import sys
 import threading
@@ -34,22 +30,39 @@ from avatarify_plus.bench.startup import Start, measure_start
 from avatarify_plus.camera import FileSource, LiveCamera, LoopedClip
 from avatarify_plus.config import AppConfig, EngineName
 from avatarify_plus.engines import Engine
-from avatarify_plus.errors import AvatarifyError, ConfigError, EngineError, SinkError
+from avatarify_plus.errors import ConfigError, EngineError
+from avatarify_plus.program.command_line import (
+    ProgramParser,
+    add_json_option,
+    add_model_option,
+    configure_logging,
+    print_report,
+    require_json_file,
+    require_writable,
+    run_program,
+)
+from avatarify_plus.program.examples import example
 from avatarify_plus.session.avatars import require_photo
 from avatarify_plus.session.session import Session, open_session
 from avatarify_plus.sinks import Outputs, Sink
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.types import Frame, Image, Size
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 BLOCK_S = 0.5
 """How long a racer works before the next one's turn: short against what else a machine does, long against a frame."""
 
+EXAMPLES = (
+    "avatarify bench                                                  every engine that works here",
+    "avatarify bench --compare openvino onnxruntime:fp32 torch@paper  side by side",
+    "avatarify bench latency --seconds 30                             how old a picture is when it is sent",
+    "avatarify bench soak --minutes 30 -- --avatar face.jpg           memory and speed over a long run",
+)
 
-class Nowhere:
-    """Drop pictures. See `Sink`."""
 
-    name = "nowhere"
+class NullSink:
+    """A sink that drops pictures. See `Sink`."""
+
+    name = "null sink"
 
     def send(self, image: Image, time_s: float) -> None:
         """Do nothing."""
@@ -59,7 +72,7 @@ class Nowhere:
 
 
 class Racer:
-    """A show that runs as fast as it can."""
+    """A session that runs at full speed."""
 
     def __init__(self, session: Session, frames: Iterator[Frame]) -> None:
         """Take endless frames."""
@@ -73,16 +86,16 @@ class Racer:
             self._session.turn(next(self._frames))
         self.timing.clear()
 
-    def advance(self, least_s: float) -> None:
-        """Make pictures for this long, and at least one."""
+    def advance(self, duration_s: float) -> None:
+        """Make pictures for this time, and at least one."""
         self.timing.start()
-        end_s = self.timing.busy_s + least_s
+        end_s = self.timing.busy_s + duration_s
         while self.timing.busy_s < end_s:
             self._session.turn(next(self._frames))
 
 
 def race(racers: Sequence[Racer], seconds: float, warm_up_count: int) -> None:
-    """Let racers take turns until each has worked for this long."""
+    """Let racers take turns until each has worked for this time, after its warm-up."""
     for racer in racers:
         racer.warm_up(warm_up_count)
     while min(racer.timing.busy_s for racer in racers) < seconds:
@@ -101,7 +114,10 @@ class Bench:
         self._clip().close()
 
     def survey(self, contenders: Sequence[Contender]) -> Report:
-        """Measure one contender after the other; list those that do not work here. Raises AvatarifyError."""
+        """Measure one contender after the other; list those that do not work here.
+
+        Raises AvatarifyError, such as EngineError if none works.
+        """
         report = self._report()
         for contender in contenders:
             print(f"measuring {contender.text} ...", file=sys.stderr)
@@ -115,7 +131,7 @@ class Bench:
         return report
 
     def compare(self, contenders: Sequence[Contender]) -> Report:
-        """Measure contenders side by side, as fast as it goes. Raises AvatarifyError."""
+        """Measure contenders side by side, at full speed. Raises AvatarifyError."""
         options, report = self._options, self._report()
         with ExitStack() as stack:
             engines = [stack.enter_context(contender.open(options.threads)) for contender in contenders]
@@ -154,16 +170,16 @@ class Bench:
     @contextlib.contextmanager
     def _racer(self, contender: Contender, engine: Engine) -> Iterator[Racer]:
         """Set up the app's loop, every frame in order."""
-        with Outputs() as outputs, FileSource(self._clip()) as film:
+        with Outputs() as outputs, FileSource(self._clip()) as file_source:
             outputs.add(self._sink(contender, engine.config.image_size))
             with open_session(self._config, engine, outputs, is_live=False) as session:
-                yield Racer(session, film.frames(threading.Event()))
+                yield Racer(session, file_source.frames(threading.Event()))
 
     def _follow(self, engine: Engine) -> Latency:
         """Play the clip as a webcam would, newest frame wins, and drop the pictures."""
         options, stop, skipped_count = self._options, threading.Event(), 0
         with Outputs() as outputs, LiveCamera(self._clip()) as camera:
-            outputs.add(Nowhere())
+            outputs.add(NullSink())
             with open_session(self._config, engine, outputs, is_live=True) as session:
                 for index, frame in enumerate(frame for frame in camera.frames(stop) if frame is not None):
                     if index == options.warm_up:
@@ -184,48 +200,48 @@ class Bench:
         """Return where pictures go. Raises SinkError."""
         folder: Path | None = self._options.output
         if folder is None:
-            return Nowhere()
-        name = re.sub(r"[^\w.-]+", "-", contender.text)
-        return Recorder(folder / f"{name}.mp4", Size(size_px, size_px), self._options.rate, is_constant=True)
+            return NullSink()
+        return Recorder(recording(folder, contender), Size(size_px, size_px), self._options.rate, is_constant=True)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> ProgramParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        prog="bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    which = parser.add_mutually_exclusive_group()
+    parser = ProgramParser(prog="avatarify bench", description=__doc__, examples=EXAMPLES)
+    engines = parser.add_argument_group("engines")
+    which = engines.add_mutually_exclusive_group()
     which.add_argument("--engines", nargs="+", metavar="ENGINE", help=f"{FORM} (default: every one that works here)")
     which.add_argument("--compare", nargs="+", metavar="ENGINE", help="two or more, side by side, and their ratios")
-    parser.add_argument("--model", metavar="BUNDLE", help="of engines without an @ (default: the app's)")
-    parser.add_argument(
-        "--avatar", type=Path, metavar="PHOTO", default=EXAMPLES / "avatar_2.jpg", help="photo (default: %(default)s)"
+    engines.add_argument("--threads", type=int, help="CPU threads, start-up excepted (default: the engine's choice)")
+    pictures = parser.add_argument_group("pictures")
+    pictures.add_argument(
+        "--avatar", type=Path, metavar="PHOTO", default=example("avatar_2.jpg"), help="photo (default: %(default)s)"
     )
-    parser.add_argument(
-        "--clip", type=Path, default=EXAMPLES / "driver.mp4", help="driver, a file or folder (default: %(default)s)"
+    pictures.add_argument(
+        "--clip", type=Path, default=example("driver.mp4"), help="driver, a file or folder (default: %(default)s)"
     )
-    parser.add_argument(
-        "--seconds", type=float, default=10.0, help="of work, and of live play, for each engine (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--warm-up", type=int, metavar="FRAMES", default=10, help="frames that do not count (default: %(default)s)"
-    )
-    parser.add_argument(
+    pictures.add_argument(
         "--rate", type=Fraction, metavar="FPS", default=Fraction(30), help="of live play (default: %(default)s)"
     )
-    parser.add_argument(
-        "--threads", type=int, help="CPU threads of an engine, start-up excepted (default: as many as it likes)"
+    measuring = parser.add_argument_group("measuring")
+    measuring.add_argument(
+        "--seconds", type=float, default=10.0, help="of work, and of live play, for each engine (default: %(default)s)"
+    )
+    measuring.add_argument(
+        "--warm-up", type=int, metavar="FRAMES", default=10, help="frames that do not count (default: %(default)s)"
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="record there, instead of dropping pictures")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there too")
+    add_model_option(parser, None, ", for engines without an @ (default: the app's)")
+    add_json_option(parser)
     return parser
 
 
 def contenders_of(options: argparse.Namespace) -> list[Contender]:
     """Return what the options ask for. Raises ConfigError for what makes no sense."""
-    for name, least in (("seconds", 0.1), ("warm_up", 0), ("rate", 1)):
-        if not getattr(options, name) >= least:
-            raise ConfigError(f"--{name.replace('_', '-')} must be at least {least}, found {getattr(options, name)}")
+    minima = {"seconds": 0.1, "warm_up": 0, "rate": 1} | ({} if options.threads is None else {"threads": 1})
+    for name, minimum in minima.items():
+        if not getattr(options, name) >= minimum:
+            option = name.replace("_", "-")
+            raise ConfigError(f"--{option} must be at least {minimum}, found {getattr(options, name)}")
     if options.compare and len(options.compare) < 2:
         raise ConfigError("--compare wants two or more engines")
     every = [name for name in get_args(EngineName) if name != "auto"]
@@ -233,31 +249,37 @@ def contenders_of(options: argparse.Namespace) -> list[Contender]:
     return [parse_contender(text, model) for text in options.compare or options.engines or every]
 
 
-def write_json(report: Report, path: Path) -> None:
-    """Write everything to a file. Raises SinkError."""
-    try:
-        path.write_text(json.dumps(asdict(report), indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror or error}; choose another file for --json") from error
+def recording(folder: Path, contender: Contender) -> Path:
+    """Return the file in a folder that a contender's pictures are recorded to."""
+    return folder / (re.sub(r"[^\w.-]+", "-", contender.text) + ".mp4")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 1 for a failure told in one line, 2 for wrong usage."""
+    """Run the bench, or `latency` or `soak` if that is the first argument; return the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["latency"]:
+        from avatarify_plus.bench.latency import main as latency
+
+        return latency(given[1:])
+    if given[:1] == ["soak"]:
+        from avatarify_plus.bench.soak import main as soak
+
+        return soak(given[1:])
+    return run_program(lambda: _main(given))
+
+
+def _main(arguments: list[str]) -> None:
     parser = build_parser()
     options = parser.parse_args(arguments)
+    configure_logging(options.verbose)
     try:
         contenders = contenders_of(options)
     except ConfigError as error:
         parser.error(str(error))
-    try:
-        bench = Bench(options)
-        report = bench.compare(contenders) if options.compare else bench.survey(contenders)
-        print(table(report))
-        if options.json:
-            write_json(report, options.json)
-    except AvatarifyError as error:
-        print(f"bench: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    require_json_file(options.json)
+    if options.output is not None:
+        for contender in contenders:
+            require_writable(recording(options.output, contender), "--output")
+    bench = Bench(options)
+    report = bench.compare(contenders) if options.compare else bench.survey(contenders)
+    print_report(table(report), asdict(report), options.json)

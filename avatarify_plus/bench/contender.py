@@ -15,12 +15,15 @@ from avatarify_plus.network.config import network_config
 
 FORM = "NAME[:PRECISION][@BUNDLE]"
 UNTRAINED_SIZES = ("paper", "live")
-"""Words that, as BUNDLE, mean preset `ours` in this size with untrained weights, made on the spot."""
+"""Words that, as BUNDLE, mean preset `ours` in this size with untrained weights, made when it is opened."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """text: as it was asked for. model: a bundle's folder or shipped name, or one of UNTRAINED_SIZES."""
+    """An engine, a precision and a model.
+
+    text: as the user wrote it. model: a bundle's folder or shipped name, or one of UNTRAINED_SIZES.
+    """
 
     text: str
     engine: EngineName
@@ -29,7 +32,7 @@ class Contender:
 
     @property
     def is_untrained(self) -> bool:
-        """Whether its weights are made on the spot: there is no bundle that the app could open."""
+        """Whether its weights are made when it is opened: there is no bundle that the app could open."""
         return self.model in UNTRAINED_SIZES
 
     def open(self, threads: int | None) -> Engine:
@@ -49,9 +52,11 @@ def parse_contender(text: str, model: str) -> Contender:
         ("precision", precision if colon else "auto", get_args(Precision)),
     ):
         if value not in known:
-            raise ConfigError(f"{text!r} is no {FORM}: {what} must be one of {', '.join(known)}, found {value!r}")
+            raise ConfigError(
+                f"{text!r} is not of the form {FORM}: {what} must be one of {', '.join(known)}, found {value!r}"
+            )
     if at and not bundle:
-        raise ConfigError(f"{text!r} is no {FORM}: nothing follows the @")
+        raise ConfigError(f"{text!r} is not of the form {FORM}: nothing follows the @")
     contender = Contender(text, name, precision or "auto", bundle or model)  # type: ignore[arg-type]  # checked above
     if contender.is_untrained and not name.startswith("torch"):
         raise ConfigError(f"{text!r}: untrained weights ({bundle}) have no graphs, only the torch engines compute them")

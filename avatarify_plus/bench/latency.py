@@ -1,6 +1,4 @@
-"""How old a picture is when it is sent: a fake camera that stamps its frames, a fake sink that looks at the clock.
-
-    python -m avatarify_plus.bench.latency --seconds 30
+"""Measure how old a picture is when it is sent: a fake camera notes when each frame was due, a fake sink when it came.
 
 A frame waits until the one before it is done, then it is computed. Newest wins: the wait is shorter than the interval
 between two frames, so the whole must stay within one interval plus what computing takes.
@@ -8,7 +6,6 @@ between two frames, so the whole must stay within one interval plus what computi
 
 from __future__ import annotations
 
-import argparse
 import sys
 import threading
 import time
@@ -18,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from avatarify_plus.bench.bench import EXAMPLES
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.camera import LiveCamera, PictureReader, open_reader
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine
-from avatarify_plus.errors import AvatarifyError
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.examples import example
 from avatarify_plus.session.avatars import require_photo
 from avatarify_plus.session.session import open_session
 from avatarify_plus.session.timing import PICTURE_STAGES, TurnStage
@@ -33,11 +30,15 @@ from avatarify_plus.types import Image
 MAX_FRAMES = 300
 """How many frames of the clip the fake camera holds, decoded."""
 
-WARM_UP = 30
+WARM_UP_COUNT = 30
+"""The first frames do not count."""
+
+SEQUENCE_FPS = 25.0
+"""Taken for folders of pictures, which have no rate; the fake camera has its own."""
 
 
 class StampedCamera:
-    """A camera that delivers at a steady rate, whatever becomes of its frames. See `PictureReader`.
+    """A camera with a steady rate, however fast its frames are taken. See `PictureReader`.
 
     due_s: when the newest frame was due, on `time.perf_counter()`'s clock: the moment of exposure.
     """
@@ -46,7 +47,7 @@ class StampedCamera:
     name = "fake camera"
 
     def __init__(self, pictures: list[Image], rate: Fraction) -> None:
-        """Play (H, W, 3) pictures to and fro."""
+        """Play (H, W, 3) uint8 RGB pictures forwards and backwards."""
         self.rate = rate
         self.count: int | None = None
         self.due_s: list[float] = []
@@ -68,7 +69,10 @@ class StampedCamera:
 
 
 class StampedSink:
-    """A sink that notes when it was sent which frame. See `Sink`."""
+    """A sink that notes when each frame came. See `Sink`.
+
+    arrivals_s: pairs of the frame's own time and the time it came, on `time.perf_counter()`'s clock.
+    """
 
     name = "fake sink"
 
@@ -85,36 +89,44 @@ class StampedSink:
 
 @dataclass(frozen=True, slots=True)
 class LatencyReport:
-    """All in ms, by frame. latency: from exposure to sent. compute: making and sending the picture. interval: between
-    two frames of the camera. sent_count, dropped_count: frames.
+    """What was measured, frame by frame.
+
+    latency_ms: (N,), from exposure to sent. compute_ms: (N,), making and sending the picture. interval_ms: between two
+    frames of the camera. dropped_count: frames that a newer one replaced.
     """
 
-    latency: np.ndarray
-    compute: np.ndarray
-    interval: float
+    latency_ms: np.ndarray
+    compute_ms: np.ndarray
+    interval_ms: float
     dropped_count: int
 
     @property
-    def excess(self) -> np.ndarray:
+    def excess_ms(self) -> np.ndarray:
         """By how much each frame's latency exceeds one interval plus its own compute; negative: within."""
-        return self.latency - self.interval - self.compute
+        return self.latency_ms - self.interval_ms - self.compute_ms
 
     def __str__(self) -> str:
-        rows = (("capture to sent", self.latency), ("compute", self.compute), ("wait", self.latency - self.compute))
-        lines = [f"{len(self.latency)} frames sent, {self.dropped_count} dropped, one every {self.interval:.1f} ms"]
+        rows = (
+            ("capture to sent", self.latency_ms),
+            ("compute", self.compute_ms),
+            ("wait", self.latency_ms - self.compute_ms),
+        )
+        lines = [
+            f"{len(self.latency_ms)} frames sent, {self.dropped_count} dropped, one every {self.interval_ms:.1f} ms"
+        ]
         for name, values in rows:
             p50, p95, p99 = np.percentile(values, (50, 95, 99))
-            lines.append(f"{name:16} p50 {p50:5.1f}  p95 {p95:5.1f}  p99 {p99:5.1f}  most {values.max():5.1f} ms")
-        within = 100 * float((self.excess <= 0).mean())
+            lines.append(f"{name:16} p50 {p50:5.1f}  p95 {p95:5.1f}  p99 {p99:5.1f}  max {values.max():5.1f} ms")
+        within = 100 * float((self.excess_ms <= 0).mean())
         lines.append(
             f"within one interval plus compute: {within:.1f} % of the frames; the latest exceeds it by "
-            f"{max(self.excess.max(), 0):.1f} ms"
+            f"{max(self.excess_ms.max(), 0):.1f} ms"
         )
         return "\n".join(lines)
 
 
 def measure(config: AppConfig, engine: Engine, pictures: list[Image], rate: Fraction, seconds: float) -> LatencyReport:
-    """Let a fake camera drive the app's own loop for so long. Raises AvatarifyError."""
+    """Let a fake camera drive the app's own loop for some seconds. Raises AvatarifyError."""
     reader, sink, stop = StampedCamera(pictures, rate), StampedSink(), threading.Event()
     compute_ms: list[float] = []
     skipped_count = 0
@@ -127,15 +139,17 @@ def measure(config: AppConfig, engine: Engine, pictures: list[Image], rate: Frac
                     continue
                 session.turn(frame)
                 compute_ms.append(session.timing.newest_ms(*PICTURE_STAGES, TurnStage.SEND))
-                if session.timing.frame_count == WARM_UP:
+                if session.timing.frame_count == WARM_UP_COUNT:
                     skipped_count = camera.skipped_count
-                if session.timing.elapsed_s >= seconds and session.timing.frame_count > WARM_UP + 1:
+                if session.timing.elapsed_s >= seconds and session.timing.frame_count > WARM_UP_COUNT + 1:
                     stop.set()
             dropped_count = camera.skipped_count - skipped_count
     dues_s = np.array(reader.due_s)
-    captured_s, sent_s = np.array(sink.arrivals_s[WARM_UP:]).T
+    captured_s, sent_s = np.array(sink.arrivals_s[WARM_UP_COUNT:]).T
     exposed_s = dues_s[np.searchsorted(dues_s, captured_s, side="right") - 1]
-    return LatencyReport(1000 * (sent_s - exposed_s), np.array(compute_ms[WARM_UP:]), float(1000 / rate), dropped_count)
+    return LatencyReport(
+        1000 * (sent_s - exposed_s), np.array(compute_ms[WARM_UP_COUNT:]), float(1000 / rate), dropped_count
+    )
 
 
 def _decoded(reader: PictureReader) -> list[Image]:
@@ -148,27 +162,37 @@ def _decoded(reader: PictureReader) -> list[Image]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and print; the exit code is 1 after a failure told in one line."""
-    parser = argparse.ArgumentParser(
-        prog="latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Measure, print, and return the exit code."""
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> None:
+    parser = ProgramParser(
+        prog="python -m avatarify_plus.bench.latency",
+        description=__doc__,
+        examples=("avatarify bench latency --seconds 30", "python -m avatarify_plus.bench.latency --rate 60"),
     )
-    parser.add_argument("--avatar", type=Path, default=EXAMPLES / "avatar_2.jpg")
-    parser.add_argument("--clip", default=str(EXAMPLES / "driver.mp4"), help="driver (default: %(default)s)")
-    parser.add_argument("--rate", type=Fraction, default=Fraction(30), metavar="FPS", help="of the fake camera")
-    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument(
+        "--avatar", type=Path, metavar="PHOTO", default=example("avatar_2.jpg"), help="photo (default: %(default)s)"
+    )
+    parser.add_argument("--clip", default=str(example("driver.mp4")), help="driver (default: %(default)s)")
+    parser.add_argument(
+        "--rate", type=Fraction, default=Fraction(30), metavar="FPS", help="of the fake camera (default: %(default)s)"
+    )
+    parser.add_argument("--seconds", type=float, default=30.0, help="how long to measure (default: %(default)s)")
     options = parser.parse_args(arguments)
+    if not options.rate >= 1:
+        parser.error(f"--rate must be at least 1, found {options.rate}")
+    if not options.seconds > 0:
+        parser.error(f"--seconds must be more than 0, found {options.seconds}")
+    configure_logging(options.verbose)
     config = AppConfig(avatar=(options.avatar,))
-    try:
-        require_photo(config.avatar)
-        pictures = _decoded(open_reader(options.clip, 25.0))
-        engine, reason = choose_engine(open_bundle(config.model))
-        with engine:
-            print(f"engine {reason}", file=sys.stderr)
-            print(measure(config, engine, pictures, options.rate, options.seconds))
-    except AvatarifyError as error:
-        print(f"latency: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    require_photo(config.avatar)
+    pictures = _decoded(open_reader(options.clip, SEQUENCE_FPS))
+    engine, reason = choose_engine(open_bundle(config.model))
+    with engine:
+        print(f"engine {reason}", file=sys.stderr)
+        print(measure(config, engine, pictures, options.rate, options.seconds))
 
 
 if __name__ == "__main__":

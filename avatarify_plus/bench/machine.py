@@ -26,8 +26,10 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """cores: those that this process may use. load: how many processes wanted to run in the last minute, None where
-    the system does not tell; more than a fraction of the cores makes every figure worse. packages: name to version.
+    """The computer and its software.
+
+    cores: those that this process may use. load: how many processes wanted to run in the last minute, None where the
+    system does not say; more than a fraction of the cores makes every figure worse. packages: name to version.
     """
 
     cpu: str
@@ -44,7 +46,7 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """Return the facts of now."""
+    """Return what this process runs on."""
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,

@@ -1,4 +1,4 @@
-"""What a run of the bench found, and how it is told."""
+"""What a run of the bench found, and how it is printed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXPLANATIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Percentiles:
-    """Of times in milliseconds."""
+    """Percentiles of times in milliseconds."""
 
     p50: float
     p95: float
@@ -34,13 +34,13 @@ class Percentiles:
 
     @staticmethod
     def of(percentile: Callable[[float], float]) -> Percentiles:
-        """Ask for each of them."""
+        """Return those that a function gives, in ms, by its percentage."""
         return Percentiles(percentile(50), percentile(95), percentile(99))
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """As fast as it goes. pictures_per_s: by PICTURE_STAGES alone; turns_per_s: by all. ms: by name in ROWS."""
+    """At full speed. pictures_per_s: by PICTURE_STAGES alone; turns_per_s: by all stages. ms: by name in ROWS."""
 
     frame_count: int
     warm_up_count: int
@@ -76,7 +76,7 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class EngineResult:
-    """What a contender reached. engine, precision, device: what really computed. None: not measured."""
+    """What was measured of a contender. engine, precision, device: what really computed. None: not measured."""
 
     contender: str
     model: str

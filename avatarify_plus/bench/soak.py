@@ -1,13 +1,11 @@
-"""Run the app for long and watch it: memory, latency, speed, and what it complains about, minute by minute.
+"""Run the app for many minutes and watch it: memory, latency, speed and its warnings, minute by minute.
 
-    python -m avatarify_plus.bench.soak --minutes 30 -- --avatar face.jpg --camera clip.mp4 --live --output soak.mp4
-
-What follows `--` are run.py's own options; run.py is started as it is, in a process of its own.
+What follows `--` are the app's own options; the app runs as it is, in a separate process.
 """
 
 from __future__ import annotations
 
-import argparse
+import math
 import queue
 import re
 import subprocess
@@ -20,7 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+from avatarify_plus.program.checkout import child_environment, module_command
+from avatarify_plus.program.command_line import DONE, FAILED, ProgramParser, configure_logging, run_program
+
 MINUTE_S = 60.0
 WARM_UP_MINUTES = 2
 MEGABYTE = 1e6
@@ -30,7 +30,7 @@ STATS = re.compile(r"([\d.]+) fps, latency (\d+) ms \(95 % within (\d+)\), (\d+)
 
 @dataclass(slots=True)
 class Minute:
-    """What was seen in a minute, once a second: frames a second, latency in ms (p50, p95), memory in 10^6 bytes."""
+    """What was measured in a minute, once a second: frames a second, latency (p50, p95), memory in 10^6 bytes."""
 
     fps: list[float] = field(default_factory=list)
     median_ms: list[float] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Minute:
 
 @dataclass(slots=True)
 class Soak:
-    """A whole run. complaints: the app's warnings and errors. exit_code: run.py's."""
+    """A whole run. complaints: the app's warnings and errors. exit_code: the app's."""
 
     minutes: list[Minute]
     complaints: list[str]
@@ -54,24 +54,27 @@ class Soak:
 
     @property
     def growth_mb(self) -> float:
-        """Memory of the last minute over that of the first one after warm-up."""
+        """By how much the last minute's memory exceeds that of the first one after the warm-up, in 10^6 bytes."""
         steady = [minute for minute in self.minutes[WARM_UP_MINUTES:] if minute.memory_mb]
         return float(np.median(steady[-1].memory_mb) - np.median(steady[0].memory_mb)) if steady else float("nan")
 
     def verdict(self) -> list[str]:
         """Return what is wrong; nothing if all is well."""
         wrong = [f"complaint: {complaint}" for complaint in self.complaints]
-        if not self.growth_mb <= MAX_GROWTH_MB:
+        if math.isnan(self.growth_mb):
+            wrong.append(f"memory was not measured after warm-up: run for more than {WARM_UP_MINUTES} minutes")
+        elif self.growth_mb > MAX_GROWTH_MB:
             wrong.append(f"memory grew by {self.growth_mb:.1f} MB after warm-up, more than {MAX_GROWTH_MB:.0f}")
         if self.exit_code:
-            wrong.append(f"run.py ended with exit code {self.exit_code}")
+            wrong.append(f"the app ended with exit code {self.exit_code}")
         return wrong
 
 
 def soak(options: Sequence[str], minutes: float) -> Soak:
-    """Run the app with these options of run.py for so long, printing a line a minute."""
-    command = [sys.executable, "run.py", *options, "--log-stats", "--seconds", str(minutes * MINUTE_S)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="replace") as process:
+    """Run the app with these options for some minutes; print a line a minute."""
+    command = module_command("avatarify_plus", [*options, "--log-stats", "--seconds", str(minutes * MINUTE_S)])
+    environment = child_environment()
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
         result = _watch(process)
     result.exit_code = process.returncode
     return result
@@ -79,7 +82,7 @@ def soak(options: Sequence[str], minutes: float) -> Soak:
 
 def _watch(process: subprocess.Popen[str]) -> Soak:
     lines: queue.Queue[str | None] = queue.Queue()
-    threading.Thread(target=_pass_on, args=(process, lines), daemon=True).start()
+    threading.Thread(target=_forward_lines, args=(process, lines), daemon=True).start()
     result = Soak([Minute()], [], 0)
     print("minute    fps   p50 ms   p95 ms  memory MB")
     start_s: float | None = None
@@ -92,33 +95,33 @@ def _watch(process: subprocess.Popen[str]) -> Soak:
             continue
         start_s = start_s or time.monotonic()
         if time.monotonic() - start_s >= MINUTE_S * len(result.minutes):
-            _tell(result.minutes)
+            _print_minute(result.minutes)
             result.minutes.append(Minute())
-        _note(result.minutes[-1], found, _memory_mb(process.pid))
-    _tell(result.minutes)
+        _add(result.minutes[-1], found, _memory_mb(process.pid))
+    _print_minute(result.minutes)
     return result
 
 
-def _pass_on(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
+def _forward_lines(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         lines.put(line.strip())
     lines.put(None)
 
 
-def _note(minute: Minute, found: re.Match[str], memory_mb: float) -> None:
+def _add(minute: Minute, found: re.Match[str], memory_mb: float) -> None:
     minute.fps.append(float(found[1]))
     minute.median_ms.append(float(found[2]))
     minute.late_ms.append(float(found[3]))
     minute.memory_mb.append(memory_mb)
 
 
-def _tell(minutes: Sequence[Minute]) -> None:
+def _print_minute(minutes: Sequence[Minute]) -> None:
     print(f"{len(minutes):6} {minutes[-1]}", flush=True)
 
 
 def _memory_mb(process_id: int) -> float:
-    """Return the physical memory of a process in 10^6 bytes; not a number where the system does not tell."""
+    """Return the physical memory of a process in 10^6 bytes; not a number where the system does not say."""
     try:
         status = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8")
     except OSError:
@@ -128,18 +131,28 @@ def _memory_mb(process_id: int) -> float:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, print and judge; the exit code is 1 if something is wrong."""
-    parser = argparse.ArgumentParser(
-        prog="soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    """Run the app, print and judge; the exit code is FAILED if something is wrong."""
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
+    parser = ProgramParser(
+        prog="python -m avatarify_plus.bench.soak",
+        description=__doc__,
+        examples=("avatarify bench soak --minutes 30 -- --avatar face.jpg --camera clip.mp4 --live --output soak.mp4",),
     )
-    parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("options", nargs="+", metavar="OPTION", help="of run.py, after --")
-    wanted = parser.parse_args(arguments)
-    result = soak(wanted.options, wanted.minutes)
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long the app runs (default: %(default)s)")
+    parser.add_argument("options", nargs="+", metavar="OPTION", help="of the app, after --")
+    options = parser.parse_args(arguments)
+    if not options.minutes > 0:
+        parser.error(f"--minutes must be more than 0, found {options.minutes}")
+    configure_logging(options.verbose)
+    result = soak(options.options, options.minutes)
     wrong = result.verdict()
-    print(f"memory grew by {result.growth_mb:.1f} MB after the first {WARM_UP_MINUTES} minutes")
-    print("\n".join(wrong) or "nothing to complain about")
-    return bool(wrong)
+    if not math.isnan(result.growth_mb):
+        print(f"memory grew by {result.growth_mb:.1f} MB after the first {WARM_UP_MINUTES} minutes")
+    print("\n".join(wrong) or "nothing is wrong")
+    return FAILED if wrong else DONE
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What is missing on this machine, and how to get it: `python -m avatarify_plus.doctor`."""
+"""What is missing on this machine, and how to get it: `avatarify doctor`."""

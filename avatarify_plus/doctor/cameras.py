@@ -18,23 +18,25 @@ from avatarify_plus.doctor.finding import FAILED, OK, WARNING, Finding, Wanted
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Image
 
-LOOK_S = 2.5
-"""How long pictures are looked at: a webcam's exposure needs a second or two to settle."""
+SAMPLE_S = 2.5
+"""How long pictures are sampled: a webcam's exposure needs a second or two to settle."""
 
 PATIENCE_S = 10.0
 """How long a webcam may take to its first picture."""
 
 BLACK_LEVEL = 12
-"""A picture without a brighter spot shows nothing; a sensor's noise stays below."""
+"""A picture whose brightest value of 255 is at most this shows nothing; a sensor's noise stays below."""
 
 DARK_LEVEL = 40
+"""A picture with a mean below this, of 255, is dark."""
+
 FLUENT_HZ = 20.0
 CONNECT = "connect a webcam; without one, --camera takes a video file, or the URL of a phone's camera app"
 PRIVACY = {
     "darwin": "allow it in System Settings > Privacy & Security > Camera for the terminal that starts this, restart it",
     "win32": "switch on Settings > Privacy & security > Camera > 'Let desktop apps access your camera'",
 }
-"""Where the operating system keeps programs from webcams, by sys.platform."""
+"""Where the operating system lets programs use webcams, by sys.platform."""
 
 BUSY = "close other programs that use it, unplug it and plug it in again"
 COVERED = "open the webcam's lens cover or privacy switch"
@@ -62,7 +64,7 @@ def judge_access(nodes: Sequence[str], may_use: Callable[[str], bool]) -> Findin
 
 
 def cameras(wanted: Wanted) -> Finding | None:
-    """See which webcams there are; whoever wants a driver by name may have none."""
+    """See which webcams there are; not checked where another driver is wanted."""
     if wanted.camera is not None:
         return None
     return judge_cameras(known_cameras(), sys.platform, _defaults().camera)
@@ -70,20 +72,20 @@ def cameras(wanted: Wanted) -> Finding | None:
 
 def judge_cameras(devices: Sequence[CameraDevice], platform: str, default: str) -> Finding:
     """Say which webcams were found on a `sys.platform`, and whether the default is one of them."""
-    told = ", ".join(map(str, devices))
-    first = first_lens(devices)
+    listed = ", ".join(map(str, devices))
+    first = first_webcam(devices)
     if first is None or first.is_virtual:
         privacy = f"; if there is one, {PRIVACY[platform]}" if platform in PRIVACY else ""
         state = WARNING if devices else FAILED
-        return Finding("cameras", state, f"no webcam is found{f', only {told}' if told else ''}", CONNECT + privacy)
+        return Finding("cameras", state, f"no webcam is found{f', only {listed}' if listed else ''}", CONNECT + privacy)
     if default not in {str(device.index) for device in devices if not device.is_virtual}:
-        trouble = f"{told}; {default}, which run.py takes by default, is none of the webcams"
+        trouble = f"{listed}; {default}, which the app takes by default, is not one of the webcams"
         return Finding("cameras", WARNING, trouble, f"start with --camera {first.index}")
-    return Finding("cameras", OK, told)
+    return Finding("cameras", OK, listed)
 
 
-def first_lens(devices: Sequence[CameraDevice]) -> CameraDevice | None:
-    """Return the first real webcam, for want of one the first that another program draws, if any."""
+def first_webcam(devices: Sequence[CameraDevice]) -> CameraDevice | None:
+    """Return the first real webcam, else the first virtual one, else None."""
     return min(devices, key=lambda device: device.is_virtual, default=None)
 
 
@@ -95,7 +97,7 @@ def camera_picture(wanted: Wanted) -> Finding | None:
     """See whether the webcam gives pictures, and what they are like; None without a webcam."""
     camera, defaults = wanted.camera, _defaults()
     if camera is None:
-        first = first_lens(known_cameras())
+        first = first_webcam(known_cameras())
         if first is None:
             return None
         camera = str(first.index)
@@ -108,27 +110,27 @@ def camera_picture(wanted: Wanted) -> Finding | None:
 
 
 class CameraSample(NamedTuple):
-    """The newest picture, and how many a second were captured."""
+    """The newest (H, W, 3) uint8 RGB picture, and how many a second were captured."""
 
     image: Image
     rate_hz: float
 
 
 def sample_pictures(
-    frame_source: FrameSource, look_s: float = LOOK_S, patience_s: float = PATIENCE_S
+    frame_source: FrameSource, sample_s: float = SAMPLE_S, patience_s: float = PATIENCE_S
 ) -> CameraSample | None:
-    """Look at a driver's pictures for a while; None if no picture comes. Raises CameraError."""
+    """Watch a driver's pictures for `sample_s`; None if the first does not come in time. Raises CameraError."""
     stop, start_s = threading.Event(), time.monotonic()
     first = newest = None
     for frame in frame_source.frames(stop):
         if frame is not None:
             first, newest = first or frame, frame
         if first is not None and newest is not None:
-            if newest.captured_at - first.captured_at >= look_s:
+            if newest.captured_at - first.captured_at >= sample_s:
                 break
         elif time.monotonic() - start_s > patience_s:
             break
-        if time.monotonic() - start_s > patience_s + look_s:
+        if time.monotonic() - start_s > patience_s + sample_s:
             break
     if first is None or newest is None:
         return None
@@ -142,15 +144,15 @@ def judge_pictures(name: str, seen: CameraSample | None, platform: str) -> Findi
         return Finding("camera picture", FAILED, f"{name} gives no picture", _steps(BUSY, platform))
     height, width = seen.image.shape[:2]
     mean = float(seen.image.mean())
-    told = f"{name}: {width}x{height}, {seen.rate_hz:.0f} frames a second, mean brightness {mean:.0f} of 255"
+    message = f"{name}: {width}x{height}, {seen.rate_hz:.0f} frames a second, mean brightness {mean:.0f} of 255"
     if int(seen.image.max()) <= BLACK_LEVEL:
-        return Finding("camera picture", FAILED, f"{told}: it is black", _steps(COVERED, platform))
+        return Finding("camera picture", FAILED, f"{message}: it is black", _steps(COVERED, platform))
     if mean < DARK_LEVEL:
-        return Finding("camera picture", WARNING, f"{told}: it is dark", "turn on a lamp in front of you")
+        return Finding("camera picture", WARNING, f"{message}: it is dark", "turn on a lamp in front of you")
     if seen.rate_hz < FLUENT_HZ:
         steps = "more light lets a webcam be faster; otherwise --camera-format mjpg, or a smaller --camera-size"
-        return Finding("camera picture", WARNING, f"{told}: that is slow", steps)
-    return Finding("camera picture", OK, told)
+        return Finding("camera picture", WARNING, f"{message}: that is slow", steps)
+    return Finding("camera picture", OK, message)
 
 
 def _steps(first: str, platform: str) -> str:

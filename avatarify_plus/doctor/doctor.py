@@ -1,60 +1,71 @@
-"""Find out what keeps the app from running well here, and say how to mend it.
+"""Find out what keeps the app from running well here, and say how to fix it.
 
-    python -m avatarify_plus.doctor
-    python -m avatarify_plus.doctor --json report.json
-
-One line for each thing that is looked at; what is not ok is followed by its fix. The exit code is 1 if something
-failed.
+One line for each check; what is not ok is followed by its fix. The exit code is 1 if something failed.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
-import json
 import platform
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from typing import Any
 
 from avatarify_plus.doctor.finding import FAILED, OK, WARNING, Finding, Wanted
 from avatarify_plus.doctor.installation import NOTHING_INSTALLED, installed
 from avatarify_plus.doctor.isolation import findings_of
+from avatarify_plus.program.checkout import app_command
+from avatarify_plus.program.command_line import (
+    DONE,
+    STDOUT,
+    ProgramParser,
+    add_json_option,
+    add_model_option,
+    configure_logging,
+    print_report,
+    require_json_file,
+    run_program,
+)
+from avatarify_plus.program.command_line import FAILED as EXIT_FAILED
 
 GROUPS = ("installation", "storage", "model", "engines", "gpu", "cameras", "outputs", "speed")
-"""The modules of checks, in the order in which a newcomer mends things."""
+"""The modules of checks, in the order in which a newcomer fixes things."""
 
-STDOUT = "-"
+EXAMPLES = (
+    "avatarify doctor",
+    "avatarify doctor --json report.json",
+    "avatarify doctor --camera 1",
+)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> ProgramParser:
     """Return the command line."""
-    parser = argparse.ArgumentParser(
-        prog="doctor", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    parser = ProgramParser(prog="avatarify doctor", description=__doc__, examples=EXAMPLES)
+    parser.add_argument(
+        "--camera", metavar="DRIVER", help="driver to try, as the app's --camera (default: the first webcam)"
     )
-    parser.add_argument("--camera", metavar="DRIVER", help="webcam to try, as run.py's --camera (default: the first)")
-    parser.add_argument("--model", metavar="BUNDLE", help="model to try, as run.py's --model (default: the app's)")
-    parser.add_argument("--json", metavar="FILE", help=f"write everything there too; {STDOUT} writes nothing else")
+    add_model_option(parser, None, ", to try (default: the app's)")
+    add_json_option(parser)
     return parser
 
 
 def examine(wanted: Wanted) -> Iterator[Finding]:
     """Yield what all checks find, one after the other.
 
-    Where Python cannot run the app, or nothing is installed, there is nothing else to be told.
+    Where Python cannot run the app, or nothing is installed, the other checks are left out.
     """
     for group in GROUPS:
         for finding in findings_of(f"avatarify_plus.doctor.{group}", wanted):
             yield finding
-            if finding.state == FAILED and (finding.name == "python" or finding == NOTHING_INSTALLED):
+            if finding.state == FAILED and (finding.name == "python" or finding.message == NOTHING_INSTALLED):
                 return
 
 
 def line(finding: Finding) -> str:
     """Return a finding for people, with its fix below it."""
-    told = f"{finding.state:9}{finding.name:17} {finding.message}"
-    return f"{told}\n{'':9}{'fix:':>17} {finding.fix}" if finding.fix else told
+    shown = f"{finding.state:9}{finding.name:17} {finding.message}"
+    return f"{shown}\n{'':9}{'fix:':>17} {finding.fix}" if finding.fix else shown
 
 
 def summary(findings: Iterable[Finding]) -> str:
@@ -62,39 +73,31 @@ def summary(findings: Iterable[Finding]) -> str:
     count = Counter(finding.state for finding in findings)
     counted = f"{count[OK]} ok, {count[WARNING]} warning{'s' * (count[WARNING] != 1)}, {count[FAILED]} failed"
     if count[FAILED]:
-        return f"{counted}: mend what failed, first things first, then run this again"
-    return f"{counted}: ready for python run.py --avatar face.jpg"
+        return f"{counted}: fix what failed, from the top, then run this again"
+    return f"{counted}: ready for {app_command()} --avatar face.jpg"
 
 
-def report(findings: Iterable[Finding]) -> str:
-    """Return everything as JSON: the machine, and each finding."""
+def report(findings: Iterable[Finding]) -> dict[str, Any]:
+    """Return everything, JSON-ready: the machine, and each finding."""
     machine = {"system": platform.platform(), "python": sys.version, "packages": installed()}
-    return json.dumps({"machine": machine, "findings": [finding._asdict() for finding in findings]}, indent=1)
+    return {"machine": machine, "findings": [finding._asdict() for finding in findings]}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return the exit code: 0, 1 if something failed, 2 for wrong usage."""
+    """Run the command line and return the exit code: FAILED if a check failed."""
+    return run_program(lambda: _main(arguments))
+
+
+def _main(arguments: list[str] | None) -> int:
     options = build_parser().parse_args(arguments)
+    configure_logging(options.verbose)
+    require_json_file(options.json)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a webcam's name may have letters that a console has not
         sys.stdout.reconfigure(errors="backslashreplace")
-    tells = options.json != STDOUT
     findings = []
-    try:
-        for finding in examine(Wanted(options.model, options.camera)):
-            findings.append(finding)
-            if tells:
-                print(line(finding), flush=True)
-    except KeyboardInterrupt:
-        return 130
-    if tells:
-        print(summary(findings))
-    else:
-        print(report(findings))
-    if tells and options.json:
-        try:
-            Path(options.json).write_text(report(findings) + "\n", encoding="utf-8")
-        except OSError as error:
-            reason = error.strerror or error
-            print(f"doctor: error: cannot write {options.json}: {reason}; choose another file", file=sys.stderr)
-            return 1
-    return int(any(finding.state == FAILED for finding in findings))
+    for finding in examine(Wanted(options.model, options.camera)):
+        findings.append(finding)
+        if options.json != STDOUT:
+            print(line(finding), flush=True)
+    print_report(summary(findings), report(findings), options.json)
+    return EXIT_FAILED if any(finding.state == FAILED for finding in findings) else DONE

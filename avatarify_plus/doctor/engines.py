@@ -8,16 +8,16 @@ from typing import get_args
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import EngineName
-from avatarify_plus.doctor.finding import FAILED, INSTALL, OK, PIP, WARNING, Finding, Wanted
+from avatarify_plus.doctor.finding import FAILED, OK, PIP, WARNING, Finding, Wanted, install_fix
 from avatarify_plus.doctor.model import open_wanted
 from avatarify_plus.engines import choose_engine, open_engine, require_parts
 from avatarify_plus.errors import AvatarifyError, EngineError
 
 IN_REQUIREMENTS = ("openvino", "onnxruntime")
-"""Engines that everybody has."""
+"""Engines whose packages everybody has."""
 
 ONLY_ON = {"onnxruntime-directml": "win32", "onnxruntime-coreml": "darwin"}
-"""The one sys.platform of some engines."""
+"""The sys.platform of engines that exist on one system only."""
 
 
 def onnx_providers(wanted: Wanted) -> Finding:
@@ -39,23 +39,23 @@ def openvino_devices(wanted: Wanted) -> Finding:
 
 def judge_openvino(version: str, devices: Mapping[str, str]) -> Finding:
     """Say whether OpenVINO sees the processor, which is what the app computes on."""
-    told = ", ".join(f"{device} ({name.strip()})" for device, name in devices.items())
+    seen = ", ".join(f"{device} ({name.strip()})" for device, name in devices.items())
     release = version.partition("-")[0]
     if "CPU" not in devices:
         return Finding(
             "openvino devices",
             WARNING,
-            f"OpenVINO {release} sees {told or 'no device'}, not the processor",
+            f"OpenVINO {release} sees {seen or 'no device'}, not the processor",
             f"{PIP} install --force-reinstall --no-deps openvino",
         )
-    return Finding("openvino devices", OK, f"OpenVINO {release}: {told}")
+    return Finding("openvino devices", OK, f"OpenVINO {release}: {seen}")
 
 
 def engines(wanted: Wanted) -> Finding:
     """See which engines work here."""
     bundle = open_wanted(wanted)
-    here = sys.platform
-    names = [name for name in get_args(EngineName) if name != "auto" and ONLY_ON.get(name, here) == here]
+    system = sys.platform
+    names = [name for name in get_args(EngineName) if name != "auto" and ONLY_ON.get(name, system) == system]
     return judge_engines({name: refusal(bundle, name) for name in names})
 
 
@@ -77,12 +77,12 @@ def judge_engines(refusals: Mapping[str, str]) -> Finding:
         if reason:
             by_reason.setdefault(reason, []).append(name)
     others = "; ".join(f"{', '.join(names)}: {reason}" for reason, names in by_reason.items())
-    told = f"{', '.join(working) or 'none'} work{'s' * (len(working) < 2)} here" + (f"; {others}" if others else "")
+    message = f"{', '.join(working) or 'none'} work{'s' * (len(working) < 2)} here" + (f"; {others}" if others else "")
     broken = [name for name in IN_REQUIREMENTS if refusals.get(name)]
     if broken:
         fix = f"{PIP} install --force-reinstall --no-deps {' '.join(broken)}"
-        return Finding("engines", WARNING if working else FAILED, told, fix)
-    return Finding("engines", OK, told)
+        return Finding("engines", WARNING if working else FAILED, message, fix)
+    return Finding("engines", OK, message)
 
 
 def automatic_choice(wanted: Wanted) -> Finding:
@@ -91,9 +91,9 @@ def automatic_choice(wanted: Wanted) -> Finding:
 
 
 def _reason(bundle: Bundle) -> str:
-    choice = choose_engine(bundle)
-    choice.engine.close()
-    return choice.reason
+    chosen = choose_engine(bundle)
+    chosen.engine.close()
+    return chosen.reason
 
 
 def judge_choice(choose: Callable[[], str]) -> Finding:
@@ -101,7 +101,7 @@ def judge_choice(choose: Callable[[], str]) -> Finding:
     try:
         return Finding("automatic choice", OK, choose())
     except EngineError as error:
-        return Finding("automatic choice", FAILED, str(error), INSTALL)
+        return Finding("automatic choice", FAILED, str(error), install_fix())
 
 
 CHECKS = (onnx_providers, openvino_devices, engines, automatic_choice)

@@ -1,4 +1,4 @@
-"""What a check finds, and what it is told. Standard library only: it must load where nothing is installed."""
+"""What a check finds, and what it is given. Standard library only: it must load where nothing is installed."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from typing import NamedTuple, Protocol
 
 from avatarify_plus.errors import AvatarifyError
+from avatarify_plus.program.checkout import checkout
 
 OK, WARNING, FAILED = "ok", "warning", "failed"
-"""failed: without it nobody in a call sees an avatar. warning: the app runs, worse or less surely."""
+"""States: failed means that nobody in a call sees an avatar, warning that the app runs but slower or less reliably."""
 
 PIP = "python -m pip"
-INSTALL = f"{PIP} install -r requirements.txt"
 LIBRARIES = {
     "libGL.so.1": "libgl1",
     "libglib-2.0.so.0": "libglib2.0-0",
@@ -20,13 +20,28 @@ LIBRARIES = {
     "libgomp.so.1": "libgomp1",
     "libxcb.so.1": "libxcb1",
 }
-"""Debian's package of the shared libraries that wheels expect of a system."""
+"""Debian's packages of the shared libraries that wheels expect the system to have."""
 
 REPORT = "report it with the output of: python -m avatarify_plus.doctor --json -"
 
 
+def install_fix() -> str:
+    """Return how to install what the app needs."""
+    return f"{PIP} install " + ("--upgrade avatarify_plus" if checkout() is None else "-r requirements.txt")
+
+
+def reinstall_fix() -> str:
+    """Return how to get this program's own files back."""
+    if checkout() is None:
+        return f"{PIP} install --force-reinstall --no-deps avatarify_plus"
+    return "download this program again"
+
+
 class Finding(NamedTuple):
-    """state: OK, WARNING or FAILED. message: what was found. fix: what to do, empty if all is well."""
+    """What a check found.
+
+    state: OK, WARNING or FAILED. message: what was found. fix: what to do, empty if all is well.
+    """
 
     name: str
     state: str
@@ -35,7 +50,7 @@ class Finding(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What the checks are about. None: the app's default model, the first webcam."""
+    """What to check, as the app's options name it; None is the app's default model, the first webcam."""
 
     model: str | None = None
     camera: str | None = None
@@ -60,7 +75,7 @@ def of_error(name: str, error: BaseException) -> Finding:
     """Return the finding about a check that could not be done."""
     reason = next(iter(str(error).splitlines()), "") or type(error).__name__
     if isinstance(error, AvatarifyError):
-        return Finding(name, FAILED, f"cannot be checked: {reason}", "mend what failed above, then run this again")
+        return Finding(name, FAILED, f"cannot be checked: {reason}", "fix what failed above, then run this again")
     if not isinstance(error, ImportError):
         return Finding(name, FAILED, f"cannot be checked: {type(error).__name__}: {reason}", REPORT)
     return Finding(name, FAILED, f"cannot be checked: {reason}", _import_fix(error, reason))
@@ -75,5 +90,5 @@ def _import_fix(error: ImportError, reason: str) -> str:
     if reason.startswith("DLL load failed"):
         return "install https://aka.ms/vs/17/release/vc_redist.x64.exe (Microsoft's C++ runtime), then restart"
     if (error.name or "").partition(".")[0] == "avatarify_plus":
-        return f"download this program again; if that does not help, {REPORT}"
-    return INSTALL
+        return f"{reinstall_fix()}; if that does not help, {REPORT}"
+    return install_fix()

@@ -1,4 +1,4 @@
-"""Python and the packages. Standard library only, so that what is missing can be told."""
+"""Python and the packages. Standard library only, so that it can report that all else is missing."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from avatarify_plus.doctor.finding import FAILED, INSTALL, OK, PIP, WARNING, Finding, Wanted
+from avatarify_plus.doctor.finding import FAILED, OK, PIP, WARNING, Finding, Wanted, install_fix
+from avatarify_plus.program.checkout import checkout
+from avatarify_plus.program.command_line import NEWEST_PYTHON, python_problem
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-OLDEST, NEWEST = (3, 10), (3, 12)
-"""Those that MediaPipe is built for."""
-
-REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements.txt"
-NOTHING_INSTALLED = Finding("packages", FAILED, "nothing that requirements.txt asks for is installed", INSTALL)
+NOTHING_INSTALLED = "nothing that the app needs is installed"
+"""The message where not even the packages are there that the other checks need."""
 
 OPENCV = ("opencv-contrib-python", "opencv-python", "opencv-contrib-python-headless", "opencv-python-headless")
 """Packages that share the module cv2, the one that MediaPipe asks for first."""
 
 ONNX_RUNTIME = ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime")
-"""Packages that share the module onnxruntime, the one that everybody has last."""
+"""Packages that share the module onnxruntime, the one in requirements.txt last."""
 
 STAND_INS = {"onnxruntime": ONNX_RUNTIME}
 EXTRAS = {"onnxruntime-gpu": "[cuda,cudnn]"}
@@ -37,21 +35,23 @@ def python(wanted: Wanted) -> Finding:
 
 def judge_python(version: tuple[int, int, int], machine: str, is_64_bit: bool) -> Finding:
     """Say whether MediaPipe is built for a Python of this version, on this processor."""
-    told = f"Python {'.'.join(map(str, version))}, {machine}"
-    oldest, newest = (".".join(map(str, limit)) for limit in (OLDEST, NEWEST))
-    if not OLDEST <= version[:2] <= NEWEST:
-        fix = f"install Python {newest} from https://www.python.org, then, in this program's folder: "
+    found, newest = (".".join(map(str, numbers)) for numbers in (version, NEWEST_PYTHON))
+    problem = python_problem(version)
+    if problem is not None:
+        folder = "" if checkout() is None else ", in this program's folder"
         return Finding(
             "python",
             FAILED,
-            f"{told}: MediaPipe is built for {oldest} to {newest} only",
-            f"{fix}python{newest} -m venv .venv, activate it, python -m pip install -r requirements.txt",
+            problem,
+            f"install Python {newest} from https://www.python.org, then{folder}: python{newest} -m venv .venv, "
+            f"activate it, {install_fix()}",
         )
+    message = f"Python {found}, {machine}"
     if not is_64_bit:
         return Finding(
-            "python", FAILED, f"{told}, 32 bits: MediaPipe needs 64", f"install the 64-bit Python {newest} instead"
+            "python", FAILED, f"{message}, 32 bits: MediaPipe needs 64", f"install the 64-bit Python {newest} instead"
         )
-    return Finding("python", OK, f"{told}, {sys.prefix}")
+    return Finding("python", OK, f"{message}, {sys.prefix}")
 
 
 def packages(wanted: Wanted) -> Finding:
@@ -60,10 +60,12 @@ def packages(wanted: Wanted) -> Finding:
 
 
 def required() -> list[str]:
-    """Return the lines of requirements.txt, or what the installed package has kept of them."""
-    if not REQUIREMENTS.is_file():
+    """Return the lines of requirements.txt, or what an installed package's metadata asks for, extras included."""
+    root = checkout()
+    if root is None:
         return metadata.requires("avatarify_plus") or []
-    lines = (line.partition(" #")[0].strip() for line in REQUIREMENTS.read_text(encoding="utf-8").splitlines())
+    text = (root / "requirements.txt").read_text(encoding="utf-8")
+    lines = (line.partition(" #")[0].strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith(("#", "-"))]
 
 
@@ -86,27 +88,33 @@ def judge_packages(lines: Iterable[str], found: Mapping[str, str]) -> Finding:
     try:
         complaints = dict(_unmet(lines, found))
     except ImportError:  # packaging comes with ONNX Runtime
-        return NOTHING_INSTALLED
+        return Finding("packages", FAILED, NOTHING_INSTALLED, install_fix())
     if complaints:
         wanted = " ".join(f'"{requirement}"' for requirement in complaints)
         return Finding("packages", FAILED, "; ".join(complaints.values()), f"{PIP} install {wanted}")
-    return Finding("packages", OK, "all that requirements.txt asks for")
+    return Finding("packages", OK, "all that the app needs is installed")
 
 
 def _unmet(lines: Iterable[str], found: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """Yield each requirement that is not met, and the complaint about it."""
+    for requirement in _needed(lines):
+        complaint = _complaint(requirement, found)
+        if complaint:
+            requirement.marker = None
+            yield str(requirement), complaint
+
+
+def _needed(lines: Iterable[str]) -> Iterator[Requirement]:
+    """Yield the requirements that hold here: not those of another system, nor those of an optional extra."""
     from packaging.requirements import Requirement
 
-    for line in lines:
-        complaint = _complaint(Requirement(line), found)
-        if complaint:
-            yield str(Requirement(line)), complaint
+    for requirement in map(Requirement, lines):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            yield requirement
 
 
 def _complaint(requirement: Requirement, found: Mapping[str, str]) -> str:
     """Return what is wrong, or nothing."""
-    if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
-        return ""
     name = _canonical(requirement.name)
     version = next((found[other] for other in STAND_INS.get(name, (name,)) if other in found), None)
     if version is None:
@@ -117,7 +125,7 @@ def _complaint(requirement: Requirement, found: Mapping[str, str]) -> str:
 
 
 def dependencies(wanted: Wanted) -> Finding | None:
-    """See whether the packages get along with each other."""
+    """See whether the packages' own requirements are met."""
     found = installed()
     if judge_packages(required(), found).state == FAILED:
         return None
@@ -128,17 +136,13 @@ def judge_dependencies(
     lines: Iterable[str], found: Mapping[str, str], needs_of: Callable[[str], Iterable[str]]
 ) -> Finding:
     """Say what the required packages, and those that they need, lack themselves."""
-    from packaging.requirements import Requirement
-
-    waiting = [_canonical(Requirement(line).name) for line in lines]
+    waiting = [_canonical(requirement.name) for requirement in _needed(lines)]
     seen = set(waiting)
     complaints: dict[str, str] = {}
     for name in waiting:  # grows while it is walked
         if name not in found:
             continue
-        for need in map(Requirement, needs_of(name)):
-            if need.marker and not need.marker.evaluate({"extra": ""}):
-                continue
+        for need in _needed(needs_of(name)):
             complaint = _complaint(need, found)
             if complaint:
                 need.marker = None
@@ -149,18 +153,18 @@ def judge_dependencies(
     if complaints:
         wanted = " ".join(f'"{requirement}"' for requirement in complaints)
         return Finding("dependencies", WARNING, "; ".join(complaints.values()), f"{PIP} install {wanted}")
-    return Finding("dependencies", OK, f"{len(seen)} packages get along")
+    return Finding("dependencies", OK, f"{len(seen)} packages fit together")
 
 
 def opencv(wanted: Wanted) -> Finding | None:
-    """See whether the cv2 that is there is the one that MediaPipe asks for, and whole."""
+    """See whether the module cv2 is MediaPipe's, and no other package has overwritten its files."""
     return judge_opencv(installed())
 
 
 def judge_opencv(found: Mapping[str, str]) -> Finding | None:
-    """Say whether other packages than the one wanted have written their cv2 here; None without any."""
+    """Say whether the one OpenCV package here is the wanted one; None without any."""
     here = [name for name in OPENCV if name in found]
-    return _judge_twins("opencv", here, OPENCV[0], found) if here else None
+    return _judge_overlap("opencv", here, OPENCV[0], found) if here else None
 
 
 def onnx_runtime(wanted: Wanted) -> Finding | None:
@@ -171,16 +175,16 @@ def onnx_runtime(wanted: Wanted) -> Finding | None:
 def judge_onnx_runtime(found: Mapping[str, str]) -> Finding | None:
     """Say whether more than one of the packages that bring onnxruntime is installed; None without any."""
     here = [name for name in ONNX_RUNTIME if name in found]
-    return _judge_twins("onnx runtime", here, here[0], found) if here else None
+    return _judge_overlap("onnx runtime", here, here[0], found) if here else None
 
 
-def _judge_twins(name: str, here: list[str], kept: str, found: Mapping[str, str]) -> Finding:
+def _judge_overlap(name: str, here: list[str], kept: str, found: Mapping[str, str]) -> Finding:
     """Say whether one of several packages that share their files is installed, and no other."""
-    told = " and ".join(f"{twin} {found[twin]}" for twin in here)
+    message = " and ".join(f"{package} {found[package]}" for package in here)
     if here == [kept]:
-        return Finding(name, OK, told)
+        return Finding(name, OK, message)
     fix = f'{PIP} uninstall -y {" ".join(here)}, then {PIP} install "{kept}{EXTRAS.get(kept, "")}"'
-    trouble = f"{told} overwrite each other's files" if len(here) > 1 else f"{told} instead of {kept}"
+    trouble = f"{message} overwrite each other's files" if len(here) > 1 else f"{message} instead of {kept}"
     return Finding(name, FAILED, trouble, fix)
 
 

@@ -1,4 +1,4 @@
-"""Checks in processes of their own: whatever crashes, hangs or babbles there becomes a finding."""
+"""Checks in separate processes: a crash or a hang there becomes a finding, and what is printed there is dropped."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FIXES = {
     "SIGILL": "this processor lacks instructions that the packages need (AVX): use a newer computer",
     "SIGKILL": "the computer is short of memory: close other programs, then run this again",
 }
-"""What to do by the signal that ended a check."""
+"""What to do, by the signal that ended a check."""
 
 COMPLAINT = re.compile("error|fail|could not|cannot|fatal", re.IGNORECASE)
 
@@ -50,7 +50,7 @@ def findings_of(group: str, wanted: Wanted, limit_s: float = LIMIT_S) -> Iterato
 class _Worker:
     """A process that does a module's checks from a given one on.
 
-    begun_count: how many checks it has begun. is_through: it has done the last one.
+    begun_count: how many checks it has begun. is_through: whether it has done the last one.
     """
 
     def __init__(self, group: str, wanted: Wanted, first: int, log: Path) -> None:
@@ -65,13 +65,13 @@ class _Worker:
         theirs.close()
 
     def findings(self, limit_s: float) -> Iterator[Finding]:
-        """Yield what it finds until it is through, dies, or is silent for too long."""
+        """Yield what it finds until it is through, dies, or does not answer within the limit."""
         while self._answers.poll(limit_s):
             try:
                 answer = self._answers.recv()
             except EOFError:
                 if not self.is_through:
-                    yield self._obituary()
+                    yield self._death()
                 return
             if isinstance(answer, str):
                 self._name = answer
@@ -93,15 +93,15 @@ class _Worker:
         self._process.join()
         self._answers.close()
 
-    def _obituary(self) -> Finding:
-        """Say how the process ended, and what it complained about before."""
+    def _death(self) -> Finding:
+        """Return the finding about a process that died: how it ended, and the first complaint that it printed."""
         self._process.join()
         code = self._process.exitcode or 0
-        known = {entry.value: entry.name for entry in signal.Signals}
-        end = known.get(-code, str(code))
+        names = {entry.value: entry.name for entry in signal.Signals}
+        end = names.get(-code, str(code))
         lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
-        last_words = next(filter(COMPLAINT.search, lines), lines[-1] if lines else "")
-        message = f"cannot be checked: it ended the program ({end})" + (f": {last_words}" if last_words else "")
+        complaint = next(filter(COMPLAINT.search, lines), lines[-1] if lines else "")
+        message = f"cannot be checked: it ended the program ({end})" + (f": {complaint}" if complaint else "")
         return Finding(self._name, FAILED, message, FIXES.get(end, REPORT))
 
 
@@ -111,7 +111,7 @@ def _work(answers: Connection, group: str, wanted: Wanted, first: int, log: str)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     sys.stdout = sys.stderr = open(log, "a", encoding="utf-8", errors="replace")  # noqa: SIM115  # as long as it lives
-    logging.getLogger(hidden_native_messages.__module__).setLevel(logging.DEBUG)  # last words are wanted
+    logging.getLogger(hidden_native_messages.__module__).setLevel(logging.DEBUG)  # they may say why the process dies
     try:
         checks = importlib.import_module(group).CHECKS
     except Exception as error:

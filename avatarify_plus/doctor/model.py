@@ -6,41 +6,44 @@ from pathlib import Path
 
 from avatarify_plus.bundle import SHIPPED, Bundle, open_bundle
 from avatarify_plus.config import AppConfig
-from avatarify_plus.doctor.finding import FAILED, OK, Finding, Wanted
+from avatarify_plus.doctor.finding import FAILED, OK, PIP, Finding, Wanted, reinstall_fix
 from avatarify_plus.errors import ModelError
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import load_photo
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-PHOTO = EXAMPLES / "avatar_2.jpg"
+from avatarify_plus.program.checkout import checkout
+from avatarify_plus.program.examples import example
 
 
 def open_wanted(wanted: Wanted) -> Bundle:
-    """Open the model that is wanted, or the app's. Raises ModelError."""
-    return open_bundle(wanted.model or AppConfig(avatar=(PHOTO,)).model)
+    """Open the wanted model, or the app's default. Raises ModelError."""
+    return open_bundle(wanted.model or _default_model())
+
+
+def _default_model() -> str:
+    return AppConfig(avatar=(Path(),)).model
 
 
 def model(wanted: Wanted) -> Finding:
-    """See whether the model is complete and its files have their fingerprints."""
+    """See whether the model is complete and its files match their SHA-256."""
     try:
         bundle = open_wanted(wanted)
     except ModelError as error:
         return Finding("model", FAILED, str(error), _fix(wanted.model))
-    count = len(bundle.manifest.files)
+    count = sum((bundle.folder / name).exists() for name in bundle.manifest.files)
     return Finding("model", OK, f"{bundle.manifest.name}, {count} files match their SHA-256, {bundle.folder}")
 
 
 def _fix(name: str | None) -> str:
     """Return how to get a model back."""
-    name = name or AppConfig(avatar=(PHOTO,)).model
+    name = name or _default_model()
     if Path(name).name == name and (SHIPPED / name).is_dir():
-        return f"git checkout -- {SHIPPED / name}, or download this program again"
-    return "export it again with export/onnx_bundle.py, or leave --model out to use the one that is shipped"
+        return reinstall_fix() if checkout() is None else f"git checkout -- {SHIPPED / name}, or {reinstall_fix()}"
+    return "export it again with export/onnx_bundle.py, or leave --model out to use the shipped model"
 
 
 def face_mesh(wanted: Wanted) -> Finding:
     """See whether MediaPipe finds the face in an example photo."""
-    return judge_face_mesh(PHOTO)
+    return judge_face_mesh(example("avatar_2.jpg"))
 
 
 def judge_face_mesh(photo: Path) -> Finding:
@@ -52,7 +55,7 @@ def judge_face_mesh(photo: Path) -> Finding:
             "face mesh",
             FAILED,
             f"MediaPipe finds no face in {photo}",
-            'python -m pip install --force-reinstall --no-deps "mediapipe==0.10.14"',
+            f'{PIP} install --force-reinstall --no-deps "mediapipe==0.10.14"',
         )
     return Finding("face mesh", OK, f"MediaPipe finds {len(found)} points in {photo.name}")
 

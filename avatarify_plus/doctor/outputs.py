@@ -1,4 +1,4 @@
-"""Where pictures are seen: the virtual camera and the screen."""
+"""Where pictures are seen: the virtual camera and the preview window."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ def judge_virtual_camera(backends: Sequence[Backend], try_one: Callable[[], str]
         device = try_one()
     except SinkError as error:
         return Finding("virtual camera", FAILED, str(error), OCCUPIED)
-    told = "; ".join(f"{backend.name}: {', '.join(backend.devices)}" for backend in available)
+    message = "; ".join(f"{backend.name}: {', '.join(backend.devices)}" for backend in available)
     flawed = [backend for backend in available if backend.reason]
     if flawed == available:
-        return Finding("virtual camera", WARNING, f"{told}; {flawed[0].reason}", flawed[0].fix)
-    return Finding("virtual camera", OK, f"{told}; {device} opens")
+        return Finding("virtual camera", WARNING, f"{message}; {flawed[0].reason}", flawed[0].fix)
+    return Finding("virtual camera", OK, f"{message}; {device} opens")
 
 
 def screen(wanted: Wanted) -> Finding:

@@ -11,10 +11,10 @@ from avatarify_plus.doctor.finding import OK, WARNING, Finding, Wanted
 
 MEGABYTE = 1e6
 MINUTE_MB = 30.0
-"""What a minute of recording takes at the size of call programs, rather more than less."""
+"""What a minute of recording takes at most, at the size of call programs."""
 
 MIN_MINUTES = 60
-"""A recording shorter than this ends before the meeting."""
+"""A recording should last as long as a meeting."""
 
 
 def recordings(wanted: Wanted) -> Finding:
@@ -24,20 +24,20 @@ def recordings(wanted: Wanted) -> Finding:
 
 def judge_recordings(folder: Path, free_mb: float) -> Finding:
     """Say how long a recording into a folder may be."""
-    told = f"{free_mb / 1000:.1f} GB free in {folder}, about {free_mb / MINUTE_MB:.0f} minutes"
+    message = f"{free_mb / 1000:.1f} GB free in {folder}, about {free_mb / MINUTE_MB:.0f} minutes"
     complaint = _complaint(folder)
     if complaint:
         return Finding(
             "recordings",
             WARNING,
             f"{folder} cannot be written: {complaint}",
-            "record elsewhere: --output followed by a file in a folder of yours",
+            "record elsewhere: --output FOLDER/avatar.mp4 with a folder of yours",
         )
     if free_mb < MIN_MINUTES * MINUTE_MB:
         return Finding(
-            "recordings", WARNING, told, "free some space, or record to another disk: --output OTHER-DISK/avatar.mp4"
+            "recordings", WARNING, message, "free some space, or record to another disk: --output OTHER-DISK/avatar.mp4"
         )
-    return Finding("recordings", OK, told)
+    return Finding("recordings", OK, message)
 
 
 def settings_folder(wanted: Wanted) -> Finding:
@@ -46,7 +46,7 @@ def settings_folder(wanted: Wanted) -> Finding:
 
 
 def judge_settings_folder(folder: Path) -> Finding:
-    """Say whether a folder can be written, or created."""
+    """Say whether a folder can be written to, or created."""
     complaint = _complaint(folder)
     if complaint:
         return Finding(

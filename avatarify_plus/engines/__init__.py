@@ -11,26 +11,28 @@ from avatarify_plus.engines.engine import Engine, Source
 from avatarify_plus.engines.nvidia import first_gpu
 from avatarify_plus.errors import EngineError
 
-__all__ = ["Choice", "Engine", "Source", "choose_engine", "open_engine", "require_parts"]
+__all__ = ["ChosenEngine", "Engine", "Source", "choose_engine", "open_engine", "require_parts"]
 
 AUTO_ORDER: tuple[EngineName, ...] = ("tensorrt", "onnxruntime-cuda", "torch-cuda", "openvino", "onnxruntime", "torch")
-"""Fastest first. DirectML and CoreML are not among them, since nobody has measured them: they want to be named."""
+"""What "auto" tries, fastest first; without DirectML and CoreML, which nobody has measured."""
 
 ON_NVIDIA = frozenset({"tensorrt", "onnxruntime-cuda", "torch-cuda"})
+"""The engines that need an NVIDIA GPU."""
+
 MODULES = {
     "tensorrt": ("tensorrt", "tensorrt_rtx"),
     "onnxruntime": ("onnxruntime",),
     "openvino": ("openvino",),
     "torch": ("torch",),
 }
-"""Of which one must be importable, by the first part of an engine's name."""
+"""The modules of which one must be importable, by the first part of an engine's name."""
 
 PACKAGES = {"onnxruntime-cuda": "onnxruntime-gpu", "onnxruntime-directml": "onnxruntime-directml"}
-"""Where the package that brings an engine is called otherwise than the module."""
+"""The packages that bring an engine, where their name is not that of the module."""
 
 
 class ChosenEngine(NamedTuple):
-    """An opened engine, and in words which it is, on what, and why none of the faster ones."""
+    """An opened engine, and in words its name, its device, and why none of the faster ones was taken."""
 
     engine: Engine
     reason: str
@@ -39,8 +41,8 @@ class ChosenEngine(NamedTuple):
 def choose_engine(bundle: Bundle, threads: int | None = None, precision: Precision = "auto") -> ChosenEngine:
     """Open the first of AUTO_ORDER that works here and computes in the precision; see `open_engine`.
 
-    What a machine without an NVIDIA GPU cannot have is passed over without importing it. Raises EngineError with every
-    engine's reason if none works.
+    Engines that need an NVIDIA GPU are passed over without importing them if there is none. Raises EngineError with
+    every engine's reason if none works.
     """
     passed_over: list[str] = []
     for name in AUTO_ORDER:
@@ -61,7 +63,7 @@ def open_engine(
     """Load a model into a runtime; "auto" is what `choose_engine` chooses.
 
     threads: CPU threads, None for the runtime's own choice. precision: what `animate` computes in, see `Precision`.
-    Raises EngineError if the runtime is not installed or cannot compute where and in what it was asked to, and
+    Raises EngineError if the runtime is not installed or cannot compute on the device and in the precision, and
     ModelError if the model does not fit it; an engine that is named never falls back to another.
     """
     if name not in get_args(EngineName):

@@ -1,4 +1,4 @@
-"""The few calls of the CUDA runtime that a TensorRT engine needs."""
+"""The calls of the CUDA runtime that a TensorRT engine needs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ NEEDS = "an NVIDIA GPU, its driver and cuda-bindings"
 
 
 class Cuda:
-    """The GPU that CUDA counts first, and one stream on it in which everything runs in order.
+    """The first GPU by CUDA's order, and one stream on it in which everything runs in order.
 
     name: the GPU's. capability: its compute capability, such as "8.6". All errors are EngineErrors.
     """
@@ -50,33 +50,33 @@ class Cuda:
         return results[0] if results else None
 
     def close(self) -> None:
-        """Wait for what runs and release the stream."""
+        """Wait until the stream is idle and release it."""
         if self._stream is not None:
             self.synchronize()
             self._call("cudaStreamDestroy", self._stream)
             self._stream = None
 
     def synchronize(self) -> None:
-        """Wait until all that was asked for is done."""
+        """Wait until everything on the stream is done."""
         self._call("cudaStreamSynchronize", self._stream)
 
-    def upload(self, memory: Memory, array: np.ndarray[Any, Any]) -> None:
-        """Ask for a pinned array to be copied to the GPU."""
+    def upload(self, memory: DeviceMemory, array: np.ndarray[Any, Any]) -> None:
+        """Start copying a pinned array to the GPU."""
         self._copy(memory.address, array.ctypes.data, memory.size, "cudaMemcpyHostToDevice")
 
-    def download(self, array: np.ndarray[Any, Any], memory: Memory) -> None:
-        """Ask for memory of the GPU to be copied into a pinned array."""
+    def download(self, array: np.ndarray[Any, Any], memory: DeviceMemory) -> None:
+        """Start copying memory of the GPU into a pinned array."""
         self._copy(array.ctypes.data, memory.address, memory.size, "cudaMemcpyDeviceToHost")
 
-    def duplicate(self, target: Memory, memory: Memory) -> None:
-        """Ask for a copy from one place on the GPU to another."""
+    def duplicate(self, target: DeviceMemory, memory: DeviceMemory) -> None:
+        """Start copying from one place on the GPU to another."""
         self._copy(target.address, memory.address, memory.size, "cudaMemcpyDeviceToDevice")
 
     def _copy(self, target: int, source: int, size: int, kind: str) -> None:
         self._call("cudaMemcpyAsync", target, source, size, getattr(self._runtime.cudaMemcpyKind, kind), self._stream)
 
     def capture(self, work: Callable[[], None]) -> Any:
-        """Return a CUDA graph of all that `work` asks for, without doing it. Raises EngineError if that cannot be."""
+        """Return a CUDA graph of what `work` puts on the stream, without running it. Raises EngineError."""
         mode = self._runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self._stream, mode)
         try:
@@ -91,30 +91,30 @@ class Cuda:
             self._call("cudaGraphDestroy", graph)
 
     def launch(self, graph: Any) -> None:
-        """Ask for a captured graph."""
+        """Start a captured graph."""
         self._call("cudaGraphLaunch", graph, self._stream)
 
-    def forget(self, graph: Any) -> None:
+    def release(self, graph: Any) -> None:
         """Release a captured graph."""
         self._call("cudaGraphExecDestroy", graph)
 
     def pinned(self, shape: tuple[int, ...], kind: Any) -> np.ndarray[Any, Any]:
-        """Return an array in main memory that the GPU reads and writes by itself; released with the last view of it."""
+        """Return an array in main memory that the GPU can read and write; it is released with the last view of it."""
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
         address = int(self._call("cudaHostAlloc", size, self._runtime.cudaHostAllocDefault))
         block = (ctypes.c_ubyte * size).from_address(address)
         weakref.finalize(block, self._runtime.cudaFreeHost, address).atexit = False
         return np.frombuffer(block, kind).reshape(shape)
 
-    def memory(self, size: int) -> Memory:
-        """Allocate so many bytes on the GPU; they are released with the last reference."""
-        memory = Memory(int(self._call("cudaMalloc", size)), size)
+    def memory(self, size: int) -> DeviceMemory:
+        """Allocate `size` bytes on the GPU; they are released with the last reference."""
+        memory = DeviceMemory(int(self._call("cudaMalloc", size)), size)
         weakref.finalize(memory, self._runtime.cudaFree, memory.address).atexit = False
         return memory
 
 
-class Memory:
-    """Bytes on the GPU."""
+class DeviceMemory:
+    """Memory on the GPU: its address, and its size in bytes."""
 
     def __init__(self, address: int, size: int) -> None:
         self.address = address

@@ -18,9 +18,9 @@ from avatarify_plus.types import Image, Keypoints
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """An encoded avatar: opaque, of use only to the engine that made it.
+    """An encoded avatar, which only the engine that made it can use.
 
-    keypoints: the source's, numpy. tensors: the runtime's own, by name.
+    keypoints: the source's, in NumPy. tensors: the runtime's own, by name.
     """
 
     keypoints: Keypoints
@@ -31,10 +31,10 @@ Own = TypeVar("Own", bound="Engine")
 
 
 class Engine(Protocol):
-    """Three verbs, numpy at the door. Not for several threads at once. Engines inherit how they are closed.
+    """Three verbs that take and return NumPy arrays, for one thread. Engines inherit `__enter__` and `__exit__`.
 
-    name: as `open_engine` takes it. device: what really computes, for people. precision: what `animate` really
-    computes in. config: the network's.
+    name: as `open_engine` takes it. device: the device that really computes, for people. precision: what `animate`
+    really computes in. config: the network's.
     """
 
     name: str
@@ -54,11 +54,11 @@ class Engine(Protocol):
         ...
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
-        """Show the source in the pose of the keypoints: (S, S, 3) uint8 RGB, the caller's to keep."""
+        """Return the source in the pose of the keypoints: (S, S, 3) uint8 RGB, not overwritten by the next frame."""
         ...
 
     def close(self) -> None:
-        """Release the runtime's memory; the engine is of no use afterwards."""
+        """Release the runtime's memory; the engine cannot be used afterwards."""
         ...
 
     def __enter__(self: Own) -> Own:

@@ -1,4 +1,4 @@
-"""The NVIDIA GPU, asked through its driver alone: no runtime is imported to learn that there is none."""
+"""The NVIDIA GPU, found through its driver alone, without importing a runtime."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ from avatarify_plus.errors import EngineError
 
 DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 CAPABILITY_MAJOR = 75
-"""CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR of the CUDA driver API."""
+"""This is CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR in the CUDA driver API."""
 
 FIRST_WITH_TF32 = 8
-"""Ampere."""
+"""The major compute capability of Ampere, the first architecture with TF32."""
 
 
 class Gpu(NamedTuple):
-    """The GPU that CUDA counts first, with the major number of its compute capability."""
+    """The first GPU by CUDA's order.
+
+    capability: the major number of its compute capability.
+    """
 
     name: str
     capability: int
 
     @property
     def has_tf32(self) -> bool:
-        """Whether its tensor cores take float32 numbers, rounded to TF32."""
+        """Whether its tensor cores multiply float32 numbers rounded to TF32."""
         return self.capability >= FIRST_WITH_TF32
 
 

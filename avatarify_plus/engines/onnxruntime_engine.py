@@ -23,11 +23,11 @@ ELEMENT_TYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
 
 
 class OnnxRuntimeEngine(Engine):
-    """Computes on `device`, one of PROVIDERS, and refuses to start if ONNX Runtime would elsewhere. See `Engine`.
+    """Computes on `device`, one of PROVIDERS, and refuses to start if ONNX Runtime computes elsewhere. See `Engine`.
 
     The precision "auto" is TF32 on NVIDIA GPUs that have it, otherwise float32: ONNX Runtime has no fast CPU kernels
     for the symmetric int8 that all runtimes understand. A source waits in main memory and is copied to the device when
-    it is first shown: inputs and outputs there stay where they are for good, as a CUDA graph needs.
+    it is first shown: the device's inputs and outputs keep their addresses, as a CUDA graph needs.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, device: str, precision: Precision) -> None:
@@ -133,13 +133,16 @@ class _Graph:
         self._session.run_with_iobinding(self._binding)
 
     def read(self, name: str) -> Any:
-        """Return an output without its batch, as an array of the caller's own."""
+        """Return an output without its batch, as an array that the next run does not overwrite."""
         array = self._tensors[name].numpy()[0]
         return array.copy() if self._is_on_cpu else array  # on the CPU it is the output itself
 
 
 def _choices(device: str, is_frame: bool, may_round: bool) -> dict[str, str]:
-    """Return a provider's options for one graph. is_frame: it runs for every frame. may_round: TF32 is welcome."""
+    """Return a provider's options for one graph.
+
+    is_frame: whether it runs for every frame. may_round: whether it may compute in TF32.
+    """
     if device == "cuda":
         return {"enable_cuda_graph": "1" if is_frame else "0", "use_tf32": "1" if may_round else "0"}
     return {"ModelFormat": "MLProgram"} if device == "coreml" else {}

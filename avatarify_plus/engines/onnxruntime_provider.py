@@ -1,4 +1,4 @@
-"""ONNX Runtime's execution providers: how each is asked for, and proof that it is the one that computes."""
+"""ONNX Runtime's execution providers: how each is opened, and proof that it computes the graph."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from avatarify_plus.errors import EngineError
 from avatarify_plus.native_log import hidden_native_messages
 
 HEAVY = frozenset({"Conv", "FusedConv", "GridSample"})
-"""The operators that a provider must compute at the least to be said to compute a model."""
+"""The operators that a provider must compute to count as computing a model."""
 
 NAMED_IN_ERRORS = 5
+"""How many operators an error message names."""
+
 NO_FALLBACK = "session.disable_cpu_ep_fallback"
 RECORD_ASSIGNMENT = "session.record_ep_graph_assignment_info"
 CUDA_PACKAGES = "pip install onnxruntime-gpu[cuda,cudnn]"
@@ -27,7 +29,7 @@ class Provider(NamedTuple):
     """How ONNX Runtime reaches a device.
 
     engine: our name of it. name: ONNX Runtime's. memory: where its tensors are kept, in ONNX Runtime's words. remedy:
-    how to get it. is_whole: it must compute every operator of a graph, otherwise the HEAVY ones are enough.
+    how to get it. is_whole: whether it must compute every operator of a graph; otherwise the HEAVY ones are enough.
     """
 
     engine: str
@@ -38,7 +40,7 @@ class Provider(NamedTuple):
 
     @property
     def is_gpu(self) -> bool:
-        """Whether something else than the CPU is asked for."""
+        """Whether it is for another device than the CPU."""
         return self.name != "CPUExecutionProvider"
 
 
@@ -56,12 +58,12 @@ PROVIDERS = {
         "dml",
         "on Windows, pip uninstall onnxruntime, then pip install onnxruntime-directml",
     ),
-    # CoreML takes neither the uint8 pictures at the door nor the Gathers on keypoints.
+    # CoreML takes neither uint8 inputs and outputs nor the Gathers on keypoints.
     "coreml": Provider(
         "onnxruntime-coreml",
         "CoreMLExecutionProvider",
         "cpu",
-        "macOS alone has it, in its package onnxruntime",
+        "only macOS has it, in the package onnxruntime",
         is_whole=False,
     ),
 }
@@ -79,11 +81,11 @@ def require_available(provider: Provider) -> None:
 
 def load_cuda() -> str:
     """Load CUDA and cuDNN from NVIDIA's Python packages, where they are; return the first complaint, or nothing."""
-    told = io.StringIO()
+    printed = io.StringIO()
     if hasattr(onnxruntime, "preload_dlls"):  # since 1.21
-        with contextlib.redirect_stdout(told):
+        with contextlib.redirect_stdout(printed):
             onnxruntime.preload_dlls()
-    return next(iter(told.getvalue().splitlines()), "")
+    return next(iter(printed.getvalue().splitlines()), "")
 
 
 def open_session(
@@ -92,7 +94,7 @@ def open_session(
     """Load a graph for a provider.
 
     choices: the provider's own options. complaint: what went wrong with its libraries before. Raises EngineError with
-    the reason if the graph cannot be loaded, or if something else than the provider would compute it.
+    the reason if the graph cannot be loaded, or if another provider would compute it.
     """
     may_share = not (provider.is_gpu and provider.is_whole)
     try:
@@ -101,7 +103,7 @@ def open_session(
         if "fallback to CPU EP" not in str(error):
             reason = str(error).splitlines()[0]
             raise EngineError(f"ONNX Runtime {onnxruntime.__version__} cannot load {path}: {reason}") from error
-        # Once more with the CPU, to learn why.
+        # Try again with the CPU beside it, to learn why.
         session, refusal = _load(provider, path, _session_options(provider, threads, True), choices), error
     chosen = session.get_providers()[0]
     if chosen != provider.name:
@@ -140,7 +142,7 @@ def _load(provider: Provider, path: Path, options: Any, choices: dict[str, str])
 
 
 def _why_not_started(provider: Provider, complaint: str) -> str:
-    """Tell what a provider lacks, as far as that can be known."""
+    """Return what a provider lacks, as far as that can be known."""
     if provider.memory != "cuda":
         return "check the GPU and its driver"
     try:
@@ -151,11 +153,11 @@ def _why_not_started(provider: Provider, complaint: str) -> str:
 
 
 def _require_computed(session: Any, provider: Provider, path: Path) -> None:
-    """Raise EngineError naming the operators that a provider leaves to others though it must compute them."""
+    """Raise EngineError that names the operators that a provider must compute and leaves to others."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         raise EngineError(
             f"engine {provider.engine} cannot be shown to compute {path.name}: ONNX Runtime "
-            f"{onnxruntime.__version__} does not tell what runs where, 1.24 does: update it"
+            f"{onnxruntime.__version__} does not say what runs where, 1.24 does: update it"
         )
     elsewhere = Counter(
         node.op_type

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 class OperatorTime(NamedTuple):
-    """How long an operator took. kind: its type. kernel: what computed it, its precision last."""
+    """How long an operator took. kind: its type. kernel: what computed it, with its precision at the end."""
 
     name: str
     kind: str
@@ -29,16 +29,17 @@ class OperatorTime(NamedTuple):
 
 
 class OpenVinoEngine(Engine):
-    """Computes on the CPU, one picture at a time and as soon as possible. See `Engine`.
+    """Computes on the CPU, one picture at a time, for low latency. See `Engine`.
 
-    The precision concerns `animate`, and there not the coordinates of the warps. "auto" is int8 where the model has it,
+    The precision applies to `animate`, except to the coordinates of its warps. "auto" is int8 where the model has it,
     otherwise what OpenVINO prefers on this CPU. What an int8 graph keeps in floating point is float32: between int8
-    convolutions bfloat16 gains nothing. `detect`, where small errors would tremble, and `encode_source`, computed once,
-    are float32; with int8, `detect` is in what OpenVINO prefers: on live-256, bfloat16 moves keypoints by 0.03 px.
+    convolutions bfloat16 gains nothing. `detect`, where rounding would make pictures tremble, and `encode_source`,
+    computed once, are float32; with int8, `detect` is computed in what OpenVINO prefers: on live-256, bfloat16 moves
+    keypoints by 0.03 px.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, precision: Precision, profiles: bool = False) -> None:
-        """Load the graphs; `profiles` True for `operator_times`."""
+        """Load the graphs. profiles: whether to measure for `operator_times`."""
         self.name = "openvino"
         self.config = bundle.config
         self._bundle = bundle

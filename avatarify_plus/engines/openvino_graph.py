@@ -1,4 +1,4 @@
-"""What OpenVINO is told about a graph beyond what is in the file: the same numbers, sooner or more exactly."""
+"""Changes to a graph for OpenVINO: the same numbers, faster or more exactly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from openvino import opset13 as operations
 from avatarify_plus.types import FloatArray
 
 MIN_ROW = 16
-"""Channels from which on a warp is faster by whole rows than channel by channel."""
+"""The minimum of channels with which a warp is faster by whole rows than channel by channel."""
 
 
 def warps_of(model: openvino.Model) -> list[Any]:
@@ -20,7 +20,7 @@ def warps_of(model: openvino.Model) -> list[Any]:
 
 
 def keep_coordinates_exact(model: openvino.Model) -> None:
-    """Have a model's warps read float32 coordinates even where the rest is computed in bfloat16.
+    """Make a model's warps read float32 coordinates even where the rest is computed in bfloat16.
 
     bfloat16 coordinates are off by up to half a pixel. OpenVINO's CPU plugin leaves in float32 whatever lies between
     an output and the last convolution or interpolation before it. So the coordinates become outputs too, and where
@@ -44,11 +44,11 @@ def keep_coordinates_exact(model: openvino.Model) -> None:
 
 
 def warp_by_rows(model: openvino.Model) -> set[str]:
-    """Have a model warp its inputs of many channels by whole rows of channels.
+    """Make a model warp its inputs of many channels by whole rows of channels.
 
     OpenVINO's GridSample fetches every channel of a pixel from another place in memory; where the channels of a pixel
     lie side by side, four fetches and a weighted sum give the same in a third of the time. Returns the names of the
-    inputs that must be given as `rows_of` from now on. Not for bfloat16: the places are computed in its precision.
+    inputs that must be given as `rows_of` from now on. Not for bfloat16: the places would be computed in it.
     """
     changed = set()
     for warp in warps_of(model):

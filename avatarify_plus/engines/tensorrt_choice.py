@@ -9,9 +9,9 @@ from avatarify_plus.bundle import Bundle
 from avatarify_plus.engines.tensorrt_cache import (
     PORTABLE,
     RECIPE,
+    CachedEngine,
     EngineCache,
-    Entry,
-    Identity,
+    EngineKey,
     build_command,
     bundle_argument,
     graph_precisions,
@@ -21,22 +21,25 @@ from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
 
 AUTO = ("int8", "fp16", "fp32")
-"""Fastest first."""
+"""The precisions that "auto" looks for, fastest first."""
 
 LOWEST_PORTABLE = (8, 0)
-"""The first compute capability of those that PORTABLE engines serve."""
+"""The lowest compute capability that PORTABLE engines serve."""
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
-    """What engines run on here. versions: of the installed libraries by name; capability and gpu: of the GPU."""
+class Target:
+    """What engines run on, on this machine.
+
+    versions: of the installed libraries by name. capability, gpu: the GPU's, see `EngineKey`.
+    """
 
     versions: dict[str, str]
     capability: str
     gpu: str
 
-    def objections(self, found: Identity, models: tuple[str, ...]) -> list[tuple[str, str]]:
-        """Return what forbids an engine to serve one of these models here, as (how it was built, what is here)."""
+    def objections(self, found: EngineKey, models: tuple[str, ...]) -> list[tuple[str, str]]:
+        """Return why an engine cannot serve one of these models here, as pairs (how it was built, what is here)."""
         version = self.versions.get(found.library, "")
         others = " and ".join(f"{name} {other}" for name, other in self.versions.items())
         checks = [
@@ -50,7 +53,7 @@ class Here:
             (found.gpu in ("", self.gpu), f"for {found.gpu}", self.gpu),
             (found.version == version, f"by {found.library} {found.version}", others),
         ]
-        return [(built, here) for is_fine, built, here in checks if not is_fine]
+        return [(built, present) for is_fine, built, present in checks if not is_fine]
 
 
 def _serves(capability: str, wanted: str) -> bool:
@@ -61,45 +64,47 @@ def _serves(capability: str, wanted: str) -> bool:
     return (int(major), int(minor)) >= LOWEST_PORTABLE
 
 
-def choose_engines(cache: EngineCache, bundle: Bundle, precision: str, here: Here) -> tuple[str, dict[str, Entry]]:
+def choose_engines(
+    cache: EngineCache, bundle: Bundle, precision: str, target: Target
+) -> tuple[str, dict[str, CachedEngine]]:
     """Return a precision and the engine of each graph that serve a bundle here, all of one library.
 
-    precision: "auto" takes the fastest that is built. Raises EngineError that tells what is lacking or does not fit.
+    precision: "auto" takes the fastest that is built. Raises EngineError that says what is missing or does not fit.
     """
     entries = list(cache.entries())
     for candidate in AUTO if precision == "auto" else (precision,):
-        for library in here.versions:
+        for library in target.versions:
             found = {
-                graph: _best_fit(entries, bundle, graph, kind, library, here)
+                graph: _best_fit(entries, bundle, graph, kind, library, target)
                 for graph, kind in graph_precisions(bundle.config, candidate).items()
             }
             complete = {graph: entry for graph, entry in found.items() if entry is not None}
             if len(complete) == len(found):
                 return candidate, complete
-    raise EngineError(_complaint(entries, cache.folder, bundle, precision, here))
+    raise EngineError(_complaint(entries, cache.folder, bundle, precision, target))
 
 
 def _best_fit(
-    entries: list[Entry], bundle: Bundle, graph: str, precision: str, library: str, here: Here
-) -> Entry | None:
-    """Return an engine that serves here, rather one that was built for this GPU than a portable one."""
+    entries: list[CachedEngine], bundle: Bundle, graph: str, precision: str, library: str, target: Target
+) -> CachedEngine | None:
+    """Return an engine that serves here, if possible one that was built for this GPU."""
     models = model_digests(bundle, graph, precision)
     fitting = [
         entry
         for entry in entries
-        if (entry.identity.graph, entry.identity.precision, entry.identity.library) == (graph, precision, library)
-        and not here.objections(entry.identity, models)
+        if (entry.key.graph, entry.key.precision, entry.key.library) == (graph, precision, library)
+        and not target.objections(entry.key, models)
     ]
-    return min(fitting, key=lambda entry: entry.identity.capability == PORTABLE, default=None)
+    return min(fitting, key=lambda entry: entry.key.capability == PORTABLE, default=None)
 
 
-def _complaint(entries: list[Entry], folder: Path, bundle: Bundle, precision: str, here: Here) -> str:
+def _complaint(entries: list[CachedEngine], folder: Path, bundle: Bundle, precision: str, target: Target) -> str:
     argument = bundle_argument(bundle)
     choice = "" if precision == "auto" else f" --precision {precision}"
     command = build_command(argument) + choice
     own = [
         found
-        for found, name in ((entry.identity, entry.bundle) for entry in entries)
+        for found, name in ((entry.key, entry.bundle) for entry in entries)
         if name == argument or found.model in model_digests(bundle, found.graph, found.precision)
     ]
     wanted = [found for found in own if found.graph == tensor_names.ANIMATE and precision in ("auto", found.precision)]
@@ -109,7 +114,7 @@ def _complaint(entries: list[Entry], folder: Path, bundle: Bundle, precision: st
         there_are = f", only {', '.join(others)}" if others else ""
         return f"no {kind}TensorRT engine of {argument} is built in {folder}{there_are}: run {command}"
     nearest, objections = min(
-        ((found, here.objections(found, model_digests(bundle, found.graph, found.precision))) for found in wanted),
+        ((found, target.objections(found, model_digests(bundle, found.graph, found.precision))) for found in wanted),
         key=lambda pair: len(pair[1]),
     )
     if not objections:

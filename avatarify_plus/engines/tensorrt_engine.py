@@ -10,8 +10,8 @@ from avatarify_plus.config import Precision
 from avatarify_plus.engines.cuda import NEEDS, Cuda
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.tensorrt_cache import EngineCache, build_command, bundle_argument
-from avatarify_plus.engines.tensorrt_choice import Here, choose_engines
-from avatarify_plus.engines.tensorrt_graph import HostTensors, TensorRtGraph
+from avatarify_plus.engines.tensorrt_choice import Target, choose_engines
+from avatarify_plus.engines.tensorrt_graph import TensorRtGraph, Transfers
 from avatarify_plus.engines.tensorrt_library import EITHER, Library, installed_libraries, load_library
 from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
@@ -20,10 +20,10 @@ from avatarify_plus.types import Image, Keypoints
 
 logger = logging.getLogger(__name__)
 
-DOORS = {
-    tensor_names.DETECT: HostTensors((tensor_names.IMAGE,), (tensor_names.VALUE, tensor_names.JACOBIAN)),
-    tensor_names.ENCODE_SOURCE: HostTensors((tensor_names.IMAGE, tensor_names.SOURCE_VALUE), (), is_repeated=False),
-    tensor_names.ANIMATE: HostTensors(
+TRANSFERS = {
+    tensor_names.DETECT: Transfers((tensor_names.IMAGE,), (tensor_names.VALUE, tensor_names.JACOBIAN)),
+    tensor_names.ENCODE_SOURCE: Transfers((tensor_names.IMAGE, tensor_names.SOURCE_VALUE), (), is_repeated=False),
+    tensor_names.ANIMATE: Transfers(
         (tensor_names.DRIVING_VALUE, tensor_names.DRIVING_JACOBIAN),
         (tensor_names.IMAGE,),
         (tensor_names.SOURCE_VALUE, tensor_names.SOURCE_JACOBIAN),
@@ -35,9 +35,9 @@ class TensorRtEngine(Engine):
     """Computes on the first NVIDIA GPU, with the library that the model's engines were built with. See `Engine`.
 
     An encoded source stays on the GPU. A frame is one CUDA graph (keypoints up, network, picture down) and one wait; it
-    serves every source, since a source is copied, on the GPU, to the place that the graph reads when it is first shown.
-    The precision "auto" is int8, float16 or float32, the first of them that was built. It concerns `animate`, and there
-    not the coordinates of the warps.
+    serves every source, since a source that is shown first is copied, on the GPU, to the memory that the graph reads.
+    The precision "auto" is int8, float16 or float32, the first of them that was built. It applies to `animate`, except
+    to the coordinates of its warps.
     """
 
     def __init__(self, bundle: Bundle, precision: Precision, folder: Path | None = None) -> None:
@@ -57,18 +57,18 @@ class TensorRtEngine(Engine):
             raise EngineError(f"engine tensorrt needs {NEEDS}: {error}") from error
         self._graphs: dict[str, TensorRtGraph] = {}
         versions = {name: library.version for name, library in libraries.items()}
-        here = Here(versions, self._cuda.capability, self._cuda.name)
+        target = Target(versions, self._cuda.capability, self._cuda.name)
         try:
-            self.precision, entries = choose_engines(EngineCache(folder), bundle, precision, here)
-            library = libraries[entries[tensor_names.ANIMATE].identity.library]
+            self.precision, entries = choose_engines(EngineCache(folder), bundle, precision, target)
+            library = libraries[entries[tensor_names.ANIMATE].key.library]
             self.device = f"GPU ({self._cuda.name}, {library}, {self.precision})"
             for name, entry in entries.items():
-                self._graphs[name] = TensorRtGraph(library, self._cuda, entry, DOORS[name])
+                self._graphs[name] = TensorRtGraph(library, self._cuda, entry, TRANSFERS[name])
             warm_up(self)
         except EngineError:
             self.close()
             raise
-        self._bound = None  # the rehearsal's avatar makes room
+        self._bound = None  # the avatar of the warm-up is not kept
         for graph in self._graphs.values():
             graph.keep_kernels()
         logger.info("%s on %s", library, self.device)
@@ -98,7 +98,7 @@ class TensorRtEngine(Engine):
             name: self._cuda.memory(graph.memory[name].size) for name in tensor_names.encoded_source(self.config)
         }
         for name, memory in tensors.items():
-            graph.place(name, memory)
+            graph.bind(name, memory)
         graph.write(tensor_names.IMAGE, image)
         graph.write(tensor_names.SOURCE_VALUE, keypoints.value)
         graph.run()

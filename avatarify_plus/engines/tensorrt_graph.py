@@ -9,18 +9,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from avatarify_plus.engines.cuda import Cuda, Memory
-from avatarify_plus.engines.tensorrt_cache import Entry, build_command, replace_file
+from avatarify_plus.engines.cuda import Cuda, DeviceMemory
+from avatarify_plus.engines.tensorrt_cache import CachedEngine, build_command, write_file
 from avatarify_plus.engines.tensorrt_library import RTX, Library
 from avatarify_plus.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
 
-class HostTensors(NamedTuple):
-    """What passes between main memory and the GPU.
+class Transfers(NamedTuple):
+    """Which tensors are copied between main memory and the GPU.
 
-    inputs, outputs: copied at every run. sent: copied when asked for. is_repeated: the graph runs at every frame.
+    inputs, outputs: at every run. sent: by `TensorRtGraph.send`. is_repeated: whether the graph runs at every frame.
     """
 
     inputs: tuple[str, ...]
@@ -30,20 +30,20 @@ class HostTensors(NamedTuple):
 
 
 class TensorRtGraph:
-    """An engine whose tensors have places on the GPU, and pinned ones in main memory if they pass the door.
+    """An engine whose tensors have memory on the GPU, and pinned memory if they are copied to or from main memory.
 
-    memory: by tensor name. A repeated graph is captured after its first run, copies included, and launched as one CUDA
-    graph from then on. Nothing is allocated while it runs.
+    memory: the GPU's, by tensor name. A repeated graph is captured after its first run, copies included, and launched
+    as one CUDA graph from then on. Nothing is allocated while it runs.
     """
 
-    def __init__(self, library: Library, cuda: Cuda, entry: Entry, host: HostTensors) -> None:
+    def __init__(self, library: Library, cuda: Cuda, entry: CachedEngine, transfers: Transfers) -> None:
         """Load an engine. Raises EngineError if the library refuses it."""
         self._library = library
         self._cuda = cuda
         self._entry = entry
-        self._host = host
+        self._transfers = transfers
         self._captured: Any = None
-        self._is_capturable = host.is_repeated
+        self._is_capturable = transfers.is_repeated
         self._runtime = library.create("Runtime")
         self._engine = self._runtime.deserialize_cuda_engine(entry.read())
         if self._engine is None:
@@ -52,13 +52,13 @@ class TensorRtGraph:
         self._context = self._make_context()
         if self._context is None:
             raise self._failure("start")
-        self.memory: dict[str, Memory] = {}
+        self.memory: dict[str, DeviceMemory] = {}
         self._pinned: dict[str, np.ndarray[Any, Any]] = {}
         for name, own_name in entry.tensors.items():
             shape = tuple(self._engine.get_tensor_shape(own_name))
             kind = np.dtype(library.api.nptype(self._engine.get_tensor_dtype(own_name)))
-            self.place(name, cuda.memory(int(np.prod(shape)) * kind.itemsize))
-            if name in (*host.inputs, *host.outputs, *host.sent):
+            self.bind(name, cuda.memory(int(np.prod(shape)) * kind.itemsize))
+            if name in (*transfers.inputs, *transfers.outputs, *transfers.sent):
                 self._pinned[name] = cuda.pinned(shape, kind)
 
     def _make_context(self) -> Any:
@@ -68,7 +68,7 @@ class TensorRtGraph:
         config = self._engine.create_runtime_config()
         self._kernels = config.create_runtime_cache()
         with contextlib.suppress(OSError):
-            self._kernels.deserialize(self._kernels_path.read_bytes())  # it refuses what does not fit
+            self._kernels.deserialize(self._kernels_path.read_bytes())  # TensorRT refuses what does not fit
         config.set_runtime_cache(self._kernels)
         return self._engine.create_execution_context(config)
 
@@ -77,39 +77,39 @@ class TensorRtGraph:
         return self._entry.path.with_suffix(".kernels")
 
     def keep_kernels(self) -> None:
-        """Write down what TensorRT for RTX has compiled: the next start need not compile it again."""
+        """Save what TensorRT for RTX has compiled, so that the next start need not compile it again."""
         if self._kernels is None:
             return
         compiled = bytes(self._kernels.serialize())
-        with contextlib.suppress(EngineError, OSError):  # a start that is slow once more is no failure
+        with contextlib.suppress(EngineError, OSError):  # then the next start is slow, too
             if not self._kernels_path.is_file() or self._kernels_path.read_bytes() != compiled:
-                replace_file(self._kernels_path, compiled)
+                write_file(self._kernels_path, compiled)
 
     def close(self) -> None:
-        """Release all of it, what was made of something before that."""
+        """Release everything, each object before the one that it was made from."""
         if self._captured is not None:
-            self._cuda.forget(self._captured)
+            self._cuda.release(self._captured)
         self._captured = self._context = self._kernels = self._engine = self._runtime = None
         self.memory.clear()
         self._pinned.clear()
 
-    def place(self, name: str, memory: Memory) -> None:
-        """Let a tensor live at another place; not for repeated graphs, which are captured with their places."""
+    def bind(self, name: str, memory: DeviceMemory) -> None:
+        """Give a tensor other memory; not for repeated graphs, which are captured with their addresses."""
         if not self._context.set_tensor_address(self._entry.tensors[name], memory.address):
-            raise self._failure(f"place {name} of")
+            raise self._failure(f"bind {name} of")
         self.memory[name] = memory
 
     def write(self, name: str, array: Any) -> None:
-        """Put an array without its batch where the next run, or `send`, takes it from."""
+        """Write an array without its batch to where the next run, or `send`, reads it."""
         self._pinned[name][0] = array
 
     def send(self, name: str, array: Any) -> None:
-        """Write an array and ask for it to be copied to the GPU."""
+        """Write an array and start its copy to the GPU."""
         self.write(name, array)
         self._cuda.upload(self.memory[name], self._pinned[name])
 
     def run(self) -> None:
-        """Copy the inputs, compute, copy the outputs, and wait, once, until they are there."""
+        """Copy the inputs, compute, copy the outputs, and wait once until they are there."""
         if self._captured is None:
             self._enqueue()
         else:
@@ -123,11 +123,11 @@ class TensorRtGraph:
         return self._pinned[name][0].copy()
 
     def _enqueue(self) -> None:
-        for name in self._host.inputs:
+        for name in self._transfers.inputs:
             self._cuda.upload(self.memory[name], self._pinned[name])
         if not self._context.execute_async_v3(self._cuda.stream):
             raise self._failure("run")
-        for name in self._host.outputs:
+        for name in self._transfers.outputs:
             self._cuda.download(self._pinned[name], self.memory[name])
 
     def _capture(self) -> Any:

@@ -1,4 +1,4 @@
-"""TensorRT and TensorRT for RTX: two libraries, one interface. Their one home besides `export/`."""
+"""TensorRT and TensorRT for RTX: two libraries with one interface, imported only here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EITHER = f"pip install {PACKAGES[RTX]} (any GeForce or RTX card from Turing on),
 
 
 class Library(NamedTuple):
-    """A loaded library. name: the module's. api: the module. log: what it writes its messages to; has `errors`."""
+    """A loaded library. name: the module's. api: the module. log: what it writes its messages to, see `make_log`."""
 
     name: str
     version: str
@@ -31,19 +31,19 @@ class Library(NamedTuple):
         return f"{TITLES[self.name]} {self.version}"
 
     def create(self, kind: str) -> Any:
-        """Return a new "Builder" or "Runtime". Raises EngineError if the library cannot start, for want of a driver."""
+        """Return a new "Builder" or "Runtime". Raises EngineError if it cannot start, such as without a driver."""
         try:
             return getattr(self.api, kind)(self.log)
-        except TypeError as error:  # so its bindings say that they got nothing
+        except TypeError as error:  # this is how its bindings report a null pointer
             raise EngineError(f"{self} cannot start: {self.log.take_error()}") from error
 
 
 def installed_libraries() -> list[str]:
-    """Return the names of those that are installed, without loading them."""
+    """Return the names of the installed libraries, without loading them."""
     return [name for name in TITLES if importlib.util.find_spec(name) is not None]
 
 
-@functools.cache  # each keeps the first log it is given for as long as the process lives
+@functools.cache  # each keeps the first log that it gets until the process ends
 def load_library(name: str) -> Library:
     """Import a library. Raises EngineError if it is not there, or only in part."""
     try:
@@ -55,7 +55,7 @@ def load_library(name: str) -> Library:
 
 
 def make_log(api: Any) -> Any:
-    """Return a log to give to a library's objects. It passes messages on to Python's logging and keeps the errors."""
+    """Return a log for a library's objects, which passes messages on to Python's logging and keeps the errors."""
 
     class Log(api.ILogger):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -69,7 +69,7 @@ def make_log(api: Any) -> Any:
                 logger.debug("%s", message)
 
         def take_error(self) -> str:
-            """Return the first error, which the others follow from, in one line, and forget them all."""
+            """Return the first error, which causes the others, in one line, and forget them all."""
             error = " ".join(self.errors[0].split()) if self.errors else "it does not say why"
             self.errors.clear()
             return error

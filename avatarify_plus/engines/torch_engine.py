@@ -1,4 +1,4 @@
-"""PyTorch, from the weights themselves: the yardstick of the other engines on the CPU, and fast on NVIDIA GPUs."""
+"""PyTorch, from the weights themselves: the reference for the other engines on the CPU, and fast on NVIDIA GPUs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from avatarify_plus.config import Precision
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.torch_network import FloatingPrecision, TorchNetwork
 from avatarify_plus.engines.warm_up import warm_up
-from avatarify_plus.errors import EngineError
+from avatarify_plus.errors import EngineError, ModelError
 from avatarify_plus.network.weights import read_model
 from avatarify_plus.types import Image, Keypoints
 
@@ -24,9 +24,9 @@ PRECISIONS: dict[str, tuple[Precision, ...]] = {
 
 
 class TorchEngine(Engine):
-    """Computes on `device`, "cpu" or "cuda", there in a CUDA graph. See `Engine`.
+    """Computes on `device`, "cpu" or "cuda", on the latter in a CUDA graph. See `Engine`.
 
-    The precision "auto" is float32 on the CPU and float16 on a GPU. The number of CPU threads holds for the process.
+    The precision "auto" is float32 on the CPU and float16 on a GPU. The number of CPU threads is that of the process.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, device: str, precision: Precision) -> None:
@@ -37,6 +37,10 @@ class TorchEngine(Engine):
         self.precision: str = precision
         self.config = bundle.config
         self._bundle = bundle
+        try:
+            weights = bundle.weights
+        except ModelError as error:
+            raise EngineError(f"engine {self.name} cannot be loaded: {error}") from error
         if device == "cuda" and not torch.cuda.is_available():
             raise EngineError(
                 f"engine torch-cuda needs an NVIDIA GPU, torch {torch.__version__} finds none: install its CUDA build "
@@ -48,10 +52,10 @@ class TorchEngine(Engine):
             f"GPU ({torch.cuda.get_device_name()}" if device == "cuda" else f"CPU ({torch.get_num_threads()} threads"
         )
         self.device = f"{where}, {precision})"
-        model, kind = read_model(bundle.weights, self.config), cast(FloatingPrecision, precision)
+        model, kind = read_model(weights, self.config), cast(FloatingPrecision, precision)
         try:
             self._network = TorchNetwork(model, torch.device(device), kind, records=device == "cuda")
-        except RuntimeError as error:  # of CUDA: the GPU's memory is full, say
+        except RuntimeError as error:  # of CUDA, such as when the GPU's memory is full
             reason = str(error).splitlines()[0]
             raise EngineError(f"engine {self.name} cannot load the model on {self.device}: {reason}") from error
         if device == "cuda":

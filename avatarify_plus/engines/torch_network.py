@@ -17,17 +17,17 @@ from avatarify_plus.types import Image, Keypoints
 
 FloatingPrecision = Literal["fp32", "bf16", "fp16"]
 TYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-WARM_UPS = 3
-"""Runs before a recording: cuDNN and the compiler choose their kernels in the first."""
+WARM_UP_COUNT = 3
+"""How often a computation runs before it is recorded: cuDNN and the compiler choose their kernels in the first runs."""
 
 
 class TorchNetwork:
-    """The three verbs of `Engine` on tensors that stay where they are; each frame's verb waits for the device once.
+    """The three verbs of `Engine` on tensors with fixed addresses; `detect` and `animate` wait for the device once.
 
-    The precision is that of `animate`'s convolutions and what lies between them; the coordinates of its warps, its
-    sigmoids and its softmax stay float32, as do `detect` and `encode_source`. float32 is that, not TF32. `compile_mode`
-    is one of torch.compile's. With `records`, for CUDA only, what a frame needs is recorded when it first runs, and
-    replayed.
+    precision: of `animate`'s convolutions and what lies between them; the coordinates of its warps, its sigmoids and
+    its softmax stay float32, as do `detect` and `encode_source`. float32 is never TF32. compile_mode: one of
+    torch.compile's. records: whether `detect` and `animate` are recorded as CUDA graphs when they first run, and
+    replayed; for CUDA only.
     """
 
     def __init__(
@@ -53,17 +53,17 @@ class TorchNetwork:
             for name in {tensor_names.DETECT, tensor_names.ANIMATE} & set(self._graphs):
                 self._graphs[name].compile(mode=compile_mode, dynamic=False)
         size, count, found = self.config.image_size, self.config.keypoint_count, self.config.detected_count
-        self._seen = _Twins((1, size, size, 3), torch.uint8, device)
-        self._found = _Twins((6 * found,), torch.float32, device)
-        self._driving = _Twins((6 * count,), torch.float32, device)
-        self._picture = _Twins((1, size, size, 3), torch.uint8, device)
+        self._seen = _MirroredTensor((1, size, size, 3), torch.uint8, device)
+        self._found = _MirroredTensor((6 * found,), torch.float32, device)
+        self._driving = _MirroredTensor((6 * count,), torch.float32, device)
+        self._picture = _MirroredTensor((1, size, size, 3), torch.uint8, device)
         self._inputs = {
             tensor_names.DRIVING_VALUE: self._driving.device[: 2 * count].view(1, count, 2),
             tensor_names.DRIVING_JACOBIAN: self._driving.device[2 * count :].view(1, count, 2, 2),
         }
         self._shown: Mapping[str, Tensor] | None = None
-        self._detect = _Routine(self._compute_keypoints, records)
-        self._animate = _Routine(self._compute_picture, records)
+        self._detect = _RecordableCall(self._compute_keypoints, records)
+        self._animate = _RecordableCall(self._compute_picture, records)
 
     def detect(self, image: Image) -> Keypoints:
         """Find the learned keypoints, see `Engine.detect`."""
@@ -74,7 +74,7 @@ class TorchNetwork:
         return Keypoints(flat[: 2 * count].reshape(count, 2), flat[2 * count :].reshape(count, 2, 2))
 
     def encode_source(self, image: Image, keypoints: Keypoints) -> dict[str, Tensor]:
-        """Return what `animate` needs of a source, by name, on the device."""
+        """Return the tensors that `animate` needs of a source, by name, on the device, see `Engine.encode_source`."""
         value, jacobian = (torch.tensor(np.asarray(part, np.float32)).to(self._device)[None] for part in keypoints)
         with self._arithmetic():
             encoded = self._graphs[tensor_names.ENCODE_SOURCE](torch.tensor(image).to(self._device)[None], value)
@@ -84,7 +84,7 @@ class TorchNetwork:
         return tensors | {tensor_names.SOURCE_VALUE: value, tensor_names.SOURCE_JACOBIAN: jacobian}
 
     def animate(self, source: Mapping[str, Tensor], keypoints: Keypoints) -> Image:
-        """Show an encoded source in the pose of the keypoints, see `Engine.animate`."""
+        """Return an encoded source in the pose of the keypoints, see `Engine.animate`."""
         with self._arithmetic():
             if source is not self._shown:
                 for name, tensor in source.items():
@@ -99,8 +99,8 @@ class TorchNetwork:
         self._graphs.clear()
         self._inputs.clear()
         self._shown = None
-        self._detect.forget()
-        self._animate.forget()
+        self._detect.release()
+        self._animate.release()
 
     def _compute_keypoints(self) -> Tensor:
         found = self._graphs[tensor_names.DETECT](self._seen.device)
@@ -113,15 +113,15 @@ class TorchNetwork:
         return cast(Tensor, picture.contiguous())
 
     def _rounding(self) -> contextlib.AbstractContextManager[object]:
-        """Let convolutions take their inputs in the weights' type."""
+        """Let convolutions cast their inputs to the weights' type."""
         if self._type == torch.float32:
             return contextlib.nullcontext()
-        # No cache: the weights are narrow already, and a recording must not refer to copies that pass away.
+        # No cache: the weights are narrow already, and a recording must not refer to copies that are freed.
         return torch.autocast(self._device.type, self._type, cache_enabled=False)
 
     @contextlib.contextmanager
     def _arithmetic(self) -> Iterator[None]:
-        """Leave gradients out, let cuDNN try its kernels, shapes never change, and keep it from rounding to TF32."""
+        """Switch gradients off, let cuDNN choose among its kernels, and keep it from rounding to TF32."""
         with torch.inference_mode():
             if self._device.type == "cpu":
                 yield
@@ -130,8 +130,8 @@ class TorchNetwork:
                 yield
 
 
-class _Twins:
-    """A tensor on the device and its twin in main memory, pinned there; on the CPU they are one."""
+class _MirroredTensor:
+    """A tensor on the device and its copy in pinned main memory; on the CPU they are the same tensor."""
 
     def __init__(self, shape: tuple[int, ...], kind: torch.dtype, device: torch.device) -> None:
         self._is_cpu = device.type == "cpu"
@@ -139,13 +139,13 @@ class _Twins:
         self.device = self._host.to(device)
 
     def write(self, *arrays: Any) -> None:
-        """Fill both with the arrays' values, one after the other; the device has them before what it computes next."""
+        """Fill both with the arrays' values, one after the other; the device has them before its next computation."""
         np.concatenate([np.ravel(array) for array in arrays], out=self._host.numpy().reshape(-1))
         if not self._is_cpu:
             self.device.copy_(self._host, non_blocking=True)
 
     def read(self, tensor: Tensor) -> Any:
-        """Wait for a tensor of this shape from the device and return it, an array of the caller's own."""
+        """Wait for a tensor of this shape from the device and return it as an array that nothing overwrites."""
         if self._is_cpu:
             return tensor.numpy()
         self._host.copy_(tensor, non_blocking=True)
@@ -153,8 +153,8 @@ class _Twins:
         return self._host.numpy().copy()
 
 
-class _Routine:
-    """A computation on fixed tensors that is recorded, if so asked, when it first runs, and then replayed."""
+class _RecordableCall:
+    """A computation on fixed tensors; with `records` its first run is recorded as a CUDA graph, then replayed."""
 
     def __init__(self, compute: Callable[[], Tensor], records: bool) -> None:
         self._compute = compute
@@ -165,13 +165,13 @@ class _Routine:
             self._run = _record(self._compute)
         return self._run()
 
-    def forget(self) -> None:
+    def release(self) -> None:
         """Release the recording."""
         self._run = self._compute
 
 
 def _narrow(model: Any, kind: torch.dtype) -> None:
-    """Store the convolutions that `animate` runs in a narrow type; those that encode the source stay as they are."""
+    """Store the convolutions that `animate` runs in a narrower type; those that encode the source stay as they are."""
     encoder = {*model.generator.first.modules(), *model.generator.down_blocks.modules()}
     for layer in (*model.dense_motion.modules(), *model.generator.modules()):
         if isinstance(layer, nn.Conv2d) and layer not in encoder:
@@ -179,11 +179,11 @@ def _narrow(model: Any, kind: torch.dtype) -> None:
 
 
 def _record(compute: Callable[[], Tensor]) -> Callable[[], Tensor]:
-    """Record what the GPU does for a computation; return what makes it do that again, into the same output."""
+    """Record a computation as a CUDA graph; return a function that runs it again, into the same output."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
-        for _ in range(WARM_UPS):
+        for _ in range(WARM_UP_COUNT):
             compute()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()

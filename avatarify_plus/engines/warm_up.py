@@ -1,4 +1,4 @@
-"""A rehearsal: what cannot be computed is refused at start, and the first frame is not the slow one."""
+"""The warm-up: what cannot be computed is refused at start, and the first frame is not slower than the others."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from avatarify_plus.types import Keypoints
 
 
 def warm_up(engine: Engine) -> None:
-    """Let an engine do all its verbs once, on a black picture. Raises EngineError if one fails."""
+    """Call each of an engine's verbs once, on a black picture. Raises EngineError if one fails."""
     size, count = engine.config.image_size, engine.config.keypoint_count
     image = np.zeros((size, size, 3), np.uint8)
     keypoints = Keypoints(np.zeros((count, 2), np.float32), np.tile(np.eye(2, dtype=np.float32), (count, 1, 1)))

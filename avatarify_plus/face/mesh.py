@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import warnings
-from types import TracebackType
+from collections.abc import Iterator
+from types import ModuleType, TracebackType
 
 import numpy as np
 
@@ -24,7 +27,8 @@ class FaceMesh:
         each picture from scratch: for photos. refine: False leaves out the irises, for 468 landmarks instead of 478.
         """
         with hidden_native_messages():
-            import mediapipe
+            with _without_matplotlib():
+                import mediapipe
 
             self._mesh = mediapipe.solutions.face_mesh.FaceMesh(
                 static_image_mode=not tracking,
@@ -62,3 +66,18 @@ class FaceMesh:
             faces = self._mesh.process(image).multi_face_landmarks or []
         meshes = [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) for face in faces]
         return sorted(meshes, key=lambda mesh: -float(np.prod(np.ptp(mesh[:, :2], axis=0))))
+
+
+@contextlib.contextmanager
+def _without_matplotlib() -> Iterator[None]:
+    """Keep MediaPipe from importing matplotlib, which only its drawing functions use.
+
+    matplotlib takes a quarter of a second to import and leaves a cache in the user's home.
+    """
+    names = () if "matplotlib" in sys.modules else ("matplotlib", "matplotlib.pyplot")
+    sys.modules.update({name: ModuleType(name) for name in names})
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]

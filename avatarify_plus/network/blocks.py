@@ -90,7 +90,7 @@ class Hourglass(nn.Module):
 
 
 def silent_head(channels: int, out_channels: int, kernel: int = 1) -> nn.Conv2d:
-    """Return a convolution that yields zeros until it is trained."""
+    """Return a convolution whose output is zero until it is trained."""
     head = nn.Conv2d(channels, out_channels, kernel, padding=kernel // 2)
     nn.init.zeros_(head.weight)
     assert head.bias is not None

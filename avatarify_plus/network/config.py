@@ -1,4 +1,4 @@
-"""What decides the network's graph: frozen, validated, stored with the weights. No torch."""
+"""The network's config: frozen, validated, stored with the weights. No torch."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ class NetworkConfig:
     keypoints): the mesh knows lips and eyelids, the detector shoulders, hair and what moves behind the head.
     `anchor_radius` is the standard deviation, in picture halves, of a prior on where each learned keypoint looks,
     around anchors spread along the picture's border; 0, the paper, leaves it out.
-    `mask_kernel`, 7 in the paper, is the dearest convolution of a dense motion with many keypoints.
+    `mask_kernel`, 7 in the paper, belongs to the most expensive convolution of a dense motion with many keypoints.
     `mask_prior` is what a mask's logit gains at its driving keypoint before training, falling off as the heatmap does:
     a keypoint's motion holds near that keypoint. It is learned per keypoint from there; 0, the paper, leaves it out.
     `occlusion_first` multiplies the coarsest map before the residual blocks (FOMM) instead of after (paper, eq. 13).
-    `occlusion_entry` narrows zeta to so many channels before the occlusion module's up blocks; 0, the paper, does not.
+    `occlusion_entry` narrows zeta to this number of channels before the occlusion module's up blocks; 0 in the paper.
     `motion_to_painter` adds the occlusion module's features to the generator's at each scale: without it the painter
     sees the motion only through what was warped, and cannot know whether a hidden place is the inside of a mouth.
-    `keypoints_to_painter` > 0 also shows the painter the driving keypoints' heatmaps, through so many channels: where
-    upper and lower lip are says at once where the mouth is open.
+    `keypoints_to_painter` > 0 also shows the painter the driving keypoints' heatmaps, through this number of channels:
+    the places of upper and lower lip show where the mouth is open.
     `blend` replaces eq. 13 by O * warped + (1 - O) * painted at every scale (preset `ours-skip`).
     """
 
@@ -195,8 +195,7 @@ def network_config(preset: str, size: str, **changes: Any) -> NetworkConfig:
 
     `paper` has the paper's widths; `live` needs under 12 GFLOP a frame; `narrow` is the paper's network at half the
     picture's side, a quarter of the widths and half the residual blocks, to compare presets without a GPU; `tiny`
-    serves tests.
-    Raises ConfigError for an unknown preset or size.
+    is for tests. Raises ConfigError for an unknown preset or size.
     """
     if preset not in PRESETS:
         raise ConfigError(f"unknown preset {preset!r}: choose one of {', '.join(PRESETS)}")

@@ -26,8 +26,8 @@ class Motion(NamedTuple):
     deformation: (B, m, m, 2), for each driving pixel the source coordinate in [-1, 1].
     mask: (B, K + 1, m, m), background first, sums to 1.
     occlusions: coarse to fine, (B, 1, m, m) [, (B, 1, 2m, 2m), (B, 1, 4m, 4m)]; 1 keeps the warped source.
-    hints: what the maps were read off, (B, C, m, m), (B, C', 2m, 2m), (B, C'', 4m, 4m), for `motion_to_painter`;
-    otherwise empty.
+    hints: the features that the maps were computed from, (B, C, m, m), (B, C', 2m, 2m), (B, C'', 4m, 4m), for
+    `motion_to_painter`; otherwise empty.
     heatmap: of the driving keypoints, (B, K, m, m).
     """
 
@@ -41,9 +41,9 @@ class Motion(NamedTuple):
 class OcclusionMaps(nn.Module):
     """Multi-scale occlusion restoration: two up blocks and a 1x1 convolution per scale (section 2.3).
 
-    forward: zeta (B, C, m, m) to maps (B, 1, m, m), (B, 1, 2m, 2m), (B, 1, 4m, 4m) and the features they were read
-    off. The text names no activation; a sigmoid keeps the maps in [0, 1] as FOMM's. `entry` > 0 first narrows zeta to
-    so many channels by a 1x1 convolution: enlarging the whole of zeta is the dearest step of a small network.
+    forward: zeta (B, C, m, m) to maps (B, 1, m, m), (B, 1, 2m, 2m), (B, 1, 4m, 4m) and the features that they were
+    computed from. The text names no activation; a sigmoid keeps the maps in [0, 1] as FOMM's. `entry` > 0 first narrows
+    zeta to this number of channels by a 1x1 convolution: enlarging all of zeta is the slowest step of a small network.
     """
 
     def __init__(self, channels: int, entry: int, widths: tuple[int, int]) -> None:
@@ -85,7 +85,7 @@ class DenseMotion(nn.Module):
         self.mask_head = nn.Conv2d(channels, count, config.mask_kernel, padding=config.mask_kernel // 2)
         self.mask_prior = None
         if config.mask_prior:
-            # Masks start as the prior says: a keypoint that loses its neighbourhood early gets no gradient ever after.
+            # Masks start as the prior says: a keypoint that loses its neighbourhood early gets no gradient any more.
             nn.init.normal_(self.mask_head.weight, std=1e-3)
             self.mask_prior = nn.Parameter(torch.full((config.keypoint_count, 1, 1), config.mask_prior))
         self.occlusion: nn.Module = (

@@ -9,8 +9,8 @@ from avatarify_plus.network.blocks import Hourglass, antialias, coordinate_grid
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.types import Keypoints
 
-FARTHEST_LOGIT = 6.0
-"""Bound of an anchored keypoint's logits: how far the picture may outweigh the prior."""
+MAX_LOGIT = 6.0
+"""The bound of an anchored keypoint's logits: how far the picture may outweigh the prior."""
 
 
 class KeypointDetector(nn.Module):
@@ -49,7 +49,7 @@ class KeypointDetector(nn.Module):
         logits = logits / self.config.temperature
         if self.config.anchor_radius:
             distance = ((grid - self.anchors[:, None, None]) ** 2).sum(-1)  # (K, h, h)
-            logits = FARTHEST_LOGIT * torch.tanh(logits / FARTHEST_LOGIT)  # else faces attract every keypoint
+            logits = MAX_LOGIT * torch.tanh(logits / MAX_LOGIT)  # else faces attract every keypoint
             logits = logits - distance / (2 * self.config.anchor_radius**2)
         heatmap = logits.flatten(2).softmax(-1).unflatten(2, (size, size))  # (B, K, h, h)
         value = (heatmap[..., None] * grid).sum((2, 3))  # (B, K, 2)
@@ -62,7 +62,7 @@ def border_anchors(count: int) -> Tensor:
     """Return (count, 2) points spread evenly along a square of half side 0.7, from the middle of its lower edge."""
     side = 0.7
     corners = [(0.0, side), (side, side), (side, -side), (-side, -side), (-side, side), (0.0, side)]
-    reach = [0.0, side, 3 * side, 5 * side, 7 * side, 8 * side]  # walked at each corner
+    reach = [0.0, side, 3 * side, 5 * side, 7 * side, 8 * side]  # the length walked at each corner
     points = []
     for index in range(count):
         walked = 8 * side * index / count

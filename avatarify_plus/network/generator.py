@@ -23,7 +23,7 @@ from avatarify_plus.network.dense_motion import Motion
 class Features(NamedTuple):
     """The source as the generator sees it: features at S/4 and S/2, and the picture itself at S (B, C, s, s).
 
-    `half` is used by `blend` only; other presets carry it unread.
+    `half` is used by `blend` only; other presets do not read it.
     """
 
     quarter: Tensor
@@ -36,7 +36,7 @@ class Painting(NamedTuple):
 
     picture = kept * warped + (1 - kept) * painted: finest occlusion map, warped photo, decoder's own picture.
     gates: the coarser maps that blended features on the way, (B, 1, S / 4, S / 4) and (B, 1, S / 2, S / 2).
-    Without `blend` the decoder's picture is all there is, kept is zero and gates is empty.
+    Without `blend` all three pictures are the decoder's, kept is zero and gates is empty.
     """
 
     picture: Tensor
@@ -144,7 +144,7 @@ class Generator(nn.Module):
         coarse, middle = (occlusion.to(warped.dtype) for occlusion in occlusions[:2])
         fine = occlusions[2]  # of the picture itself, in full precision
         kept = coarse * warped
-        x = kept + coarse_hint + pose  # zeros where something is hidden tell the residual blocks where to paint
+        x = kept + coarse_hint + pose  # zeros where something is hidden show the residual blocks where to paint
         for block in self.residual_blocks:
             x = block(x)
         x = kept + (1 - coarse) * x

@@ -1,4 +1,4 @@
-"""The network as three graphs with uint8 pictures at the door: what is exported, and what the torch engine runs."""
+"""The network as three graphs that take and return uint8 pictures, for export and for the torch engine."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class AnimateGraph(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         named = dict(zip(self.inputs, inputs, strict=True))
         quarter = named[tensor_names.FEATURE_QUARTER]
-        # Presets without blend read the quarter only, so that it may stand in for the other two.
+        # Presets without blend read the quarter only, so that it may take the place of the other two.
         features = Features(
             quarter, named.get(tensor_names.FEATURE_HALF, quarter), named.get(tensor_names.PICTURE, quarter)
         )

@@ -26,7 +26,7 @@ class EncodedSource(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """image: (B, 3, S, S) in [0, 1]; motion and painting: how it came about."""
+    """image: (B, 3, S, S) in [0, 1]. motion, painting: what it was computed from."""
 
     image: Tensor
     motion: Motion
@@ -66,7 +66,7 @@ class AnimationModel(nn.Module):
         return EncodedSource(self.generator.encode(image), antialias(image, config.motion_size), heatmap, keypoints)
 
     def animate(self, source: EncodedSource, driving: Keypoints, window: Window | None = None) -> Prediction:
-        """Show the source in the driving pose; all of the picture or one `window` of it."""
+        """Return the source in the driving pose, as a whole or only a `window` of it."""
         motion = self.dense_motion(source.small, source.heatmap, source.keypoints, driving)
         painting = self.generator(source.features, motion, window)
         return Prediction(painting.picture, motion, painting)

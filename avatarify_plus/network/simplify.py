@@ -1,4 +1,4 @@
-"""The same network in fewer steps, for inference: it is exported and run like this, and trained as the paper has it."""
+"""The same network in fewer steps, for export and inference; it is trained as the paper has it."""
 
 import copy
 from typing import cast
@@ -34,8 +34,8 @@ class PhaseUpBlock(nn.Module):
     """An UpBlock with its 3x3 convolution before the enlargement; (B, C, H, W) to (B, C', 2H, 2W).
 
     Each pixel of a nearest-neighbour enlargement sees two by two source cells through its 3x3 kernel, and which weights
-    meet there depends on its row's and column's parity alone: four phases, each a 2x2 convolution, laid out by a pixel
-    shuffle. Source: sub-pixel convolution, Shi et al. 2016.
+    meet there depends on the parity of its row and column alone: four phases, each a 2x2 convolution, laid out by a
+    pixel shuffle. Source: sub-pixel convolution, Shi et al. 2016.
     """
 
     def __init__(self, block: UpBlock) -> None:

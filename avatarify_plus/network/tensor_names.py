@@ -11,17 +11,17 @@ ENCODE_SOURCE = "encode_source"
 ANIMATE = "animate"
 
 IMAGE = "image"
-"""(1, S, S, 3) uint8 RGB, in or out."""
+"""A (1, S, S, 3) uint8 RGB picture, in or out."""
 
 VALUE = "value"
 JACOBIAN = "jacobian"
-"""Learned keypoints: value (1, L, 2), jacobian (1, L, 2, 2), float32."""
+"""The learned keypoints: value (1, L, 2), jacobian (1, L, 2, 2), float32."""
 
 SOURCE_VALUE = "source_value"
 SOURCE_JACOBIAN = "source_jacobian"
 DRIVING_VALUE = "driving_value"
 DRIVING_JACOBIAN = "driving_jacobian"
-"""All K keypoints, the mesh's first, shaped alike."""
+"""All K keypoints, the mesh's first: values (1, K, 2), jacobians (1, K, 2, 2), float32."""
 
 FEATURE_QUARTER = "feature_quarter"
 FEATURE_HALF = "feature_half"
@@ -32,7 +32,7 @@ SOURCE_HEATMAP = "source_heatmap"
 
 
 def quantized(graph: str) -> str:
-    """Return the name of a graph's int8 twin, which has the same signature; a bundle may lack it."""
+    """Return the name of a graph's int8 version, which has the same signature; a bundle may lack it."""
     return f"{graph}-int8"
 
 
@@ -44,7 +44,7 @@ class Signature(NamedTuple):
 
 
 def encoded_source(config: NetworkConfig) -> tuple[str, ...]:
-    """Return the names of what `encode_source` yields and `animate` takes; half and picture only for `blend`."""
+    """Return the names of the tensors that `encode_source` returns and `animate` takes."""
     features = (FEATURE_QUARTER, FEATURE_HALF, PICTURE) if config.blend else (FEATURE_QUARTER,)
     return (*features, SMALL, SOURCE_HEATMAP)
 

@@ -259,7 +259,7 @@ def test_no_engine_at_all_is_a_failure(
     monkeypatch.setattr(Contender, "open", refuse)
     assert bench.main([*quick, "--engines", "torch@live"]) == 1
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last == "bench: error: no engine works here: torch@live: it is not installed"
+    assert last == "avatarify: error: no engine works here: torch@live: it is not installed"
 
 
 @pytest.mark.parametrize(
@@ -274,7 +274,7 @@ def test_a_wrong_path_is_one_line(options: list[str], message: str, capsys: pyte
     assert bench.main(options) == 1
     captured = capsys.readouterr()
     (line,) = [line for line in captured.err.splitlines() if not line.startswith("measuring")]
-    assert re.match(f"bench: error: {message}", line)
+    assert re.match(f"avatarify: error: {message}", line)
 
 
 @pytest.mark.parametrize(
@@ -287,13 +287,14 @@ def test_a_wrong_path_is_one_line(options: list[str], message: str, capsys: pyte
         ["--seconds", "nan"],
         ["--rate", "0"],
         ["--warm-up", "-1"],
+        ["--threads", "0"],
     ],
 )
 def test_wrong_usage_exits_with_2(options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         bench.main(options)
     assert caught.value.code == 2
-    assert "bench: error: " in capsys.readouterr().err
+    assert "avatarify: error: " in capsys.readouterr().err
 
 
 # --- start-up ---
@@ -328,18 +329,18 @@ def test_the_latency_bench_tells_what_it_saw(clip: Path) -> None:
     pictures = example_driver(FACE_COUNT)
     config = AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), size=Size(64, 64))
     report = latency.measure(config, FakeEngine(), pictures, Fraction(60), 1.2)
-    assert len(report.latency) == len(report.compute) > 5
-    assert report.interval == pytest.approx(1000 / 60)
-    assert np.all(report.latency > 0)
-    assert np.all(report.compute > 0)
+    assert len(report.latency_ms) == len(report.compute_ms) > 5
+    assert report.interval_ms == pytest.approx(1000 / 60)
+    assert np.all(report.latency_ms > 0)
+    assert np.all(report.compute_ms > 0)
     text = str(report)
-    assert f"{len(report.latency)} frames sent, {report.dropped_count} dropped, one every 16.7 ms" in text
+    assert f"{len(report.latency_ms)} frames sent, {report.dropped_count} dropped, one every 16.7 ms" in text
     assert "within one interval plus compute" in text
 
 
 def test_the_latency_bench_finds_a_late_sink() -> None:
     report = latency.LatencyReport(np.array([30.0, 90.0]), np.array([25.0, 26.0]), 33.3, 0)
-    assert report.excess == pytest.approx([-28.3, 30.7])
+    assert report.excess_ms == pytest.approx([-28.3, 30.7])
     assert "50.0 % of the frames" in str(report)
 
 
@@ -363,7 +364,39 @@ def test_a_soak_judges() -> None:
     assert not soak.Soak(minutes(100, 300, 301, 305), [], 0).verdict()
     assert "grew by 25.0 MB" in soak.Soak(minutes(100, 300, 301, 326), [], 0).verdict()[0]
     wrong = soak.Soak(minutes(100, 300, 301, 302), ["avatarify: warning: no camera"], 1).verdict()
-    assert wrong == ["complaint: avatarify: warning: no camera", "run.py ended with exit code 1"]
+    assert wrong == ["complaint: avatarify: warning: no camera", "the app ended with exit code 1"]
+
+
+def test_a_soak_too_short_to_judge_memory_says_so() -> None:
+    (wrong,) = soak.Soak([soak.Minute([25.0], [30.0], [40.0], [100.0])], [], 0).verdict()
+    assert wrong == "memory was not measured after warm-up: run for more than 2 minutes"
+
+
+@pytest.mark.parametrize(("name", "prog"), [("latency", "bench.latency"), ("soak", "bench.soak")])
+def test_the_other_programs_of_the_bench_have_the_same_command(
+    name: str, prog: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        bench.main([name, "--help"])
+    assert caught.value.code == 0
+    assert f"python -m avatarify_plus.{prog}" in capsys.readouterr().out
+
+
+def test_the_json_can_be_the_only_output(
+    quick: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Contender, "open", lambda contender, threads: FakeEngine())
+    assert bench.main([*quick, "--json", "-", "--compare", "openvino", "torch"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 2
+
+
+@pytest.mark.parametrize("option", ["--json", "--output"])
+def test_where_results_go_is_checked_before_anything_is_measured(
+    quick: list[str], option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert bench.main([*quick, option, str(tmp_path / "nowhere" / "it")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"avatarify: error: cannot write .*nowhere.*; choose another file for {option}", line)
 
 
 def test_a_soak_needs_options_for_the_app() -> None:

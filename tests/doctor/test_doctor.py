@@ -17,13 +17,17 @@ import numpy as np
 import pytest
 
 from avatarify_plus.bench.report import PICTURE, Percentiles, Speed
-from avatarify_plus.bundle import SHIPPED
+from avatarify_plus.bundle import SHIPPED, open_bundle
 from avatarify_plus.camera import CameraDevice
 from avatarify_plus.doctor import cameras, doctor, engines, gpu, installation, model, outputs, speed, storage
-from avatarify_plus.doctor.finding import FAILED, INSTALL, OK, REPORT, WARNING, Finding, Wanted, name_of, of_error
+from avatarify_plus.doctor import finding as finding_module
+from avatarify_plus.doctor.finding import FAILED, OK, REPORT, WARNING, Finding, Wanted, install_fix, name_of, of_error
+from avatarify_plus.doctor.installation import NOTHING_INSTALLED
 from avatarify_plus.doctor.isolation import findings_of
 from avatarify_plus.engines.nvidia import Gpu
 from avatarify_plus.errors import CameraError, EngineError, VirtualCameraError
+from avatarify_plus.program import checkout as checkout_module
+from avatarify_plus.program.command_line import NEWEST_PYTHON, OLDEST_PYTHON
 from avatarify_plus.sinks.virtual_camera import Backend
 from avatarify_plus.types import Frame, Image
 from fakes import EXAMPLES, plain_picture
@@ -127,13 +131,13 @@ def test_a_group_that_cannot_be_loaded_is_one_finding(module: Any, text: str, me
 @pytest.mark.parametrize(
     ("error", "fix"),
     [
-        (ImportError("No module named 'cv2'", name="cv2"), re.escape(INSTALL)),
+        (ImportError("No module named 'cv2'", name="cv2"), re.escape(install_fix())),
         (ImportError("libGL.so.1: cannot open shared object file: No such file"), "sudo apt install libgl1 "),
         (ImportError("libodd.so.7: cannot open shared object file: No such file"), "package that has libodd.so.7 "),
         (ImportError("DLL load failed while importing cv2: not found"), "vc_redist.x64.exe"),
         (ImportError("cannot import name 'x'", name="avatarify_plus.live"), "download this program again"),
         (KeyError(), re.escape(REPORT)),
-        (EngineError("no engine works here"), "mend what failed above"),
+        (EngineError("no engine works here"), "fix what failed above"),
     ],
 )
 def test_what_cannot_be_imported_has_its_fix(error: Exception, fix: str) -> None:
@@ -167,7 +171,7 @@ def test_a_failure_is_told_with_its_fix(found: list[Finding], capsys: pytest.Cap
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["warning", "b", "so", "so"]
     assert lines[2].split() == ["fix:", "do", "this"]
-    assert lines[-1].startswith("2 ok, 2 warnings, 2 failed: mend")
+    assert lines[-1].startswith("2 ok, 2 warnings, 2 failed: fix")
 
 
 def test_warnings_alone_are_no_failure(found: list[Finding]) -> None:
@@ -176,7 +180,11 @@ def test_warnings_alone_are_no_failure(found: list[Finding]) -> None:
 
 
 @pytest.mark.parametrize(
-    "finding", [Finding("python", FAILED, "too old", "install another"), installation.NOTHING_INSTALLED]
+    "finding",
+    [
+        Finding("python", FAILED, "too old", "install another"),
+        Finding("packages", FAILED, NOTHING_INSTALLED, install_fix()),
+    ],
 )
 def test_what_forbids_all_else_is_all_there_is_to_tell(
     found: list[Finding], finding: Finding, capsys: pytest.CaptureFixture[str]
@@ -202,7 +210,7 @@ def test_a_report_that_cannot_be_written_is_one_line(
     found: list[Finding], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert doctor.main(["--json", str(tmp_path / "nowhere" / "report.json")]) == 1
-    assert re.fullmatch("doctor: error: cannot write .*; choose another file\n", capsys.readouterr().err)
+    assert re.fullmatch("avatarify: error: cannot write .*; choose another file for --json\n", capsys.readouterr().err)
 
 
 def test_wrong_usage_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,19 +248,20 @@ def test_what_looks_at_python_loads_with_any_python_and_nothing_installed() -> N
     while waiting:
         name = waiting.pop()
         seen.add(name)
-        tree = ast.parse((ROOT / f"{name.replace('.', '/')}.py").read_text(), feature_version=(3, 8))
+        path = ROOT / name.replace(".", "/")
+        text = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
+        tree = ast.parse(text, feature_version=(3, 8))
         for node in tree.body:  # what is imported later may need more
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             for imported in names:
-                own = imported.startswith("avatarify_plus.")
+                own = imported.split(".")[0] == "avatarify_plus"
                 assert own or imported.partition(".")[0] in sys.stdlib_module_names, f"{name} imports {imported}"
                 if own and imported not in seen:
                     waiting.append(imported)
-    assert seen == {f"avatarify_plus.doctor.{name}" for name in ("doctor", "finding", "installation", "isolation")} | {
-        "avatarify_plus.errors",
-        "avatarify_plus.native_log",
-    }
+    doctors = {f"avatarify_plus.doctor.{name}" for name in ("doctor", "finding", "installation", "isolation")}
+    programs = {f"avatarify_plus.program.{name}" for name in ("checkout", "command_line", "examples", "whole_file")}
+    assert seen == doctors | programs | {"avatarify_plus", "avatarify_plus.errors", "avatarify_plus.native_log"}
 
 
 @pytest.mark.parametrize(
@@ -261,7 +270,7 @@ def test_what_looks_at_python_loads_with_any_python_and_nothing_installed() -> N
 )
 def test_pythons_are_those_that_mediapipe_is_built_for(version: tuple[int, int, int], expected: str) -> None:
     assert state(installation.judge_python(version, "x86_64", True)) == expected
-    oldest, newest = installation.OLDEST, installation.NEWEST
+    oldest, newest = OLDEST_PYTHON, NEWEST_PYTHON
     wanted = f'requires-python = ">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"'
     assert wanted in (ROOT / "pyproject.toml").read_text()
 
@@ -272,7 +281,7 @@ def test_32_bits_are_too_few() -> None:
 
 def test_requirements_are_read_without_their_comments() -> None:
     lines = installation.required()
-    assert "mediapipe==0.10.14" in lines
+    assert "mediapipe==0.10.14" in [line.partition(";")[0] for line in lines]
     assert not [line for line in lines if "#" in line or line.startswith("-")]
 
 
@@ -290,6 +299,37 @@ def test_a_missing_or_unfit_package_is_named_with_its_fix(change: dict[str, str 
     assert state(finding) == FAILED
     assert finding.fix.endswith(fix)
     assert all(name in finding.message for name in change)
+
+
+INSTALLED = ["numpy>=1.26", 'torch==2.13.0; extra == "train"', 'avatarify_plus[train]; extra == "dev"']
+
+
+@pytest.fixture
+def installed_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the package be installed, with optional dependencies, and not run from a checkout."""
+    for module in (installation, finding_module, model, gpu, checkout_module):
+        monkeypatch.setattr(module, "checkout", lambda: None)
+    monkeypatch.setattr(installation.metadata, "requires", lambda name: INSTALLED)
+
+
+@pytest.mark.usefixtures("installed_copy")
+def test_an_installed_copy_asks_for_what_its_metadata_requires_and_for_no_extra() -> None:
+    assert installation.required() == INSTALLED
+    assert state(installation.judge_packages(INSTALLED, {"numpy": "2.4.6"})) == OK
+    assert installation.judge_packages(INSTALLED, {}).message == "numpy is missing"
+    found = {"numpy": "2.4.6", "torch": "1.0"}
+    finding = installation.judge_dependencies(INSTALLED, found, lambda name: ["odd>=1"] if name == "torch" else [])
+    assert (finding.state, finding.message) == (OK, "1 packages fit together")
+
+
+@pytest.mark.usefixtures("installed_copy")
+def test_an_installed_copy_is_mended_without_files_of_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert install_fix() == "python -m pip install --upgrade avatarify_plus"
+    assert "this program's folder" not in installation.judge_python((3, 13, 0), "x86_64", True).fix
+    assert "requirements" not in gpu.judge_gpu_engine(CARD, (13, 0), REFUSALS).fix
+    monkeypatch.setattr(model, "open_wanted", lambda wanted: open_bundle("no such model"))
+    assert model.model(Wanted()).fix == "python -m pip install --force-reinstall --no-deps avatarify_plus"
+    assert doctor.summary([]).endswith("ready for avatarify --avatar face.jpg")
 
 
 @pytest.mark.parametrize("stand_in", ["onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"])

@@ -6,22 +6,22 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
-import run as program
-from avatarify_plus import engines, live
+from avatarify_plus import app, engines, live
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine, nvidia, open_engine
 from avatarify_plus.engines.nvidia import Gpu
 from avatarify_plus.errors import EngineError
-from avatarify_plus.types import Image, Keypoints
+from avatarify_plus.program.command_line import configure_logging
 from fakes import EXAMPLES, FakeEngine, example_driver, write_film
+from scenes import animate, scene
 
 BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
 NAMES = ("torch", "onnxruntime", "openvino")
@@ -30,13 +30,6 @@ FLOAT32_LEVELS = 1
 DEFAULT_LEVELS = 3
 """bfloat16 has 8 bits."""
 KEYPOINT_TOLERANCE = 1e-5
-
-
-class Scene(NamedTuple):
-    source: Image
-    driving: Image
-    source_keypoints: Keypoints
-    driving_keypoints: Keypoints
 
 
 @pytest.fixture(params=BUNDLES)
@@ -49,26 +42,6 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 def engine(request: pytest.FixtureRequest, skip_bundle: Bundle) -> Iterator[Engine]:
     with open_engine(skip_bundle, request.param, threads=1, precision="fp32") as opened:
         yield opened
-
-
-def scene(bundle: Bundle, seed: int = 0) -> Scene:
-    """Two pictures of waves and grain, with keypoints that differ by a little motion."""
-    rng = np.random.default_rng(seed)
-    size, count = bundle.config.image_size, bundle.config.keypoint_count
-    y, x = np.mgrid[:size, :size] / size
-    pictures = []
-    for _ in range(2):
-        waves = np.stack([np.sin(x * a + y * b) for a, b in rng.uniform(5, 40, (3, 2))], -1)
-        pictures.append((128 + 90 * waves + rng.normal(0, 5, waves.shape)).clip(0, 255).astype(np.uint8))
-    value = rng.uniform(-0.6, 0.6, (count, 2))
-    jacobian = 0.5 * np.eye(2) + rng.normal(0, 0.05, (count, 2, 2))
-    moved = value + rng.normal(0, 0.03, value.shape), jacobian + rng.normal(0, 0.02, jacobian.shape)
-    keypoints = [Keypoints(v.astype(np.float32), j.astype(np.float32)) for v, j in ((value, jacobian), moved)]
-    return Scene(pictures[0], pictures[1], keypoints[0], keypoints[1])
-
-
-def animate(engine: Engine, shown: Scene) -> Image:
-    return engine.animate(engine.encode_source(shown.source, shown.source_keypoints), shown.driving_keypoints)
 
 
 @pytest.mark.parametrize(
@@ -293,10 +266,10 @@ def test_users_are_told_the_engine_but_not_the_libraries(monkeypatch: pytest.Mon
     loggers = [logging.getLogger(name) for name in ("avatarify_plus", "avatarify_plus.live")]
     for logger in loggers:
         monkeypatch.setattr(logger, "level", logger.level)
-    program.configure_logging(verbose=False)
+    configure_logging(False, app.NEWS)
     assert loggers[1].isEnabledFor(logging.INFO) and not loggers[1].isEnabledFor(logging.DEBUG)
     assert not logging.getLogger("avatarify_plus.engines.openvino_engine").isEnabledFor(logging.INFO)
-    program.configure_logging(verbose=True)
+    configure_logging(True, app.NEWS)
     assert loggers[1].isEnabledFor(logging.DEBUG)
 
 

@@ -248,7 +248,7 @@ def test_coreml_may_leave_small_things_to_the_cpu(
     with pytest.raises(EngineError, match=r"leaves 1 Conv of encode_source\.onnx to the CPU"):
         open_engine(skip_bundle, "onnxruntime-coreml")
     monkeypatch.delattr(GpuSession, "get_provider_graph_assignment_info")
-    with pytest.raises(EngineError, match=r"does not tell what runs where, 1\.24 does: update it"):
+    with pytest.raises(EngineError, match=r"does not say what runs where, 1\.24 does: update it"):
         open_engine(skip_bundle, "onnxruntime-coreml")
 
 
@@ -284,7 +284,7 @@ def test_a_provider_that_does_not_start_is_refused(
     [
         ("onnxruntime-cuda", r"pip uninstall onnxruntime, then pip install onnxruntime-gpu\[cuda,cudnn\]$"),
         ("onnxruntime-directml", "on Windows, pip uninstall onnxruntime, then pip install onnxruntime-directml$"),
-        ("onnxruntime-coreml", "macOS alone has it, in its package onnxruntime$"),
+        ("onnxruntime-coreml", "only macOS has it, in the package onnxruntime$"),
     ],
 )
 def test_a_provider_that_is_not_installed_is_told_how_to_get(skip_bundle: Bundle, name: Any, remedy: str) -> None:
@@ -352,7 +352,7 @@ def test_a_recording_is_made_once_and_replayed(mixed_bundle: Bundle, recordings:
         np.testing.assert_array_equal(read[tensor_names.DRIVING_VALUE][0].numpy(), source_keypoints.value)
         np.testing.assert_array_equal(read[tensor_names.DRIVING_JACOBIAN][0].numpy(), source_keypoints.jacobian)
     assert recordings == ["record", *["replay"] * 4]
-    assert len(computed) == torch_network.WARM_UPS + 1
+    assert len(computed) == torch_network.WARM_UP_COUNT + 1
 
 
 @pytest.mark.parametrize(("asked", "found"), [("auto", "fp16"), ("bf16", "bf16"), ("fp32", "fp32")])

@@ -25,11 +25,11 @@ from avatarify_plus.engines.nvidia import Gpu
 from avatarify_plus.engines.tensorrt_cache import (
     PORTABLE,
     EngineCache,
-    Identity,
+    EngineKey,
     graph_precisions,
     model_digests,
 )
-from avatarify_plus.engines.tensorrt_choice import Here, choose_engines
+from avatarify_plus.engines.tensorrt_choice import Target, choose_engines
 from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
 from avatarify_plus.engines.tensorrt_library import RTX, TENSORRT, Library, make_log
 from avatarify_plus.errors import EngineError
@@ -83,9 +83,9 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
     return found
 
 
-def identity(bundle: Bundle, graph: str, precision: str, **changes: Any) -> Identity:
+def engine_key(bundle: Bundle, graph: str, precision: str, **changes: Any) -> EngineKey:
     values = {"library": TENSORRT, "version": VERSION, "capability": "8.6", "gpu": "NVIDIA Test"}
-    return Identity(graph, precision, model_digests(bundle, graph, precision)[0], **(values | changes))
+    return EngineKey(graph, precision, model_digests(bundle, graph, precision)[0], **(values | changes))
 
 
 def fill(folder: Path, bundle: Bundle, precision: str = "fp16", **changes: Any) -> EngineCache:
@@ -95,7 +95,7 @@ def fill(folder: Path, bundle: Bundle, precision: str = "fp16", **changes: Any) 
         signature = tensor_names.signatures(bundle.config)[graph]
         tensors = {name: name for name in (*signature.inputs, *signature.outputs)}
         cache.store(
-            identity(bundle, graph, kind, **changes), bundle_name(bundle), tensors, bundle.graph(graph).read_bytes()
+            engine_key(bundle, graph, kind, **changes), bundle_name(bundle), tensors, bundle.graph(graph).read_bytes()
         )
     return cache
 
@@ -296,9 +296,9 @@ def test_portable_engines_run_from_ampere_on(
     fill(tmp_path, skip_bundle, capability=PORTABLE, gpu="")
     TensorRtEngine(skip_bundle, "auto", tmp_path).close()
     cache = fill(tmp_path, skip_bundle)
-    here = Here({TENSORRT: VERSION}, "8.6", "NVIDIA Test")
-    entries = choose_engines(cache, skip_bundle, "fp16", here)[1]
-    assert {entry.identity.capability for entry in entries.values()} == {"8.6"}, "one that was built for it goes first"
+    target = Target({TENSORRT: VERSION}, "8.6", "NVIDIA Test")
+    entries = choose_engines(cache, skip_bundle, "fp16", target)[1]
+    assert {entry.key.capability for entry in entries.values()} == {"8.6"}, "one that was built for it goes first"
     for entry in entries.values():
         entry.path.with_suffix(".json").unlink()
     runtime.capability = (7, 5)
@@ -340,9 +340,9 @@ def test_damaged_engines_are_refused(skip_bundle: Bundle, library: TensorRt, tmp
     path.write_bytes(whole[:-100])
     with pytest.raises(EngineError, match=r"animate-fp16-\w+\.engine is damaged: run python export/trt\.py"):
         TensorRtEngine(skip_bundle, "auto", tmp_path)
-    assert cache.find(identity(skip_bundle, tensor_names.ANIMATE, "fp16")) is None, "it is built again"
-    entry = next(entry for entry in cache.entries() if entry.identity.graph == tensor_names.ANIMATE)
-    cache.store(entry.identity, entry.bundle, entry.tensors, b"not an engine")
+    assert cache.find(engine_key(skip_bundle, tensor_names.ANIMATE, "fp16")) is None, "it is built again"
+    entry = next(entry for entry in cache.entries() if entry.key.graph == tensor_names.ANIMATE)
+    cache.store(entry.key, entry.bundle, entry.tensors, b"not an engine")
     with pytest.raises(EngineError, match=r"cannot load .*\.engine: the plan is no plan; run .* --force$"):
         TensorRtEngine(skip_bundle, "auto", tmp_path)
 
@@ -479,7 +479,7 @@ def test_engines_are_built_once_and_again_after_a_change(
     write_manifest(folder, int8_bundle.manifest)
     assert trt.main(command) == 0
     assert capsys.readouterr().out.count("already built") == 2
-    found = [entry.identity for entry in EngineCache(cache).entries() if entry.identity.precision == "fp16"]
+    found = [entry.key for entry in EngineCache(cache).entries() if entry.key.precision == "fp16"]
     assert len({built.model for built in found}) == 2, "the old engine keeps its own name"
 
 
@@ -491,14 +491,14 @@ def test_engines_with_a_detector_and_for_one_card(
     options = ["--backend", "tensorrt-rtx", "--cache", str(tmp_path), "--precision", "fp32", "--workspace", "512"]
     assert trt.main([str(ours_bundle.folder), *options, "--compute-capability", "8.6"]) == 0
     entries = list(EngineCache(tmp_path).entries())
-    assert {entry.identity.graph for entry in entries} == {
+    assert {entry.key.graph for entry in entries} == {
         tensor_names.DETECT,
         tensor_names.ENCODE_SOURCE,
         tensor_names.ANIMATE,
     }
     for entry in entries:
-        assert (entry.identity.capability, entry.identity.precision, entry.identity.gpu) == ("8.6", "fp32", "")
-        signature = tensor_names.signatures(ours_bundle.config)[entry.identity.graph]
+        assert (entry.key.capability, entry.key.precision, entry.key.gpu) == ("8.6", "fp32", "")
+        signature = tensor_names.signatures(ours_bundle.config)[entry.key.graph]
         assert set(entry.tensors) == {*signature.inputs, *signature.outputs}
         assert len(entry.read()) == entry.size
     assert trt.main([str(ours_bundle.folder), *options, "--compute-capability", "9.0"]) == 1
@@ -529,7 +529,7 @@ def test_a_graph_that_is_refused_leaves_nothing(
     assert trt.main([str(folder), "--backend", "tensorrt-rtx", "--cache", str(cache)]) == 1
     error = capsys.readouterr().err
     assert "animate.onnx cannot be computed in fp16: " in error and error.count("\n") == 1
-    assert {entry.identity.graph for entry in EngineCache(cache).entries()} == {tensor_names.ENCODE_SOURCE}
+    assert {entry.key.graph for entry in EngineCache(cache).entries()} == {tensor_names.ENCODE_SOURCE}
 
 
 @NEEDS_RTX
@@ -581,7 +581,7 @@ def test_what_is_not_installed_is_named(
     monkeypatch.setattr(trt, "load_library", fail)
     assert trt.main([str(skip_bundle.folder), *options]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("trt.py: ") and complaint in error and error.count("\n") == 1
+    assert error.startswith("avatarify: error: ") and complaint in error and error.count("\n") == 1
 
 
 def test_wrong_use_is_told(
@@ -599,7 +599,7 @@ def test_wrong_use_is_told(
     assert trt.main([str(skip_checkpoint), "--backend", "tensorrt"]) == 1
     assert trt.main([str(skip_bundle.folder), "--backend", "tensorrt", "--compute-capability", "8.9"]) == 1
     errors = capsys.readouterr().err
-    assert "checkpoint.pt is no bundle: make one with python export/onnx_bundle.py" in errors
+    assert "checkpoint.pt is not a bundle: make one with python export/onnx_bundle.py" in errors
     assert "builds on the GPU that is to run the engine, found a GPU of 8.6 (NVIDIA Test): --backend" in errors
 
 
@@ -674,9 +674,9 @@ def test_torch_builds_for_the_bundle_of_a_checkpoint(
     assert len(calls) == 2 and all(call["disable_tf32"] for call in calls)
     assert trt.main([str(skip_bundle.folder), *options]) == 0
     assert len(calls) == 2, "the checkpoint's bundle has its engines already"
-    entry = next(entry for entry in EngineCache(tmp_path).entries() if entry.identity.graph == tensor_names.ANIMATE)
-    assert entry.identity.model in model_digests(skip_bundle, tensor_names.ANIMATE, "fp16")
+    entry = next(entry for entry in EngineCache(tmp_path).entries() if entry.key.graph == tensor_names.ANIMATE)
+    assert entry.key.model in model_digests(skip_bundle, tensor_names.ANIMATE, "fp16")
     assert entry.tensors[tensor_names.IMAGE] == "output0" and entry.tensors[tensor_names.FEATURE_QUARTER] == "inputs_0"
     assert trt.main([str(skip_bundle.folder), *options, "--precision", "int8"]) == 1
     assert "torch-tensorrt builds fp32 and fp16: int8 is built from" in capsys.readouterr().err
-    assert json.loads(entry.path.with_suffix(".json").read_text())["identity"]["library"] == TENSORRT
+    assert json.loads(entry.path.with_suffix(".json").read_text())["key"]["library"] == TENSORRT

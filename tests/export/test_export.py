@@ -126,7 +126,7 @@ def test_nothing_is_overwritten_by_accident(
     assert "it exists; choose another folder or --force" in capsys.readouterr().err
     (tmp_path / "letters").write_text("dear")
     assert onnx_bundle.main([str(skip_checkpoint), str(tmp_path), "--force"]) == 1
-    assert "it is no bundle" in capsys.readouterr().err
+    assert "it is not a bundle" in capsys.readouterr().err
     assert only_file_names(tmp_path) == ["letters"]
 
 
@@ -134,7 +134,7 @@ def test_nothing_is_overwritten_by_accident(
     ("change", "message"),
     [
         ({"ema": {}}, "missing: dense_motion"),
-        ({"config": {"legs": 4}}, "no valid network config: .*legs"),
+        ({"config": {"legs": 4}}, "does not hold a valid network config: .*legs"),
         ({"step": None}, "lacks step"),
     ],
 )

@@ -83,18 +83,35 @@ def test_what_fails_is_told_and_the_others_go_on(
     assert all(each["to_base"] is None for each in found["measurements"])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [(["--seconds", "0"], "--seconds must be positive, found 0.0"), ([], "finds no NVIDIA GPU: .* or --device cpu")],
-)
-def test_what_cannot_be_measured_is_one_line(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
-) -> None:
+def test_the_json_can_be_the_only_output(mixed_bundle: Bundle, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    options = ["--ways", "eager", "--precisions", "fp32", "--model", str(mixed_bundle.folder), "--json", "-"]
+    assert gpu_benchmark.main([*QUICK, *options]) == 0
+    captured = capsys.readouterr()
+    assert {each["part"] for each in json.loads(captured.out)["measurements"]} == {"animate", "detect"}
+    assert "median ms" in captured.err
+
+
+def test_a_missing_gpu_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gpu_benchmark.main(arguments) == 1
+    assert gpu_benchmark.main([]) == 1
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("gpu_benchmark.py: ")
-    assert re.search(message, line)
+    assert re.match("avatarify: error: .* finds no NVIDIA GPU: .* or --device cpu", line)
+
+
+def test_a_time_that_makes_no_sense_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        gpu_benchmark.main(["--seconds", "0"])
+    assert caught.value.code == 2
+    assert "--seconds must be positive, found 0.0" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_measuring(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert gpu_benchmark.main([*QUICK, "--json", str(tmp_path / "nowhere" / "report.json")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match("avatarify: error: cannot write .*report.json: .*; choose another file for --json", line)
 
 
 def test_the_source_is_encoded_once_and_the_engine_closed(mixed_bundle: Bundle) -> None:

@@ -126,17 +126,17 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(tmp_path: Path, capsys: py
     text.write_text("no checkpoint")
     torch.save([1, 2], numbers)
     for path, message in (
-        (text, "as a PyTorch checkpoint"),
+        (text, "it is not a PyTorch file of tensors and plain values alone"),
         (numbers, "holds a list"),
         (tmp_path / "nowhere.pt", "nowhere.pt"),
     ):
         assert import_fomm.main([str(path), str(out)]) == 1
         error = capsys.readouterr().err
-        assert error.startswith("import_fomm.py: ") and message in error and error.count("\n") == 1
+        assert error.startswith("avatarify: error: ") and message in error and error.count("\n") == 1
         assert not out.exists()
 
 
 def test_a_checkpoint_runs_no_code(tmp_path: Path) -> None:
     torch.save({"generator": Path("anything"), "kp_detector": {}}, tmp_path / "objects.pt")
-    with pytest.raises(ModelError, match="as a PyTorch checkpoint"):
+    with pytest.raises(ModelError, match="it is not a PyTorch file of tensors and plain values alone"):
         import_model(tmp_path / "objects.pt", 256)

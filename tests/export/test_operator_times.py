@@ -34,4 +34,4 @@ def test_a_model_is_taken_apart(mixed_bundle: Bundle, graph: str, capsys: pytest
 
 def test_a_missing_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert operator_times.main(["nowhere"]) == 1
-    assert capsys.readouterr().err.startswith("operator_times.py: no model 'nowhere'")
+    assert capsys.readouterr().err.startswith("avatarify: error: no model 'nowhere'")

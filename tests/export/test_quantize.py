@@ -8,7 +8,6 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import numpy_helper
-from test_engines import animate, scene
 
 from avatarify_plus.bundle import Bundle, open_bundle
 from avatarify_plus.camera import open_frame_source
@@ -19,6 +18,7 @@ from avatarify_plus.pictures.images import Box, crop
 from export import quantize
 from export.calibration import Example, gather_examples
 from fakes import EXAMPLES, write_film
+from scenes import animate, scene
 
 INT8 = tensor_names.quantized(tensor_names.ANIMATE)
 TOLERANCE_LEVELS = 1.0
@@ -140,7 +140,7 @@ def test_what_hurts_is_kept_in_float(mixed_bundle: Bundle, clips: Path, tmp_path
 
 def test_too_few_clips_are_told(mixed_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert quantize.main([str(mixed_bundle.folder), "--clips", str(tmp_path)]) == 1
-    assert capsys.readouterr().err.startswith("quantize.py: quantizing needs at least two clips, 0 found")
+    assert capsys.readouterr().err.startswith("avatarify: error: quantizing needs at least two clips, 0 found")
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])

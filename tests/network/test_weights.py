@@ -1,0 +1,56 @@
+"""Checkpoints are read without running code from them, and what is wrong with one is named in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from avatarify_plus.errors import ModelError
+from avatarify_plus.network.weights import read_checkpoint
+
+VALUES = {"config": {"preset": "ours"}, "ema": {"w": torch.ones(2)}, "step": 3, "optimizer": {"lr": 0.1}}
+
+
+def saved(path: Path, values: Any) -> Path:
+    torch.save(values, path)
+    return path
+
+
+def test_a_checkpoint_is_read_with_all_that_it_holds(tmp_path: Path) -> None:
+    known = {"samples": 12, "training": {"data": "none"}}
+    found = read_checkpoint(saved(tmp_path / "checkpoint.pt", VALUES | known))
+    assert (found.config, found.step, found.samples, found.training) == ({"preset": "ours"}, 3, 12, {"data": "none"})
+    assert torch.equal(found.weights["w"], torch.ones(2))
+    assert found.values["optimizer"] == {"lr": 0.1}
+
+
+def test_a_checkpoint_may_say_nothing_of_its_training(tmp_path: Path) -> None:
+    found = read_checkpoint(saved(tmp_path / "checkpoint.pt", VALUES))
+    assert (found.samples, found.training) == (0, {})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"config": {}}, r"odd\.pt is not a checkpoint of training/train\.py: it lacks ema, step"),
+        ([1, 2], r"odd\.pt is not a checkpoint: it holds a list instead of a dictionary"),
+        (
+            {**VALUES, "step": Path("code")},
+            r"cannot read checkpoint .*odd\.pt: it is not a PyTorch file of tensors and plain values alone",
+        ),
+    ],
+)
+def test_what_is_not_a_checkpoint_is_one_line(tmp_path: Path, values: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        read_checkpoint(saved(tmp_path / "odd.pt", values))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_or_damaged_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"^no checkpoint at .*nowhere\.pt$"):
+        read_checkpoint(tmp_path / "nowhere.pt")
+    path = saved(tmp_path / "cut.pt", VALUES)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ModelError, match=r"^cannot read checkpoint .*cut\.pt: .+$"):
+        read_checkpoint(path)
