@@ -23,3 +23,11 @@ def test_every_local_link_and_picture_exists() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert "://" in target or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_file_that_a_page_names_exists() -> None:
+    """Pages say `training/train.py` or `test_live.py`; the changelog speaks of names that are gone."""
+    files = [path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py")]
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for name in re.findall(r"(?<![\w./-])((?:\w+/)*\w+\.py)\b", page.read_text()):
+            assert any(f"/{file}".endswith(f"/{name}") for file in files), f"{page.name}: {name}"
