@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -193,9 +192,6 @@ def _main(arguments: list[str] | None, stop: threading.Event) -> int:
         config = config_of(given)
     except ConfigError as error:
         parser.error(str(error))
-    if config.config and settings.notice_pending():
-        print(settings.NOTICE, file=sys.stderr)
-        settings.mark_notice_shown()
     kept = settings.KeptSettings(given) if config.config else None
     print(describe_run(live.run(config, stop=stop, kept=kept)))
     return DONE

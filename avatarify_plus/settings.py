@@ -28,18 +28,23 @@ NOTICE = """\
 Use photos of yourself only, or of people who agreed to it, and tell the people you call that they see an avatar.
 Do not use it to pass for somebody else or to deceive: in many countries that is against the law.
 The sent picture is marked as made by AI; leave the mark in. (This is shown once.)"""
-"""What everybody is shown before the first run."""
+"""What everybody is shown before the first live run."""
 
 
 class KeptSettings:
-    """What keys changed in earlier calls. It counts in live runs only: a video made of a file is as its options say."""
+    """What keys changed in earlier calls. It counts in live runs only: a video made of a file is as its options say,
+    and leaves nothing in the user's folders.
+    """
 
     def __init__(self, given: Collection[str]) -> None:
         """given: the fields that the command line sets itself; they are left as they are."""
         self._given = given
 
     def applied(self, config: AppConfig) -> AppConfig:
-        """Return the config with what was kept, and log what that is."""
+        """Return the config with what was kept, and log what that is; the first time ever, log NOTICE too."""
+        if notice_pending():
+            logger.info("%s", NOTICE)
+            mark_notice_shown()
         values = {name: value for name, value in load().items() if name not in self._given}
         if values:
             logger.info("kept from earlier calls: %s (%s)", _listed(values), RESET_HINT)

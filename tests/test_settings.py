@@ -55,6 +55,7 @@ def test_every_field_that_persists_can_be_kept() -> None:
 
 def test_what_was_kept_is_listed_and_gives_way_to_the_command_line(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "avatarify_plus.settings")
+    settings.mark_notice_shown()
     config = AppConfig(avatar=(Path("a.jpg"),), zoom=2.0)
     assert settings.KeptSettings({"avatar", "zoom"}).applied(config) is not None and not caplog.records
     settings.save({"zoom": 1.25, "mirror_output": True, "search": False})
@@ -134,9 +135,11 @@ def test_a_link_stays_a_link(file: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "elsewhere.json").read_text("utf-8")) == KEPT
 
 
-def test_the_notice_is_shown_once() -> None:
-    assert settings.notice_pending()
-    settings.mark_notice_shown()
+def test_the_notice_is_shown_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "avatarify_plus.settings")
+    for _ in range(2):
+        settings.KeptSettings(()).applied(AppConfig(avatar=(Path("a.jpg"),)))
+    assert [record.getMessage() for record in caplog.records] == [settings.NOTICE]
     assert not settings.notice_pending()
     settings.save(KEPT)
     assert settings.load() == KEPT

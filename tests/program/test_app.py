@@ -25,11 +25,6 @@ def parse(*arguments: str) -> AppConfig:
     return program.config_of(vars(program.build_parser().parse_args(["--avatar", "face.jpg", *arguments])))
 
 
-@pytest.fixture(autouse=True)
-def notice_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "notice_pending", lambda: False)
-
-
 def summary(**changes: Any) -> Summary:
     values: dict[str, Any] = {
         "frame_count": 250, "skipped_count": 0, "faceless_count": 0, "elapsed_s": 10.0, "fps": 25.0,
@@ -198,16 +193,6 @@ def test_what_keys_changed_is_kept_unless_unwanted(monkeypatch: pytest.MonkeyPat
     assert settings.load() == {}
     program.main(["--avatar", "face.jpg"])
     assert settings.load() == {"zoom": 1.5}
-
-
-def test_the_first_run_tells_what_the_photo_is_for(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.undo()
-    monkeypatch.setattr(live, "run", lambda config, **others: summary())
-    for _ in range(2):
-        program.main(["--avatar", "face.jpg"])
-    assert capsys.readouterr().err.count(settings.NOTICE.splitlines()[0]) == 1
 
 
 def test_listing_cameras_needs_no_avatar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Nothing is sent anywhere, and nothing is left at home but the app's own settings.
+"""Nothing is sent anywhere, and nothing is left at home.
 
 The programs run with an empty home, and with a proxy on this machine that notes every request and refuses it.
 """
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from avatarify_plus import settings
 from avatarify_plus.program.checkout import child_environment
 from fakes import EXAMPLES
 
@@ -96,17 +95,13 @@ def test_the_proxy_notes_what_is_asked_for(proxy: NotingProxy, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("options", [[], ["--no-config", "--engine", "onnxruntime"]], ids=["default", "onnxruntime"])
-def test_a_run_asks_for_nothing_and_leaves_only_settings(
-    options: list[str], proxy: NotingProxy, tmp_path: Path
-) -> None:
+def test_a_run_asks_for_nothing_and_leaves_nothing(options: list[str], proxy: NotingProxy, tmp_path: Path) -> None:
     home, out = tmp_path / "home", tmp_path / "out.mp4"
     done = run_at_empty_home(home, proxy, [*APP, "--output", str(out), "--seconds", "1", *options])
     assert done.returncode == 0, done.stderr
     assert out.exists()
     assert proxy.requests == []
-    left = left_in(home)
-    assert [Path(name).name for name in left] == ([] if options else [settings.NOTICE_SHOWN])
-    assert all("avatarify_plus" in Path(name).parts for name in left)
+    assert left_in(home) == []
 
 
 def test_the_doctor_asks_for_nothing_and_leaves_nothing(proxy: NotingProxy, tmp_path: Path) -> None:
