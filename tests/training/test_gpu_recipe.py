@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from avatarify_plus.errors import DataError, ModelError
+from avatarify_plus.errors import DataError
 from export import onnx_bundle
-from synthetic_cache import tiny_command, write_cache
+from synthetic_cache import tiny_command
 from training import gpu_recipe, train
 from training.data.cache import build_cache, open_cache, read_clip
 from training.loop.checkpoint import load_checkpoint
 from training.transfer import dataset_archive as pack
-from training.transfer.checkpoint_chunks import join_pieces, write_pieces
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,14 +66,6 @@ def test_a_pack_holds_what_the_cache_holds(clips: Path, packed: Path, tmp_path: 
         pack.unpack(tmp_path / "some", tmp_path / "nothing", 256, 1)
 
 
-def test_faces_that_were_not_found_stay_so() -> None:
-    landmarks = np.random.default_rng(0).uniform(-0.2, 1.2, (3, 478, 3)).astype(np.float32)
-    landmarks[1] = np.nan
-    found = pack._unsqueezed(pack._squeezed(landmarks), 3)
-    assert np.isnan(found[1]).all()
-    np.testing.assert_allclose(found[[0, 2], :, :2], landmarks[[0, 2], :, :2], atol=1 / 8000)
-
-
 def test_sessions_resume_and_pieces_become_a_bundle(
     packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,20 +102,6 @@ def test_sessions_resume_and_pieces_become_a_bundle(
 
 def train_is_unfinished(out: Path) -> bool:
     return not (out / "checkpoint.pt").exists() or load_checkpoint(out / "checkpoint.pt")["elapsed_s"] < 30
-
-
-def test_a_whole_checkpoint_travels_too(tmp_path: Path) -> None:
-    data = write_cache(tmp_path / "cache", {"a_1": 3})
-    assert train.main(tiny_command(data, tmp_path / "run", "--steps", "1")) == 0
-    checkpoint = tmp_path / "run" / "checkpoint.pt"
-    write_pieces(checkpoint, tmp_path / "pieces", 10_000, whole=True)
-    join_pieces(tmp_path / "pieces", tmp_path / "again" / "checkpoint.pt")
-    assert (tmp_path / "again" / "checkpoint.pt").read_bytes() == checkpoint.read_bytes()
-    (tmp_path / "pieces" / "piece-000.bin").write_bytes(b"damaged")
-    with pytest.raises(ModelError, match="fetch them again"):
-        join_pieces(tmp_path / "pieces", tmp_path / "home.pt")
-    with pytest.raises(ModelError, match="cannot read the pieces"):
-        join_pieces(tmp_path, tmp_path / "home.pt")
 
 
 def test_the_defaults_are_the_recipe(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 import itertools
 import logging
 import os
-import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,13 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.errors import ConfigError, ModelError
+from avatarify_plus.errors import ConfigError
 from synthetic_cache import tiny_command, write_cache
 from training import train
-from training.loop import checkpoint
-from training.loop.checkpoint import SaveError, load_checkpoint, load_start, load_what_fits, save_checkpoint
-from training.loop.guard import EXPLOSION_STEPS, DivergedError, LossGuard, StopRequest
-from training.loop.logbook import Logbook
+from training.loop.checkpoint import SaveError, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 BIG = {"weights": torch.zeros(100_000)}
@@ -106,29 +101,6 @@ def test_a_session_ends_and_the_next_goes_on(data: Path, tmp_path: Path, monkeyp
     assert len(elapsed_s) > 3 and all(0 < after - before < 25 for before, after in itertools.pairwise(elapsed_s))
 
 
-def test_signals_are_given_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with StopRequest() as request:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert request.is_set
-    assert signal.getsignal(signal.SIGTERM) is before
-
-
-def test_a_loss_that_explodes_or_is_no_number_stops_the_run() -> None:
-    guard = LossGuard()
-    for step in range(50):
-        guard.check(step, 1.0, 1.0, "last")
-    for step in range(EXPLOSION_STEPS - 1):
-        guard.check(50 + step, 1000.0, 1.0, "last")
-    guard.check(60, 1.0, 1.0, "last")  # it was a few bad batches
-    with pytest.raises(DivergedError, match=r"step 70.*running median.*last"):
-        for _ in range(EXPLOSION_STEPS):
-            guard.check(70, 1000.0, 1.0, "last")
-    for loss, norm in ((float("nan"), 1.0), (1.0, float("inf"))):
-        with pytest.raises(DivergedError, match="step 3"):
-            LossGuard().check(3, loss, norm, "last")
-
-
 def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,31 +115,6 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     monkeypatch.setattr(train, "is_finite", lambda *modules: False)
     assert train.main([*arguments, "--steps", "3"]) == 1
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
-
-
-def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, BIG)
-    before = path.read_bytes()
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage._replace(free=len(before)))
-    with pytest.raises(SaveError, match=r"0 MB are free.*free some space"):
-        save_checkpoint(path, BIG)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-
-
-def test_a_disk_that_fills_up_while_saving_costs_that_save_alone(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    save_checkpoint(path, {"weights": torch.zeros(10)})
-    before = path.read_bytes()
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limit[1]))
-        with pytest.raises(SaveError, match=r"cannot write .*checkpoint\.pt"):
-            save_checkpoint(path, BIG)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_training_outlives_a_full_disk_but_says_so_at_the_end(
@@ -196,27 +143,6 @@ def test_training_outlives_a_full_disk_but_says_so_at_the_end(
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3
 
 
-def test_a_full_disk_does_not_end_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    log = Logbook(tmp_path, 0)
-    (tmp_path / "metrics.part").mkdir()  # nothing can be written there
-    log.add(1, {"pixels": 1.0})
-    log.write(1, 4, 1.0, 1e-3, {})
-    log.close()
-    assert "cannot write the logs" in caplog.text
-
-
-def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "checkpoint.pt"
-    with pytest.raises(ModelError, match="no checkpoint"):
-        load_checkpoint(path)
-    path.write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="cannot read"):
-        load_checkpoint(path)
-    save_checkpoint(path, {"weights": torch.zeros(1)})
-    with pytest.raises(ModelError, match="lacks config"):
-        load_checkpoint(path)
-
-
 def test_the_log_is_kept_in_every_form(data: Path, tmp_path: Path) -> None:
     arguments = tiny_command(data, tmp_path, "--val", str(data), "--steps", "2")
     assert train.main(arguments) == 0
@@ -227,25 +153,6 @@ def test_the_log_is_kept_in_every_form(data: Path, tmp_path: Path) -> None:
     assert events and sum(events) > 1000
 
 
-def test_no_tensorboard_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with caplog.at_level(logging.INFO):
-        Logbook(tmp_path, 0).close()
-    assert [record.getMessage() for record in caplog.records] == [
-        "no TensorBoard log: tensorboard is not installed (pip install tensorboard)"
-    ]
-
-
-def test_more_keypoints_keep_what_the_fewer_learned(caplog: pytest.LogCaptureFixture) -> None:
-    few, many = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(5, 6, 3)
-    kept = many.weight.detach().clone()
-    with caplog.at_level(logging.INFO, "training"):
-        load_what_fits(many, few.state_dict())
-    torch.testing.assert_close(many.weight[:4, :3], few.weight)
-    torch.testing.assert_close(many.weight[4:], kept[4:])
-    assert "copied in part" in caplog.text and "weight (4, 3, 3, 3) into (6, 5, 3, 3)" in caplog.text
-
-
 def test_a_run_starts_from_a_bundle(data: Path, skip_bundle: Bundle, tmp_path: Path) -> None:
     start = ("--warm-start", str(skip_bundle.folder), "--fresh", "generator.final", "--rate", "0", "--seed", "3")
     assert train.main(tiny_command(data, tmp_path, "--steps", "1", *start)) == 0
@@ -254,11 +161,6 @@ def test_a_run_starts_from_a_bundle(data: Path, skip_bundle: Bundle, tmp_path: P
         assert torch.equal(found[part]["generator.first.conv.weight"], weights["generator.first.conv.weight"])
         assert not torch.equal(found[part]["generator.final.weight"], weights["generator.final.weight"])
     assert found["training"]["started_from"]["bundle"] == skip_bundle.manifest.name
-
-
-def test_the_shipped_bundle_is_a_start() -> None:
-    weights, origin = load_start(Path("live-256"))
-    assert origin["bundle"] == "live-256" and "generator.first.conv.weight" in weights
 
 
 @pytest.mark.parametrize(

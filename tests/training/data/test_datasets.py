@@ -27,7 +27,7 @@ from training.data.datasets import (
     stream_pictures,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SIZE = 64
 
 

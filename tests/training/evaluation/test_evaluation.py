@@ -67,7 +67,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def face() -> FloatArray:
     """The mean face of the mesh layout, flat, in the middle of the picture; (478, 3)."""
-    file = Path(__file__).resolve().parents[2] / "avatarify_plus" / "mesh_layouts" / "face-20.json"
+    file = Path(__file__).resolve().parents[3] / "avatarify_plus" / "mesh_layouts" / "face-20.json"
     flat = np.array(json.loads(file.read_text())["mean_face"]) * 0.15 + 0.5
     return np.concatenate([flat, np.zeros((478, 1))], 1).astype(np.float32)
 
