@@ -35,7 +35,7 @@ from avatarify_plus.motion.keypoints import MeshLayout, load_mesh_layout
 from avatarify_plus.network.config import SIZES, KeypointOrigin, NetworkConfig
 from training.data.cache import Cache, build_cache, open_cache
 from training.data.datasets import Split, Subject
-from training.data.pairs import PairOptions, PairSampler, Pool, mesh_mirror
+from training.data.pairs import CANDIDATES, PairOptions, PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
 from training.loop.checkpoint import SaveError, is_finite, load_checkpoint, load_start, load_what_fits, save_checkpoint
 from training.loop.guard import DivergedError, LossGuard, StopRequest
@@ -129,7 +129,12 @@ def add_step_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--photo-share", type=float, default=pairs.photo_share, help="share of pairs made by warping one photo")
     add("--still-share", type=float, default=pairs.still_share, help="share of pairs of two photos of one person")
-    add("--hard-pairs", type=float, default=pairs.hard_share, help="share of pairs that differ most of four")
+    add(
+        "--hard-pairs",
+        type=float,
+        default=pairs.hard_share,
+        help=f"share of pairs whose driving frame is the hardest of {CANDIDATES}",
+    )
     add(
         "--identity-exponent",
         type=float,

@@ -23,7 +23,7 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 CANDIDATES = 8
-"""A hard pair's driving frame is the farthest from its source of so many."""
+"""Of this many driving frames a hard pair takes the one that is farthest from its source."""
 
 FACE_ASPECT, MOUTH_ASPECT, EYES_ASPECT = range(3)
 ASPECT_SHARES = (0.3, 0.45, 0.25)
@@ -161,7 +161,7 @@ class _Groups:
 class PairSampler:
     """Choose pairs: identities with weight pictures ** identity_exponent, then two pictures of one of their clips.
 
-    A `hard_share` of them takes the farthest of eight driving frames: by the whole face, the mouth or the eyes. Of two
+    A `hard_share` of them takes the farthest of CANDIDATES driving frames: by the whole face, the mouth or the eyes. Of two
     frames chosen for their mouths, the more closed one is the source; for their eyes, the more open one: as photos are,
     and the harder way round. Without meshes there are no hard pairs.
     Photos (clips of one picture) give pairs of two random warps of themselves; several photos of one person also give
