@@ -80,9 +80,9 @@ def test_a_study_is_a_command_of_the_trainer(name: str) -> None:
     study = STUDIES[name]
     assert set(study.rows) <= set(TRAINABLE)
     for row in study.rows:
-        parsed = train.build_parser().parse_args(["--data", "d", "--out", "o", *study.arguments(row, 5)])
+        parsed, _ = train.read_command(["--data", "d", "--out", "o", *study.arguments(row, 5)])
         assert (parsed.preset, parsed.seed, parsed.steps) == (row, 5, study.steps)
-        config, _ = train.build_config(parsed)
+        config = parsed.network()
         assert config.preset == row and (row == "x2face" or config.keypoint_count == study.keypoint_count)
     arguments = [study.arguments(row, 0)[2:] for row in study.rows]
     assert all(other == arguments[0] for other in arguments)  # nothing but the preset differs
@@ -213,9 +213,21 @@ def test_a_row_that_fails_is_told(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_cache(tmp_path / "data", {"a_1": 4})
-    monkeypatch.setitem(STUDIES, "tiny", replace(study, stages="64x4:0.5"))
+    monkeypatch.setitem(STUDIES, "tiny", replace(study, train=(*study.train, "--warm-start", "nowhere.pt")))
     assert ablation.main(["run", "tiny", "--data", str(data), "--val", str(data), "--out", str(tmp_path / "r")]) == 1
-    assert "fomm, seed 0 ended after 0 of 2 steps" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "fomm, seed 0 ended after 0 of 2 steps" in error and "no checkpoint at nowhere.pt" in error
+
+
+def test_a_wrong_option_of_the_trainer_ends_a_study_before_it_begins(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_cache(tmp_path / "data", {"a_1": 4}), tmp_path / "runs"
+    command = ["run", "tiny", "--data", str(data), "--val", str(data), "--out", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        ablation.main([*command, "--train", "--weight", "beauty=1"])
+    assert ended.value.code == 2 and not out.exists()
+    assert "--weight knows no field 'beauty'" in capsys.readouterr().err
 
 
 def test_rows_are_measured_from_their_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,9 +199,11 @@ def test_what_needs_a_mesh_is_refused_before_anything_is_decoded(
     options: list[str], named: str, mgif: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert train.main(command(mgif, out, "--subject", "any", *options)) == 1
+    with pytest.raises(SystemExit) as ended:
+        train.main(command(mgif, out, "--subject", "any", *options))
     (told,) = capsys.readouterr().err.strip().splitlines()
-    assert told.startswith("train: error: --subject any") and named in told and not out.exists()
+    assert ended.value.code == 2 and told.startswith("avatarify: error: --subject any")
+    assert named in told and not out.exists()
 
 
 def body(**moved: tuple[float, float]) -> FloatArray:

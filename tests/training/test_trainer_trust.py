@@ -16,9 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.errors import ConfigError
 from synthetic_cache import tiny_command, write_cache
 from training import train
+from training.config import LEARNED_BESIDE_MESH
 from training.loop.checkpoint import SaveError, load_checkpoint, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,7 +110,7 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     capsys.readouterr()
     assert train.main([*arguments, "--steps", "20", "--weight", "pixels=1e38"]) == 1
     told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("train: error: training diverged at step") and str(tmp_path / "checkpoint.pt") in told
+    assert told.startswith("avatarify: error: training diverged at step") and str(tmp_path / "checkpoint.pt") in told
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     monkeypatch.setattr(train, "is_finite", lambda *modules: False)
     assert train.main([*arguments, "--steps", "3"]) == 1
@@ -139,7 +139,7 @@ def test_training_outlives_a_full_disk_but_says_so_at_the_end(
     assert [record.getMessage() for record in caplog.records].count(
         "no room; training goes on and tries again in 0 minutes"
     ) == 3
-    assert capsys.readouterr().err.strip().splitlines()[-1] == "train: error: no room"
+    assert capsys.readouterr().err.strip().splitlines()[-1] == "avatarify: error: no room"
     assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3
 
 
@@ -172,24 +172,33 @@ def test_a_run_starts_from_a_bundle(data: Path, skip_bundle: Bundle, tmp_path: P
         (["--weight", "beauty=1"], "--weight knows no field 'beauty'"),
         (["--stages", "64x0:1"], "batches be positive"),
         (["--photo-share", "2"], "must be from 0 to 1"),
-        (["--warm-start", "nowhere.pt"], "no checkpoint at nowhere.pt"),
         (["--mesh-warmup", "5"], "--mesh-warmup needs --keypoints learned"),
+        (["--steps", "0"], "--steps must be at least 1"),
+        (["--ema", "1.5"], "--ema must be from 0 to 1"),
     ],
 )
 def test_a_wrong_option_is_one_line(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str
 ) -> None:
-    assert train.main(tiny_command(data, tmp_path, "--steps", "1", *more)) == 1
+    with pytest.raises(SystemExit) as ended:
+        train.main(tiny_command(data, tmp_path / "run", "--steps", "1", *more))
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2 and not (tmp_path / "run").exists()
+    assert error.startswith("avatarify: error: ") and told in error
+
+
+def test_a_start_that_does_not_exist_is_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(tiny_command(data, tmp_path, "--steps", "1", "--warm-start", "nowhere.pt")) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
-    assert error.startswith("train: error: ") and told in error
+    assert error == "avatarify: error: no checkpoint at nowhere.pt"
 
 
 def test_options_become_the_network(data: Path, tmp_path: Path) -> None:
     fields = ["image_size=64", "motion_size=16", "motion.width=6", "occlusion_widths=8,4", "mask_prior=3"]
-    options = train.build_parser().parse_args([*tiny_command(data, tmp_path), "--set", *fields, "--keypoints", "both"])
-    config, layout = train.build_config(options)
+    options, _ = train.read_command([*tiny_command(data, tmp_path), "--set", *fields, "--keypoints", "both"])
+    config, layout = options.network(), options.mesh_layout()
     assert (config.motion.width, config.occlusion_widths, config.mask_prior) == (6, (8, 4), 3.0)
-    assert config.learned_count == train.LEARNED_BESIDE_MESH
+    assert config.learned_count == LEARNED_BESIDE_MESH
     assert config.keypoint_count == layout.keypoint_count + config.learned_count
-    with pytest.raises(ConfigError, match="FIELD=VALUE"):
-        train.build_config(train.build_parser().parse_args(tiny_command(data, tmp_path, "--set", "mask_prior")))

@@ -161,9 +161,9 @@ class _Groups:
 class PairSampler:
     """Choose pairs: identities with weight pictures ** identity_exponent, then two pictures of one of their clips.
 
-    A `hard_share` of them takes the farthest of CANDIDATES driving frames: by the whole face, the mouth or the eyes. Of two
-    frames chosen for their mouths, the more closed one is the source; for their eyes, the more open one: as photos are,
-    and the harder way round. Without meshes there are no hard pairs.
+    A `hard_share` of them takes the farthest of CANDIDATES driving frames: by the whole face, the mouth or the eyes. Of
+    two frames chosen for their mouths, the more closed one is the source; for their eyes, the more open one: as photos
+    are, and the harder way round. Without meshes there are no hard pairs.
     Photos (clips of one picture) give pairs of two random warps of themselves; several photos of one person also give
     pairs of two stills. Both pictures of a pair share crop, mirror and colour jitter. The n-th batch depends on the
     seed and n alone.
