@@ -30,7 +30,6 @@ from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.score_table import ScoreTable
 from training.evaluation.studies import STUDIES, Study, find_study
 from training.evaluation.trained_network import (
-    CHECKPOINT,
     SUFFIX,
     TrainedNetwork,
     read_trained_network,
@@ -38,7 +37,7 @@ from training.evaluation.trained_network import (
 )
 from training.evaluation.trial_processes import judge
 from training.evaluation.trials import self_reenactments
-from training.loop.checkpoint import load_checkpoint
+from training.loop.checkpoint import CHECKPOINT, read_checkpoint
 from training.loop.option_fields import positive
 from training.networks import base_config
 
@@ -141,7 +140,7 @@ def chosen_rows(study: Study, names: list[str] | None) -> tuple[str, ...]:
 def steps_done(folder: Path) -> int:
     """Return how far a run has come, 0 before its first checkpoint."""
     path = folder / CHECKPOINT
-    return int(load_checkpoint(path)["step"]) if path.exists() else 0
+    return read_checkpoint(path).step if path.exists() else 0
 
 
 def require_same_run(run: Run) -> None:
@@ -149,18 +148,17 @@ def require_same_run(run: Run) -> None:
     path = run.folder / CHECKPOINT
     if not path.exists():
         return
-    values, wanted = load_checkpoint(path), run.config
-    summary, network = values.get("training", {}), values["config"]
+    saved, wanted = read_checkpoint(path), run.config
     pairs = {
-        "preset": (network["preset"], wanted.preset),
-        "size": (network["size"], wanted.size),
-        "seed": (summary.get("seed"), wanted.seed),
-        "stages": (summary.get("stages"), wanted.stages),
-        "rate": (summary.get("peak_rate"), wanted.rate),
+        "preset": (saved.config.preset, wanted.preset),
+        "size": (saved.config.size, wanted.size),
+        "seed": (saved.training.get("seed"), wanted.seed),
+        "stages": (saved.training.get("stages"), wanted.stages),
+        "rate": (saved.training.get("peak_rate"), wanted.rate),
     }
     wrong = [f"{name} {found} instead of {asked}" for name, (found, asked) in pairs.items() if found != asked]
-    if wanted.steps is not None and int(values["step"]) > wanted.steps:
-        wrong = wrong or [f"{values['step']} steps instead of {wanted.steps}"]
+    if wanted.steps is not None and saved.step > wanted.steps:
+        wrong = wrong or [f"{saved.step} steps instead of {wanted.steps}"]
     if wrong:
         raise ConfigError(f"{run.folder} was trained with {', '.join(wrong)}: choose another --out")
 

@@ -16,6 +16,7 @@ if not __package__:
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from training import train
 from training.config import HEADINGS, TrainingConfig
+from training.loop.checkpoint import CHECKPOINT
 from training.loop.option_fields import add_fields, positive, read_fields
 from training.transfer.checkpoint_chunks import join_pieces, write_pieces
 from training.transfer.dataset_archive import is_pack, unpack, write_pack
@@ -110,7 +111,7 @@ def run_session(options: argparse.Namespace, wanted: TrainingConfig) -> None:
     session_minutes = wanted.session_minutes
     if session_minutes is not None:
         session_minutes = max(0.0, session_minutes - (time.monotonic() - began) / 60)
-    checkpoint = wanted.out / "checkpoint.pt"
+    checkpoint = wanted.out / CHECKPOINT
     try:
         train.train(replace(wanted, data=tuple(data), val=val, cache=cache, session_minutes=session_minutes))
     finally:  # also of a run that diverged: its last good checkpoint

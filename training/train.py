@@ -31,7 +31,17 @@ from training.data.cache import Cache, build_cache, open_cache
 from training.data.datasets import Split
 from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.loop.checkpoint import SaveError, is_finite, load_checkpoint, load_start, load_what_fits, save_checkpoint
+from training.loop.checkpoint import (
+    CHECKPOINT,
+    Checkpoint,
+    RunState,
+    SaveError,
+    is_finite,
+    load_what_fits,
+    read_checkpoint,
+    read_start,
+    write_checkpoint,
+)
 from training.loop.guard import DivergedError, LossGuard, StopRequest
 from training.loop.loader import BatchLoader, fits_on_device
 from training.loop.logbook import Logbook
@@ -164,25 +174,29 @@ class Run:
     elapsed_s: float = 0.0
 
     def resume(self) -> None:
-        """Go on from the checkpoint. Raises ConfigError if it holds another network."""
-        saved = load_checkpoint(self.path)
-        if NetworkConfig.from_dict(saved["config"]) != self.config:
+        """Go on from the checkpoint. Raises ConfigError if it holds another network or weights alone."""
+        saved = read_checkpoint(self.path)
+        if saved.config != self.config:
             raise ConfigError(
                 f"{self.path} holds another network: choose another --out or the options it was started with"
             )
-        self.model.load_state_dict(saved["model"])
-        self.average.load_state_dict(saved["ema"])
-        self.objective.load_extra_state(saved.get("objective", {}))
-        self._load_optimiser(saved["optimiser"])
-        self.step, self.samples, self.elapsed_s = saved["step"], saved["samples"], saved["elapsed_s"]
-        self.summary["started_from"] = saved["training"].get("started_from", {})
+        if saved.state is None:
+            raise ConfigError(
+                f"{self.path} holds averaged weights alone: choose another --out and start from it by --warm-start"
+            )
+        self.model.load_state_dict(saved.state.model)
+        self.average.load_state_dict(saved.ema)
+        self.objective.load_extra_state(saved.state.objective)
+        self._load_optimiser(saved.state.optimiser)
+        self.step, self.samples, self.elapsed_s = saved.step, saved.samples, saved.elapsed_s
+        self.summary["started_from"] = saved.training.get("started_from", {})
         logger.info("resuming at step %d, %.1f minutes", self.step, self.elapsed_s / 60)
 
     def _load_optimiser(self, state: dict[str, Any]) -> None:
-        """Take the moments, not the rates, which are this command's; anew if a discriminator came or went."""
+        """Take the moments, not the rates, which are this command's; neither if a discriminator came or went."""
         fresh = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
         if len(state["param_groups"]) != len(fresh):
-            logger.warning("%s was trained with other losses: the optimiser starts anew", self.path)
+            logger.warning("%s was trained with other losses: the optimiser starts afresh", self.path)
             return
         self.optimiser.load_state_dict(state)
         for group, values in zip(self.optimiser.param_groups, fresh, strict=True):
@@ -190,7 +204,7 @@ class Run:
 
     def start_from(self, path: Path, fresh: tuple[str, ...]) -> None:
         """Start from other weights, without those whose names begin with one of `fresh`."""
-        weights, self.summary["started_from"] = load_start(path)
+        weights, self.summary["started_from"] = read_start(path)
         load_what_fits(self.model, {n: value for n, value in weights.items() if not fresh or not n.startswith(fresh)})
         self.average.load_state_dict(self.model.state_dict())
 
@@ -198,18 +212,10 @@ class Run:
         """Write the checkpoint, or keep the old one. Raises SaveError, or DivergedError if a weight is not finite."""
         if not is_finite(self.model, self.average):
             raise DivergedError(f"the weights are not finite at step {self.step}: {self.last_good}")
-        values = {
-            "config": self.config.to_dict(),
-            "model": self.model.state_dict(),
-            "ema": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "samples": self.samples,
-            "elapsed_s": self.elapsed_s,
-            "training": self.summary,
-        }
-        extra = self.objective.extra_state()
-        save_checkpoint(self.path, values | ({"objective": extra} if extra else {}))
+        state = RunState(self.model.state_dict(), self.optimiser.state_dict(), self.objective.extra_state())
+        ema = self.average.state_dict()
+        saved = Checkpoint(self.config, ema, self.step, self.samples, self.elapsed_s, self.summary, state)
+        write_checkpoint(self.path, saved)
 
     @property
     def last_good(self) -> str:
@@ -242,7 +248,7 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
     average = copy.deepcopy(model).eval()
     objective = build_objective(options, model, ranks)
     optimiser = build_optimiser(objective, options.rate)
-    run = Run(options.out / "checkpoint.pt", config, model, average, objective, optimiser, _summary(options, sampler))
+    run = Run(options.out / CHECKPOINT, config, model, average, objective, optimiser, _summary(options, sampler))
     if run.path.exists():
         run.resume()
     elif options.warm_start:

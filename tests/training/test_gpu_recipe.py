@@ -14,7 +14,7 @@ from export import onnx_bundle
 from synthetic_cache import tiny_command
 from training import gpu_recipe, train
 from training.data.cache import build_cache, open_cache, read_clip
-from training.loop.checkpoint import load_checkpoint
+from training.loop.checkpoint import read_checkpoint
 from training.transfer import dataset_archive as pack
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,20 +88,20 @@ def test_sessions_resume_and_pieces_become_a_bundle(
     steps = [0]
     while train_is_unfinished(tmp_path / "run") and len(steps) < 6:
         assert gpu_recipe.main(arguments) == 0
-        steps.append(load_checkpoint(tmp_path / "run" / "checkpoint.pt")["step"])
+        steps.append(read_checkpoint(tmp_path / "run" / "checkpoint.pt").step)
     assert 2 < len(steps) < 6 and steps == sorted(set(steps))
     pieces = list((tmp_path / "pieces").glob("piece-*"))
     assert len(pieces) > 1 and max(piece.stat().st_size for piece in pieces) <= 20_000
     assert gpu_recipe.main(["join", str(tmp_path / "pieces"), str(tmp_path / "home.pt")]) == 0
-    home, there = load_checkpoint(tmp_path / "home.pt"), load_checkpoint(tmp_path / "run" / "checkpoint.pt")
-    for name, value in there["ema"].items():
-        torch.testing.assert_close(home["ema"][name], value, atol=1e-4, rtol=1e-3)
+    home, there = read_checkpoint(tmp_path / "home.pt"), read_checkpoint(tmp_path / "run" / "checkpoint.pt")
+    for name, value in there.ema.items():
+        torch.testing.assert_close(home.ema[name], value, atol=1e-4, rtol=1e-3)
     model, manifest = onnx_bundle.load(str(tmp_path / "home.pt"))
     assert manifest.training["steps"] == steps[-1] and model.config.size == "tiny"
 
 
 def train_is_unfinished(out: Path) -> bool:
-    return not (out / "checkpoint.pt").exists() or load_checkpoint(out / "checkpoint.pt")["elapsed_s"] < 30
+    return not (out / "checkpoint.pt").exists() or read_checkpoint(out / "checkpoint.pt").elapsed_s < 30
 
 
 def test_the_defaults_are_the_recipe(tmp_path: Path) -> None:

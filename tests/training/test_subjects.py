@@ -28,7 +28,7 @@ from training.evaluation.body_landmarks import BODY_LANDMARKS, BodyLandmarks, se
 from training.evaluation.body_scorer import BodyScorer
 from training.evaluation.metrics import PictureScorer
 from training.evaluation.trials import self_reenactments
-from training.loop.checkpoint import load_checkpoint
+from training.loop.checkpoint import read_checkpoint
 from training.loop.loader import BatchLoader
 from training.loop.ranks import Ranks
 from training.loop.schedule import Stage
@@ -130,9 +130,9 @@ def test_a_published_layout_trains_and_its_test_part_stays_out(
     data, out = tmp_path / "data", tmp_path / "run"
     make(data)
     assert train.main(command(data, out, *options, "--val", str(data))) == 0
-    saved = load_checkpoint(out / "checkpoint.pt")
-    assert saved["step"] == 2 and saved["config"]["keypoint_count"] == (20 if make is make_voxceleb else 10)
-    assert saved["training"]["data"]["clips"] == 2 and saved["training"]["data"]["frames"] >= 9
+    saved = read_checkpoint(out / "checkpoint.pt")
+    assert saved.step == 2 and saved.config.keypoint_count == (20 if make is make_voxceleb else 10)
+    assert saved.training["data"]["clips"] == 2 and saved.training["data"]["frames"] >= 9
     with open(out / "metrics.csv") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     assert rows and all(np.isfinite(list(row.values())).all() for row in rows)

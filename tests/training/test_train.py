@@ -11,7 +11,7 @@ from avatarify_plus.network.model import AnimationModel
 from synthetic_cache import rendered
 from training.data.cache import Cache
 from training.data.pairs import PairOptions
-from training.loop.checkpoint import load_checkpoint
+from training.loop.checkpoint import read_checkpoint
 from training.loop.schedule import Stage
 from training.train import main
 
@@ -45,12 +45,12 @@ def test_training_runs_saves_and_resumes(clips: Path, tmp_path: Path) -> None:
         ]
 
     assert main(command(2)) == 0
-    first = load_checkpoint(tmp_path / "checkpoint.pt")
-    assert first["step"] == 2 and first["training"]["data"]["identities"] == 2
+    first = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert first.step == 2 and first.training["data"]["identities"] == 2
     assert list(tmp_path.glob("sheet-*.png")) and (tmp_path / "loss.png").exists()
     assert main(command(4)) == 0
-    second = load_checkpoint(tmp_path / "checkpoint.pt")
-    assert second["step"] == 4 and second["elapsed_s"] > first["elapsed_s"]
+    second = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert second.step == 4 and second.elapsed_s > first.elapsed_s
     other = [*command(6), "--keypoints", "learned"]
     assert main(other) == 1  # the run folder holds another network
 
@@ -59,4 +59,6 @@ def test_learned_keypoints_train_from_the_mesh(clips: Path, tmp_path: Path) -> N
     shape = ["--preset", "ours", "--size", "tiny", "--stages", "64x2:1", "--keypoints", "learned", "--mesh-warmup", "1"]
     arguments = ["--data", str(clips), "--out", str(tmp_path), *shape, "--steps", "2", "--device", "cpu"]
     assert main(arguments) == 0
-    assert json.loads(json.dumps(load_checkpoint(tmp_path / "checkpoint.pt")["config"]))["keypoints"] == "learned"
+    assert (
+        json.loads(json.dumps(read_checkpoint(tmp_path / "checkpoint.pt").config.to_dict()))["keypoints"] == "learned"
+    )

@@ -19,7 +19,7 @@ from avatarify_plus.bundle import Bundle
 from synthetic_cache import tiny_command, write_cache
 from training import train
 from training.config import LEARNED_BESIDE_MESH
-from training.loop.checkpoint import SaveError, load_checkpoint, save_checkpoint
+from training.loop.checkpoint import Checkpoint, SaveError, read_checkpoint, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 BIG = {"weights": torch.zeros(100_000)}
@@ -31,10 +31,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def same_weights(left: Path, right: Path) -> bool:
-    a, b = load_checkpoint(left / "checkpoint.pt"), load_checkpoint(right / "checkpoint.pt")
-    return a["step"] == b["step"] and all(
-        torch.equal(a[part][name], b[part][name]) for part in ("model", "ema") for name in a[part]
-    )
+    a, b = read_checkpoint(left / "checkpoint.pt"), read_checkpoint(right / "checkpoint.pt")
+    assert a.state is not None and b.state is not None
+    pairs = ((a.ema, b.ema), (a.state.model, b.state.model))
+    return a.step == b.step and all(torch.equal(mine[name], theirs[name]) for mine, theirs in pairs for name in mine)
 
 
 def start(arguments: list[str]) -> subprocess.Popen[str]:
@@ -51,7 +51,7 @@ def wait_for_step(process: subprocess.Popen[str], out: Path, step: int) -> None:
     until = time.monotonic() + 300
     while time.monotonic() < until:
         assert process.poll() is None, "it ended too early"
-        if (out / "checkpoint.pt").exists() and load_checkpoint(out / "checkpoint.pt")["step"] >= step:
+        if (out / "checkpoint.pt").exists() and read_checkpoint(out / "checkpoint.pt").step >= step:
             return
         time.sleep(0.02)
     raise AssertionError("no checkpoint came")
@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(data: Path, tmp_path: P
     wait_for_step(process, tmp_path / "killed", 3)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    assert load_checkpoint(tmp_path / "killed" / "checkpoint.pt")["step"] < 14
+    assert read_checkpoint(tmp_path / "killed" / "checkpoint.pt").step < 14
     assert train.main(arguments) == 0
     assert same_weights(tmp_path / "whole", tmp_path / "killed")
     steps = [int(line.split(",")[0]) for line in (tmp_path / "killed" / "metrics.csv").read_text().splitlines()[1:]]
@@ -86,7 +86,7 @@ def test_a_request_to_stop_saves_and_ends_well(data: Path, tmp_path: Path) -> No
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "stopped by request, resume with the same command" in errors
-    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] >= 1
+    assert read_checkpoint(tmp_path / "checkpoint.pt").step >= 1
 
 
 def test_a_session_ends_and_the_next_goes_on(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_a_session_ends_and_the_next_goes_on(data: Path, tmp_path: Path, monkeyp
     elapsed_s = [0.0]
     while elapsed_s[-1] < 60 and len(elapsed_s) < 9:
         assert train.main(arguments) == 0
-        elapsed_s.append(load_checkpoint(tmp_path / "checkpoint.pt")["elapsed_s"])
+        elapsed_s.append(read_checkpoint(tmp_path / "checkpoint.pt").elapsed_s)
     assert len(elapsed_s) > 3 and all(0 < after - before < 25 for before, after in itertools.pairwise(elapsed_s))
 
 
@@ -126,13 +126,13 @@ def test_training_outlives_a_full_disk_but_says_so_at_the_end(
 ) -> None:
     saved: list[Any] = []
 
-    def save(path: Path, values: dict[str, Any]) -> None:
-        saved.append(values["step"])
-        if values["step"] != 3:
+    def save(path: Path, values: Checkpoint) -> None:
+        saved.append(values.step)
+        if values.step != 3:
             raise SaveError("no room")
-        save_checkpoint(path, values)
+        write_checkpoint(path, values)
 
-    monkeypatch.setattr(train, "save_checkpoint", save)
+    monkeypatch.setattr(train, "write_checkpoint", save)
     with caplog.at_level(logging.WARNING):
         assert train.main(tiny_command(data, tmp_path, "--steps", "4", "--save-minutes", "0")) == 1
     assert saved == [1, 2, 3, 4, 4]
@@ -140,7 +140,7 @@ def test_training_outlives_a_full_disk_but_says_so_at_the_end(
         "no room; training goes on and tries again in 0 minutes"
     ) == 3
     assert capsys.readouterr().err.strip().splitlines()[-1] == "avatarify: error: no room"
-    assert load_checkpoint(tmp_path / "checkpoint.pt")["step"] == 3
+    assert read_checkpoint(tmp_path / "checkpoint.pt").step == 3
 
 
 def test_the_log_is_kept_in_every_form(data: Path, tmp_path: Path) -> None:
@@ -156,11 +156,12 @@ def test_the_log_is_kept_in_every_form(data: Path, tmp_path: Path) -> None:
 def test_a_run_starts_from_a_bundle(data: Path, skip_bundle: Bundle, tmp_path: Path) -> None:
     start = ("--warm-start", str(skip_bundle.folder), "--fresh", "generator.final", "--rate", "0", "--seed", "3")
     assert train.main(tiny_command(data, tmp_path, "--steps", "1", *start)) == 0
-    weights, found = load_file(skip_bundle.weights), load_checkpoint(tmp_path / "checkpoint.pt")
-    for part in ("model", "ema"):
-        assert torch.equal(found[part]["generator.first.conv.weight"], weights["generator.first.conv.weight"])
-        assert not torch.equal(found[part]["generator.final.weight"], weights["generator.final.weight"])
-    assert found["training"]["started_from"]["bundle"] == skip_bundle.manifest.name
+    weights, found = load_file(skip_bundle.weights), read_checkpoint(tmp_path / "checkpoint.pt")
+    assert found.state is not None
+    for part in (found.state.model, found.ema):
+        assert torch.equal(part["generator.first.conv.weight"], weights["generator.first.conv.weight"])
+        assert not torch.equal(part["generator.final.weight"], weights["generator.final.weight"])
+    assert found.training["started_from"]["bundle"] == skip_bundle.manifest.name
 
 
 @pytest.mark.parametrize(

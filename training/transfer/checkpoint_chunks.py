@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from avatarify_plus.errors import ModelError
-from training.loop.checkpoint import load_checkpoint, save_checkpoint
+from training.loop.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 LIST = "pieces.json"
 
@@ -28,11 +27,9 @@ def write_pieces(checkpoint: Path, folder: Path, piece_bytes: int, whole: bool) 
     if whole:
         data = checkpoint.read_bytes()
     else:
-        values = load_checkpoint(checkpoint)
-        kept = {name: values[name] for name in ("config", "step", "samples", "training")}
-        buffer = io.BytesIO()
-        torch.save(kept | {"ema": {name: _halved(tensor) for name, tensor in values["ema"].items()}}, buffer)
-        data = buffer.getvalue()
+        saved = read_checkpoint(checkpoint)
+        halved = {name: _halved(tensor) for name, tensor in saved.ema.items()}
+        data = replace(saved, ema=halved, state=None).to_bytes()
     paths = []
     for index, start in enumerate(range(0, len(data), piece_bytes)):
         paths.append(folder / f"piece-{index:03}.bin")
@@ -55,8 +52,8 @@ def join_pieces(folder: Path, out: Path) -> None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_bytes(data)
         return
-    values = torch.load(io.BytesIO(data), weights_only=True)
-    save_checkpoint(out, values | {"ema": {name: _widened(tensor) for name, tensor in values["ema"].items()}})
+    saved = Checkpoint.from_bytes(data, folder)
+    write_checkpoint(out, replace(saved, ema={name: _widened(tensor) for name, tensor in saved.ema.items()}))
 
 
 def _halved(tensor: Tensor) -> Tensor:

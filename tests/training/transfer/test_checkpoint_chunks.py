@@ -22,3 +22,16 @@ def test_a_whole_checkpoint_travels_too(tmp_path: Path) -> None:
         join_pieces(tmp_path / "pieces", tmp_path / "home.pt")
     with pytest.raises(ModelError, match="cannot read the pieces"):
         join_pieces(tmp_path, tmp_path / "home.pt")
+
+
+def test_weights_that_came_home_start_a_run_but_do_not_resume_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, home = write_cache(tmp_path / "cache", {"a_1": 3}), tmp_path / "home" / "checkpoint.pt"
+    assert train.main(tiny_command(data, tmp_path / "run", "--steps", "1")) == 0
+    write_pieces(tmp_path / "run" / "checkpoint.pt", tmp_path / "pieces", 1_000_000, whole=False)
+    join_pieces(tmp_path / "pieces", home)
+    assert train.main(tiny_command(data, tmp_path / "next", "--steps", "1", "--warm-start", str(home))) == 0
+    capsys.readouterr()
+    assert train.main(tiny_command(data, home.parent, "--steps", "2")) == 1
+    assert "holds averaged weights alone" in capsys.readouterr().err
