@@ -134,6 +134,16 @@ class Puppeteer:
         """Whether the newest motion went beyond what training saw."""
         return self._is_limited
 
+    @property
+    def driving(self) -> Keypoints | None:
+        """The driver's own keypoints when a face was last seen, smoothed if that is asked for; None before that."""
+        return self._driving
+
+    @property
+    def shown(self) -> Keypoints | None:
+        """The keypoints of the newest picture; None before there is an avatar."""
+        return self._shown
+
     def set_strength(self, strength: float) -> None:
         """Multiply all motion by a factor from the next frame on: 0 is rest, 1 as the driver moves."""
         self._strength = strength

@@ -39,7 +39,7 @@ class NetworkAnimation:
             picture: Image = to_app_image(self._network.animate(self._source, self._driving).image)[0].numpy()
         return picture
 
-    def keypoints(self, view: View, time_s: float) -> tuple[Keypoints, Keypoints]:
+    def keypoints(self) -> tuple[Keypoints, Keypoints]:
         """Return the driver's keypoints in the view that was just animated, and those that were shown: the same."""
         assert self._driving is not None, "animate comes first"
         return app_keypoints(self._driving), app_keypoints(self._driving)

@@ -14,7 +14,7 @@ import numpy as np
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import EngineName, MotionMode, Precision
-from avatarify_plus.engines import Engine, Source, open_engine
+from avatarify_plus.engines import Engine, open_engine
 from avatarify_plus.errors import ConfigError, DataError, SourceError
 from avatarify_plus.pictures.images import View
 from avatarify_plus.puppeteer import Puppeteer
@@ -109,68 +109,35 @@ def severity(errors: Scores, measure: str) -> float:
     return float("-inf") if np.isnan(value) else value
 
 
-class RecordingEngine(Engine):
-    """An engine that remembers the keypoints it was last asked to show. See `Engine`.
-
-    `is_idle` True: it does not compute pictures, for when keypoints alone are wanted.
-    """
-
-    def __init__(self, engine: Engine, is_idle: bool = False) -> None:
-        self.name, self.device, self.config = engine.name, engine.device, engine.config
-        self.precision = engine.precision
-        self.keypoints: Keypoints | None = None
-        self._engine = engine
-        self._is_idle = is_idle
-        self._picture: Image = np.zeros((0, 0, 3), np.uint8)
-
-    def detect(self, image: Image) -> Keypoints:
-        """See `Engine.detect`."""
-        return self._engine.detect(image)
-
-    def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
-        """See `Engine.encode_source`."""
-        self._picture = image
-        return Source(keypoints, {}) if self._is_idle else self._engine.encode_source(image, keypoints)
-
-    def animate(self, source: Source, keypoints: Keypoints) -> Image:
-        """See `Engine.animate`."""
-        self.keypoints = keypoints
-        return self._picture if self._is_idle else self._engine.animate(source, keypoints)
-
-    def close(self) -> None:
-        """Leave the engine open: it is its opener's."""
-
-
 class BundleAnimation:
     """One bundle's animation of one source, with its keypoints."""
 
     def __init__(self, engine: Engine, motion: MotionMode) -> None:
-        self._recording_engine, self._idle = RecordingEngine(engine), RecordingEngine(engine, is_idle=True)
-        self._puppeteer = Puppeteer(self._recording_engine, motion)
-        self._follower = Puppeteer(self._idle, "absolute")  # tells the driver's own keypoints
+        self._puppeteer = Puppeteer(engine, motion)
 
     def set_source(self, view: View) -> None:
         """Set the photo. Raises SourceError if it shows no face."""
         self._puppeteer.set_source(view)
-        self._follower.set_source(view)
 
     def animate(self, view: View, time_s: float) -> Image:
         """Return the picture for a view of the driver."""
         return self._puppeteer.animate(view, time_s)
 
-    def keypoints(self, view: View, time_s: float) -> tuple[Keypoints, Keypoints]:
-        """Return the driver's keypoints in a view that was just animated, and those that were shown."""
-        self._follower.animate(view, time_s)
-        assert self._idle.keypoints is not None and self._recording_engine.keypoints is not None, (
-            "set_source shows the source"
-        )
-        return self._idle.keypoints, self._recording_engine.keypoints
+    def keypoints(self) -> tuple[Keypoints, Keypoints]:
+        """Return the driver's keypoints in the view that was just animated, and those that were shown.
+
+        Until the driver shows a face, both are the source's.
+        """
+        driving, shown = self._puppeteer.driving, self._puppeteer.shown
+        assert shown is not None, "set_source comes first"
+        return (shown if driving is None else driving), shown
 
     @property
     def source_keypoints(self) -> Keypoints:
         """The source's keypoints; ask before the first view is animated."""
-        assert self._idle.keypoints is not None, "set_source shows the source"
-        return self._idle.keypoints
+        shown = self._puppeteer.shown
+        assert shown is not None, "set_source comes first"
+        return shown
 
 
 AnyAnimation: TypeAlias = "BundleAnimation | NetworkAnimation"
@@ -184,10 +151,6 @@ class _Take:
     view: View
     truth: Image | None
     predictions: tuple[Image, ...]
-
-    @property
-    def time_s(self) -> float:
-        return self.index / FRAME_RATE_HZ
 
 
 @dataclass(slots=True)
@@ -208,7 +171,7 @@ class _Album:
         is_farther = self.job.is_shown and travel > self._farthest
         if not worse and not is_farther:
             return
-        driving_keypoints, moved_keypoints = animation.keypoints(take.view, take.time_s)
+        driving_keypoints, moved_keypoints = animation.keypoints()
         moment = Moment(
             trial=self.job.trial.name,
             index=take.index,
