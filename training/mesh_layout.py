@@ -16,6 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
+from avatarify_plus.face.landmarks import FACE_SIDES, LANDMARK_COUNT, MESH_POINTS, NOSE_TIP, OUTER_EYE_CORNERS
 from training.data.cache import open_cache
 
 # Points on the subject's right half (the picture's left) or on the middle line; the left half follows by symmetry.
@@ -42,22 +43,23 @@ IRISES = ([468, 469, 470, 471, 472], [473, 476, 475, 474, 477])  # centre, outer
 def mean_frontal_face(landmarks: np.ndarray) -> np.ndarray:
     """Return the (478, 2) mean of the straightest fifth of (N, 478, 3) faces, centred, RMS radius 1."""
     faces = landmarks.astype(np.float64)
-    eyes = faces[:, 263, :2] - faces[:, 33, :2]
-    turn = np.abs(faces[:, 1, 0] - (faces[:, 234, 0] + faces[:, 454, 0]) / 2) / np.linalg.norm(eyes, axis=1)
+    (right, left), sides = OUTER_EYE_CORNERS, list(FACE_SIDES)
+    eyes = faces[:, left, :2] - faces[:, right, :2]
+    turn = np.abs(faces[:, NOSE_TIP, 0] - faces[:, sides, 0].sum(1) / 2) / np.linalg.norm(eyes, axis=1)
     faces = faces[np.argsort(turn)[: max(1, len(faces) // 5)]]
-    flat = faces[:, :, :2] - faces[:, :468, :2].mean(1, keepdims=True)
-    angle = -np.arctan2(*(flat[:, 263] - flat[:, 33]).T[::-1])
+    flat = faces[:, :, :2] - faces[:, :MESH_POINTS, :2].mean(1, keepdims=True)
+    angle = -np.arctan2(*(flat[:, left] - flat[:, right]).T[::-1])
     turned = np.stack([np.stack([np.cos(angle), -np.sin(angle)], -1), np.stack([np.sin(angle), np.cos(angle)], -1)], 1)
     flat = flat @ turned.transpose(0, 2, 1)
-    flat /= np.sqrt((flat[:, :468] ** 2).sum(-1).mean(1))[:, None, None]
+    flat /= np.sqrt((flat[:, :MESH_POINTS] ** 2).sum(-1).mean(1))[:, None, None]
     return flat.mean(0)
 
 
 def mirror_indices(face: np.ndarray) -> np.ndarray:
     """Return (478,) the index of each point's mirror image: the nearest point across the middle line."""
     mirrored = face * [-1, 1]
-    distance = np.linalg.norm(mirrored[:468, None] - face[None, :468], axis=-1)
-    partner = np.concatenate([distance.argmin(1), np.arange(468, 478)])
+    distance = np.linalg.norm(mirrored[:MESH_POINTS, None] - face[None, :MESH_POINTS], axis=-1)
+    partner = np.concatenate([distance.argmin(1), np.arange(MESH_POINTS, LANDMARK_COUNT)])
     for right, left in zip(*IRISES, strict=True):
         partner[right], partner[left] = left, right
     return partner
@@ -72,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     landmarks = open_cache(options.cache).landmarks
     face = mean_frontal_face(landmarks[~np.isnan(landmarks[:, 0, 0])])
     partner = mirror_indices(face)
-    asymmetric = [i for i in range(478) if partner[partner[i]] != i]
+    asymmetric = [i for i in range(LANDMARK_COUNT) if partner[partner[i]] != i]
     face = (face + face[partner] * [-1, 1]) / 2
     clusters: dict[str, list[int]] = {}
     mirror: dict[str, str] = {}

@@ -37,6 +37,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
 
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
+from avatarify_plus.face.framing import RISE_PER_FACE, SIDE_PER_FACE
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import Box, crop
 from avatarify_plus.types import Image
@@ -67,13 +68,6 @@ cut between two alike pictures. In those 77 clips it never falls below 0.54."""
 
 LEFT_OVERLAP = 0.25
 """A face whose box overlaps the clip's first by less has left its place; as in FOMM's VoxCeleb."""
-
-SIDE_PER_FACE = 1.96
-"""Side of the square over the face mesh's box, as the app cuts it (`avatarify_plus/face/framing.py`): about 2.1 times
-a face detector's box."""
-
-RISE_PER_FACE = 0.043
-"""How far the square's centre lies above the box's, over its length; likewise."""
 
 SIDE_PER_TRAVEL = 1.1
 """The square is at least so many times as long as all that the face passes over."""

@@ -10,9 +10,6 @@ import numpy as np
 from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import FloatArray, Image
 
-LANDMARK_COUNT = 478
-"""468 mesh points, then five per iris (the subject's right eye first)."""
-
 
 class FaceMesh:
     """Find the landmarks of one face, picture after picture.

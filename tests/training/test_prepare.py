@@ -225,7 +225,6 @@ def test_a_stretch_follows_its_own_face() -> None:
 
 
 def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
-    assert (prepare.SIDE_PER_FACE, prepare.RISE_PER_FACE) == (framing.SIDE_PER_FACE, framing.RISE_PER_FACE)
     random = np.random.default_rng(0)
     placed = 0
     for _ in range(300):

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from avatarify_plus.errors import DataError
-from avatarify_plus.face.mesh import LANDMARK_COUNT, FaceMesh
+from avatarify_plus.face.landmarks import LANDMARK_COUNT
+from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import resize
 from avatarify_plus.types import Image
 from training.data.datasets import (

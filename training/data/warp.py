@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avatarify_plus.motion.keypoints import MIN_AREA_RATIO, MeshLayout
-from avatarify_plus.network.blocks import coordinate_grid
+from avatarify_plus.network.blocks import coordinate_grid, invert
 from avatarify_plus.types import Keypoints
 from training.data.pairs import Batch, BatchChoice, IntArray
 
@@ -80,8 +80,7 @@ class Renderer:
     ) -> Tensor:
         """Return where a frame's mesh (N, 478, 2) in [-1, 1] lies in the new picture: the inverse of the grid's map."""
         linear, shift = affine[:, :, :2], affine[:, None, :, 2]
-        a, b, c, d = linear.flatten(1).unbind(1)
-        inverse = torch.stack([d, -b, -c, a], 1).unflatten(1, (2, 2)) / (a * d - b * c)[:, None, None]
+        inverse = invert(linear)
         moved = (points - shift) @ inverse.mT
         if len(warped):
             target, inner = points[warped] - shift[warped], moved[warped]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarify_plus.errors import ConfigError
+from avatarify_plus.face.landmarks import FACE_HEIGHT, NOSE_BASE, OUTER_EYE_CORNERS
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.types import FloatArray, Image
 from training.data.face_points import EYELIDS, LIPS, Openings, openings
@@ -21,8 +22,7 @@ FACE_PX = 150
 SAME_PERSON_DISTANCE = 0.6
 """dlib's own threshold on the distance of two descriptors: below it they count as one person's."""
 
-EYE_CORNERS = (33, 263)
-FOREHEAD_TO_NOSE = (10, 2)
+FOREHEAD_TO_NOSE = (FACE_HEIGHT[0], NOSE_BASE)
 """Upright in the face and, unlike the chin, no part of the jaw."""
 
 MIN_TURN_DEG = 1.5
@@ -291,7 +291,7 @@ def angles_deg(mesh: FloatArray) -> tuple[float, float, float]:
 
     Pitch is off by a constant, the slope of the forehead; differences and correlations do not see it.
     """
-    across = mesh[EYE_CORNERS[1]] - mesh[EYE_CORNERS[0]]
+    across = mesh[OUTER_EYE_CORNERS[1]] - mesh[OUTER_EYE_CORNERS[0]]
     across = across / max(float(np.linalg.norm(across)), 1e-6)
     down = mesh[FOREHEAD_TO_NOSE[1]] - mesh[FOREHEAD_TO_NOSE[0]]
     down = down - (down @ across) * across

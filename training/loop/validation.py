@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.face.landmarks import MESH_POINTS
 from avatarify_plus.motion.keypoints import MeshLayout, keypoints_from_mesh
 from avatarify_plus.pictures.images import resize
 from avatarify_plus.types import FloatArray, Image, Keypoints
@@ -69,7 +70,7 @@ class Validation:
 
 def _farthest_face(cache: Cache, start: int, count: int) -> int:
     """Return the frame whose face differs most from the first's."""
-    meshes = cache.landmarks[start : start + count, :468, :2]
+    meshes = cache.landmarks[start : start + count, :MESH_POINTS, :2]
     distance = np.abs(meshes - meshes[0]).mean((1, 2))
     return start + int(np.nanargmax(distance))
 

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avatarify_plus.errors import ModelError
+from avatarify_plus.face.landmarks import LEFT_EYE, NOSE_BASE, RIGHT_EYE
 from avatarify_plus.network.generator import Window
 from training.packages import package_folder
 
 CHIP_PX = 150
 """Side of the aligned face that the network expects, in px."""
 
-ALIGNMENT_POINTS = (263, 362, 33, 133, 2)
+ALIGNMENT_POINTS = (*LEFT_EYE.corners, *RIGHT_EYE.corners, NOSE_BASE)
 """Mesh points that stand for dlib's five: the subject's left eye outside and inside, right eye likewise, nose base."""
 
 MEAN_FACE = (

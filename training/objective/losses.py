@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avatarify_plus.face.landmarks import ACROSS_MOUTH
 from avatarify_plus.network.blocks import coordinate_grid, heatmaps, invert, multiply
 from avatarify_plus.network.generator import Painting
 from avatarify_plus.types import Keypoints
-from training.data.face_points import ACROSS_MOUTH, EYE_RIMS, OUTER_LIPS
+from training.data.face_points import NEAR_EYES, NEAR_LIPS
 
 EXPRESSION_VARIANCE = 0.0022
 """Of the Gaussians that weigh mouth and eyes: a standard deviation of 6 px in 256."""
@@ -69,7 +70,7 @@ def expression_weight(mesh: Tensor, size: int, gain: float) -> Tensor:
     mesh: (B, 478, 2) in [0, 1]. People look at mouths and eyes, which cover few pixels.
     """
     upper, lower = (mesh[:, [pair[side] for pair in ACROSS_MOUTH]] for side in (0, 1))
-    points = torch.cat([mesh[:, [*OUTER_LIPS, *EYE_RIMS]], upper, lower, (upper + lower) / 2], dim=1)  # (B, P, 2)
+    points = torch.cat([mesh[:, [*NEAR_LIPS, *NEAR_EYES]], upper, lower, (upper + lower) / 2], dim=1)  # (B, P, 2)
     near = heatmaps(points * 2 - 1, EXPRESSION_CELLS, EXPRESSION_VARIANCE, corner_aligned=False)
     near = near.amax(1, keepdim=True)  # (B, 1, 64, 64)
     return 1 + gain * F.interpolate(near, size=(size, size), mode="bilinear", align_corners=False)

@@ -20,7 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from avatarify_plus.errors import DataError
-from avatarify_plus.face.mesh import LANDMARK_COUNT
+from avatarify_plus.face.landmarks import LANDMARK_COUNT
 from avatarify_plus.types import FloatArray
 from training.data.cache import build_cache, read_clip
 from training.data.datasets import FoundClip, find_clips
