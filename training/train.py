@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from avatarify_plus.network.config import NetworkConfig
 from training.config import HEADINGS, StepConfig, TrainingConfig
-from training.data.cache import Cache, build_cache, open_cache
+from training.data.cache import Cache, build_cache, cache_folder, open_cache
 from training.data.datasets import Split
 from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
@@ -139,7 +139,9 @@ def build_pool(options: TrainingConfig, size: int, ranks: Ranks) -> tuple[Pool, 
     def opened(folder: Path, split: Split) -> Cache:
         if (folder / "frames.u8").exists():
             return open_cache(folder)
-        return build_cache(folder, root, size, os.cpu_count() or 1 if ranks.is_first else 1, split, options.subject)
+        if not ranks.is_first:
+            return open_cache(cache_folder(folder, root, split))
+        return build_cache(folder, root, size, os.cpu_count() or 1, split, options.subject)
 
     if not ranks.is_first:
         ranks.wait()

@@ -40,6 +40,7 @@ __all__ = [
     "Cache",
     "Clip",
     "build_cache",
+    "cache_folder",
     "list_clips",
     "open_cache",
     "read_clip",
@@ -136,17 +137,33 @@ def build_cache(
 ) -> Cache:
     """Decode a folder's clips and find their faces' meshes, below `root`; an existing cache of the same is reused.
 
-    A build that was interrupted goes on where it stopped. Clips that cannot be read are skipped and named.
+    A cache is decoded again if a clip's size or time has changed. A build that was interrupted goes on where it
+    stopped. Clips that cannot be read are skipped and named.
     Raises DataError if the disk is too small or no clip can be read.
     """
     clips = find_clips(folder, split)
-    out = root / "-".join(split_folder(folder, split).resolve().parts[-2:])
+    out = cache_folder(folder, root, split)
     wanted: dict[str, Any] = {"size": size, "paths": [str(clip.path) for clip in clips]}
     if subject != "face":
         wanted["has_faces"] = False
-    if _read_json(out / "index.json").get("wanted") != wanted:
-        _write_cache(clips, out, size, processes, wanted)
+    stamped = wanted | {"stamps": [_stamp(clip.path) for clip in clips]}
+    index = _read_json(out / "index.json")
+    if index.get("wanted") == wanted:  # of a version that did not look at the clips' times
+        _write_json(out / "index.json", index | {"wanted": stamped})
+    elif index.get("wanted") != stamped:
+        _write_cache(clips, out, size, processes, stamped)
     return open_cache(out)
+
+
+def cache_folder(folder: Path, root: Path, split: Split = "train") -> Path:
+    """Return where below `root` the clips of a folder are kept."""
+    return root / "-".join(split_folder(folder, split).resolve().parts[-2:])
+
+
+def _stamp(path: Path) -> list[int]:
+    """Return what changes when a clip is replaced by another of its name: its size in bytes and its time in ns."""
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
 
 
 def open_cache(out: Path) -> Cache:
