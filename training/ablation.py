@@ -17,7 +17,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.errors import ConfigError, DataError
-from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_writable, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.whole_file import save_result
 from training import train
 from training.config import TrainingConfig
@@ -25,6 +25,7 @@ from training.data.cache import build_cache
 from training.data.datasets import Split
 from training.evaluation.findings import BASELINE, Findings
 from training.evaluation.metrics import scores_to_dict
+from training.evaluation.output_files import require_place
 from training.evaluation.results import Measured, write_tables
 from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.score_table import ScoreTable
@@ -94,8 +95,7 @@ def run_study(options: argparse.Namespace) -> None:
     for run in runs:
         require_same_run(run)
     if options.page:
-        options.page.parent.mkdir(parents=True, exist_ok=True)
-        require_writable(options.page, "--page")
+        require_place(options.page, "--page")
     if any(steps_done(run.folder) < study.steps for run in runs):
         decode(study, options)
     measuring = threading.Lock()  # one at a time: it takes all processes

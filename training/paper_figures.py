@@ -1,10 +1,4 @@
-"""Draw the paper's figures from trained rows of its Table 2: keypoints, side by side, occlusion and attention maps.
-
-    python training/paper_figures.py --fomm runs/fomm-seed0 --ours runs/ours-seed0 --clips clips/val --out figures
-
-A row is a run folder of training/train.py, its checkpoint, or a stored row. Each clip re-enacts itself: its first
-picture follows those that differ most from it.
-"""
+"""Draw the paper's figures from trained networks of its Table 2: keypoints, side by side, occlusion and attention."""
 
 from __future__ import annotations
 
@@ -15,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
+
+from avatarify_plus.errors import ConfigError, DataError, ModelError
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+
+# isort: split
 import cv2
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
-
-from avatarify_plus.errors import AvatarifyError, ConfigError, DataError, ModelError
 from avatarify_plus.network.attention import Attention
 from avatarify_plus.network.graphs import to_app_image
 from avatarify_plus.network.model import AnimationModel
@@ -29,8 +27,22 @@ from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet, write_picture
 from training.evaluation.figures import draw_dots
 from training.evaluation.network_animation import app_keypoints, network_image
+from training.evaluation.output_files import require_place
 from training.evaluation.trained_network import read_trained_network
 from training.evaluation.trials import self_reenactments
+
+DESCRIPTION = """\
+Draw the paper's figures from trained networks of its Table 2: keypoints, side by side, occlusion and attention maps.
+
+A network is given by a run folder of training/train.py, its checkpoint, or the file that ablation.py stored it in. Each
+clip re-enacts itself: its first picture follows those that differ most from it."""
+
+EXAMPLES = (
+    "python training/paper_figures.py --fomm runs/fomm-seed0 --ours runs/ours-seed0 --clips clips/val --out figures",
+)
+
+SHEETS = ("keypoints", "side-by-side", "occlusion", "attention")
+"""What the pictures are called, after their prefix."""
 
 WIDTH_PX = 1000
 JPEG_QUALITY = 88
@@ -217,17 +229,24 @@ def draw(options: argparse.Namespace) -> list[Path]:
         if not isinstance(row.network.dense_motion.attention, Attention):
             raise ConfigError(f"the row {row.name!r} has no attention module to show: give one that has")
     scenes = read_scenes(options.clips, sizes[0])
-    sheets = {
-        "keypoints": keypoint_sheet(fomm, ours, scenes),
-        "side-by-side": side_by_side_sheet(fomm, ours, scenes),
-        "occlusion": occlusion_sheet(fomm, ours, scenes),
-        "attention": attention_sheet([ours, *more], scenes),
-    }
+    for name in SHEETS:
+        require_place(_sheet_path(options, name), "--out")
+    sheets = (
+        keypoint_sheet(fomm, ours, scenes),
+        side_by_side_sheet(fomm, ours, scenes),
+        occlusion_sheet(fomm, ours, scenes),
+        attention_sheet([ours, *more], scenes),
+    )
     paths = []
-    for name, sheet in sheets.items():
-        paths.append(options.out / f"{options.prefix}-{name}.jpg")
+    for name, sheet in zip(SHEETS, sheets, strict=True):
+        paths.append(_sheet_path(options, name))
         write_picture(paths[-1], sheet, JPEG_QUALITY)
     return paths
+
+
+def _sheet_path(options: argparse.Namespace, name: str) -> Path:
+    path: Path = options.out / f"{options.prefix}-{name}.jpg"
+    return path
 
 
 def _stretched(maps: Sequence[FloatArray]) -> tuple[list[FloatArray], str]:
@@ -254,22 +273,24 @@ def _heat(values: FloatArray, picture: Image) -> Image:
     return blended
 
 
+def build_parser() -> ProgramParser:
+    """Return the command line's parser."""
+    parser = ProgramParser(prog="python training/paper_figures.py", description=DESCRIPTION, examples=EXAMPLES)
+    add = parser.add_argument
+    add("--fomm", type=Path, required=True, metavar="NETWORK", help="the network to compare with")
+    add("--ours", type=Path, required=True, metavar="NETWORK", help="the paper's network")
+    add("--more", type=Path, nargs="+", default=[], metavar="NETWORK", help="networks whose attention to show too")
+    add("--clips", type=Path, nargs="+", required=True, metavar="FOLDER", help="folders of clips")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="write the pictures there")
+    add("--prefix", default="table2", help="how their names begin (default: table2)")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fomm", type=Path, required=True, metavar="ROW", help="the row to compare with")
-    parser.add_argument("--ours", type=Path, required=True, metavar="ROW", help="the paper's row")
-    parser.add_argument("--more", type=Path, nargs="+", default=[], metavar="ROW", help="rows whose attention to show")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="FOLDER", help="folders of clips")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="write the pictures there")
-    parser.add_argument("--prefix", default="table2", help="how their names begin")
-    try:
-        for path in draw(parser.parse_args(arguments)):
-            print(path)
-    except AvatarifyError as error:
-        print(f"paper_figures: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Run the command line and return the exit code, see `program.command_line`."""
+    options = build_parser().parse_args(arguments)
+    configure_logging(options.verbose)
+    return run_program(lambda: print(*draw(options), sep="\n"))
 
 
 if __name__ == "__main__":

@@ -1,19 +1,7 @@
-"""Make training clips from raw footage: one face each, in a square that stays where it is.
-
-    python training/prepare.py footage clips/train
-    python training/train.py --data clips/train ...
-
-The faces of each video are followed from frame to frame; a clip ends where the picture is cut, where the face is lost,
-jumps, or has left the place where it was first seen (as the First Order Motion Model's VoxCeleb was made). Its square
-holds the face in every frame. Clips are named `video#first#last.mp4` by the video's frame numbers; a video in
-subfolders is named by them too (`id10001/interview.mp4` -> `id10001#interview#...`), and what stands before the first
-'#' is taken for whose face it is. Videos that are done are not done again: stop at any time and run the same command
-to go on.
-"""
+"""Make training clips from raw footage: one face each, in a square that stays where it is."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import json
@@ -23,28 +11,49 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
+
+from avatarify_plus.errors import ConfigError, DataError
+from avatarify_plus.face.framing import RISE_PER_FACE, SIDE_PER_FACE
+from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.whole_file import replaced, write_whole
+
+# isort: split
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
-
-from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
-from avatarify_plus.face.framing import RISE_PER_FACE, SIDE_PER_FACE
-from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import Box, crop
 from avatarify_plus.types import Image
 from training.data.datasets import VIDEO_SUFFIXES, ClipError, frame_rate, stream_pictures
 from training.data.parallel import each_result
+from training.loop.option_fields import about, add_fields, positive, read_fields
 
-logger = logging.getLogger("prepare")
+logger = logging.getLogger("training.prepare")
+
+NEWS = ("training.prepare",)
+"""The loggers whose news everybody gets."""
+
+DESCRIPTION = """\
+Make training clips from raw footage: one face each, in a square that stays where it is.
+
+The faces of each video are followed from frame to frame. A clip ends where the picture is cut, where the face is lost
+or jumps, or where it has left the place where it was first seen (as the First Order Motion Model's VoxCeleb was made).
+Its square holds the face in every frame. Clips are named video#first#last.mp4 by the video's frame numbers; a video in
+subfolders is named by them too (id10001/interview.mp4 -> id10001#interview#...), and what stands before the first '#'
+is taken for whose face it is. Videos that are done are not done again: stop at any time and run the same command to go
+on."""
+
+EXAMPLES = ("python training/prepare.py footage clips/train", "python training/train.py --data clips/train ...")
 
 MAX_RATE_HZ = 30
 """Of faster videos every second, third, ... frame is used."""
@@ -92,10 +101,10 @@ Boxes = NDArray[np.float32]
 class Settings:
     """What a clip has to be like."""
 
-    size: int = field(default=256, metadata={"help": "side of the clips in px"})
-    min_size: int = field(default=192, metadata={"help": "least side of the square in the video, in px"})
-    min_seconds: float = field(default=2.0, metadata={"help": "least length of a clip"})
-    max_seconds: float = field(default=20.0, metadata={"help": "longer stretches are divided"})
+    size: int = field(default=256, metadata=about("clips", "side of the clips in px", "PX"))
+    min_size: int = field(default=192, metadata=about("clips", "minimum side of the square in the video, in px", "PX"))
+    min_seconds: float = field(default=2.0, metadata=about("clips", "minimum length of a clip", "SECONDS"))
+    max_seconds: float = field(default=20.0, metadata=about("clips", "longer stretches are divided", "SECONDS"))
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.size % 2:
@@ -384,18 +393,19 @@ def _write_clips(footage: Footage, cuts: list[Cut], job: FootageJob) -> list[Mad
     """Read a video once more and write its clips; a name is given to a finished file only."""
     made = []
     frames = footage.frames() if cuts else iter(())
-    unfinished = job.out / f".{job.label}.part"
     for cut in cuts:
         name, count = f"{job.label}#{cut.first:06d}#{cut.last:06d}.mp4", 0
         try:
-            with mp4_writer(unfinished, job.settings.size, footage.rate_hz) as write:
+            with (
+                replaced(job.out / name) as draft,
+                mp4_writer(draft, job.settings.size, footage.rate_hz) as write,
+            ):
                 for number, image in frames:
                     if number >= cut.first:
                         write(crop(image, cut.square, job.settings.size))
                         count += 1
                     if number == cut.last:
                         break
-            unfinished.replace(job.out / name)
         except (OSError, ValueError) as error:  # PyAV's errors are both, by kind
             raise DataError(f"cannot write {job.out / name}: {error}; check the free space of the disk") from error
         square = (int(cut.square.left), int(cut.square.top), int(cut.square.width))
@@ -454,9 +464,7 @@ def _circumstances(job: FootageJob) -> dict[str, Any]:
 
 
 def _write_note(job: FootageJob, outcome: Outcome) -> None:
-    unfinished = _note(job).with_suffix(".part")
-    unfinished.write_text(json.dumps(_circumstances(job) | {"outcome": asdict(outcome)}))
-    unfinished.replace(_note(job))
+    write_whole(_note(job), json.dumps(_circumstances(job) | {"outcome": asdict(outcome)}))
 
 
 def _read_note(job: FootageJob) -> Outcome | None:
@@ -477,8 +485,9 @@ def _clear(out: Path, labels: set[str]) -> None:
         label, *numbers = path.stem.rsplit("#", 2)
         if label in labels and len(numbers) == 2 and all(len(n) >= 6 and n.isdecimal() for n in numbers):
             path.unlink()
-    for label in labels:
-        (out / f".{label}.part").unlink(missing_ok=True)
+    for path in out.glob(".*.mp4-*.part"):
+        if path.name[1:].rsplit("#", 2)[0] in labels:
+            path.unlink()
 
 
 def prepare(videos: Path, out: Path, settings: Settings, processes: int) -> list[Outcome]:
@@ -497,7 +506,7 @@ def prepare(videos: Path, out: Path, settings: Settings, processes: int) -> list
         for outcome in tqdm(each_result(prepare_video, pending, processes), total=len(pending), unit="video"):
             outcomes[outcome.video] = outcome
         ordered = [outcomes[job.label] for job in jobs]
-        (out / "report.json").write_text(json.dumps(report(ordered, settings), indent=1) + "\n")
+        write_whole(out / "report.json", json.dumps(report(ordered, settings), indent=1) + "\n")
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error}; check its permissions and the free space") from error
     return ordered
@@ -548,35 +557,36 @@ def _all_rejected(outcomes: list[Outcome]) -> Counter[Reason]:
     return counts
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> ProgramParser:
+    """Return the command line's parser."""
+    parser = ProgramParser(prog="python training/prepare.py", description=DESCRIPTION, examples=EXAMPLES)
     parser.add_argument("videos", type=Path, help="folder of raw footage, with subfolders, or one video")
     parser.add_argument("out", type=Path, help="folder for the clips and report.json")
-    for option in fields(Settings):
-        flag, text = f"--{option.name.replace('_', '-')}", f"{option.metadata['help']} (default: {option.default})"
-        parser.add_argument(flag, type=type(option.default), default=option.default, help=text)
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="videos in parallel (default: all cores)")
+    parser.add_argument(
+        "--processes",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="read N videos at a time (default: all cores)",
+    )
+    add_fields(parser, Settings)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code, see `program.command_line`."""
+    parser = build_parser()
     options = parser.parse_args(arguments)
-    try:
-        settings = Settings(**{option.name: getattr(options, option.name) for option in fields(Settings)})
-        if options.processes < 1:
-            raise ConfigError(f"--processes must be at least 1, found {options.processes}")
-    except ConfigError as error:
-        parser.error(str(error))
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    settings = read_fields(parser, Settings, options)
+    configure_logging(options.verbose, NEWS)
+
+    def work() -> None:
         outcomes = prepare(options.videos, options.out, settings, options.processes)
-    except AvatarifyError as error:
-        print(f"prepare: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(table(outcomes))
-    if not any(outcome.clips for outcome in outcomes):
-        print(f"prepare: error: no clip came out of {options.videos}; the table tells why", file=sys.stderr)
-        return 1
-    return 0
+        print(table(outcomes))
+        if not any(outcome.clips for outcome in outcomes):
+            raise DataError(f"no clip came out of {options.videos}; the table says why")
+
+    return run_program(work)
 
 
 if __name__ == "__main__":

@@ -165,5 +165,5 @@ def test_what_cannot_be_drawn_is_told_in_one_line(
     ):
         assert main(arguments) == 1
         told = capsys.readouterr().err
-        assert told.startswith("paper_figures: error: ") and reason in told and told.count("\n") == 1
+        assert told.startswith("avatarify: error: ") and reason in told and told.count("\n") == 1
     assert not (tmp_path / "out").exists()

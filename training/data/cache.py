@@ -18,6 +18,7 @@ from avatarify_plus.errors import DataError
 from avatarify_plus.face.landmarks import LANDMARK_COUNT
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import resize
+from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
 from training.data.datasets import (
     MIN_PICTURES,
@@ -335,7 +336,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a file that is there whole or not at all."""
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(values))
-    unfinished.replace(path)
+    write_whole(path, json.dumps(values))

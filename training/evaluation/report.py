@@ -10,12 +10,14 @@ from pathlib import Path
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.errors import DataError
+from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
 from training.evaluation.figures import keypoint_figure, motion_figure, side_by_side
 from training.evaluation.findings import MEASURES, Findings
 from training.evaluation.runner import Moment
 
+PAGE = "report.html"
 PICTURES = "pictures"
 KEYPOINT_FIGURES = 4
 STYLE = """
@@ -43,7 +45,7 @@ def write_report(
 
     names: the bundles', ours first, as they stand in the tables. Raises DataError if it cannot be written.
     """
-    page = folder / "report.html"
+    page = folder / PAGE
     draw = _Gallery(folder)
     sections = [
         ("Scores", _scores(findings)),
@@ -63,7 +65,7 @@ def write_report(
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(text, encoding="utf-8")
+        write_whole(page, text)
     except OSError as error:
         raise DataError(f"cannot write the report {page}: {error}") from error
     return page

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.program.whole_file import replaced
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
 
@@ -82,7 +83,7 @@ class Logbook:
 
 @contextlib.contextmanager
 def _failing_softly(out: Path) -> Iterator[None]:
-    """Let no log end a run: a full disk is told and training goes on."""
+    """Let no log end a run: a full disk is logged and training goes on."""
     try:
         yield
     except (OSError, DataError) as error:
@@ -92,12 +93,10 @@ def _failing_softly(out: Path) -> Iterator[None]:
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     """Replace the file in one step, so that a full disk costs the newest row alone."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    temporary = path.with_suffix(".part")
-    with open(temporary, "w", newline="") as file:
+    with replaced(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -140,5 +139,6 @@ def _write_loss_curve(path: Path, rows: list[dict[str, Any]]) -> None:
     axes.yaxis.set_minor_formatter("")
     if names:
         axes.legend()
-    figure.savefig(path, dpi=100)
+    with replaced(path) as draft:
+        figure.savefig(draft, dpi=100, format="png")
     pyplot.close(figure)

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from avatarify_plus.errors import DataError
 from avatarify_plus.face.landmarks import LANDMARK_COUNT
+from avatarify_plus.program.whole_file import replaced, write_whole
 from avatarify_plus.types import FloatArray
 from training.data.cache import build_cache, read_clip
 from training.data.datasets import FoundClip, find_clips
@@ -125,12 +126,13 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
         logger.warning("skipped %d of %d clips: %s", len(problems), len(jobs), "; ".join(problems))
     if len(problems) == len(jobs):
         raise DataError(f"none of the clips in {folder} can be decoded")
-    index.write_text(json.dumps({"wanted": wanted, "count": total, "clips": clips}))
+    write_whole(index, json.dumps({"wanted": wanted, "count": total, "clips": clips}))
     return out
 
 
 def _write_part(path: Path, part: list[_Packed]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # what is inside is compressed already
+    # Stored as it is: what is inside is compressed already.
+    with replaced(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
         for number, packed in enumerate(part):
             values = {"name": packed.clip.name, "identity": packed.clip.identity, "count": packed.count}
             archive.writestr(f"{number:05}/clip.json", json.dumps(values | {"folder": packed.clip.path.is_dir()}))

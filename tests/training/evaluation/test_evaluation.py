@@ -273,6 +273,25 @@ def test_mistakes_are_told(clips: Path, tmp_path: Path, capsys: pytest.CaptureFi
             main(["--bundle", "live-256", "--clips", str(clips), *wrong])
 
 
+@pytest.mark.parametrize("option", ["--json", "--sheet", "--report"])
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_measured(
+    option: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    place = tmp_path / "file" / "out.png"
+    assert main(["--model", "no-such-model", "--clips", str(clips), option, str(place)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"avatarify: error: cannot write {place}") and f"for {option}" in error
+
+
+def test_json_on_stdout_is_all_there_is(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a_1.mp4").write_bytes((clips / "a_1.mp4").read_bytes())
+    command = ["--model", "live-256", "--clips", str(tmp_path / "clips"), "--report", str(tmp_path / "report")]
+    assert main([*command, "--stride", "3", "--processes", "1", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 1 and (tmp_path / "report" / "report.html").exists()
+
+
 def test_keypoints_are_drawn_where_they_are() -> None:
     keypoints = Keypoints(
         np.array([[-0.5, -0.5], [0.5, 0.25]], np.float32), np.tile(np.eye(2, dtype=np.float32), (2, 1, 1))
@@ -287,7 +306,9 @@ def test_keypoints_are_drawn_where_they_are() -> None:
     assert len(set(keypoint_colours(count))) == count
 
 
-def test_a_filmstrip_shows_the_frames_asked_for(clips: Path, tmp_path: Path) -> None:
+def test_a_filmstrip_shows_the_frames_asked_for(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "strip.png"
     video = str(clips / "a_1.mp4")
     assert filmstrip.main([video, video, "--frames", "4", "0", "4", "--side", "32", "--out", str(out)]) == 0
@@ -295,3 +316,6 @@ def test_a_filmstrip_shows_the_frames_asked_for(clips: Path, tmp_path: Path) -> 
     assert strip.shape == (64, 96, 3)
     np.testing.assert_array_equal(strip[:, :32], strip[:, 64:])
     assert filmstrip.main([video, "--frames", "6", "--out", str(out)]) == 1
+    capsys.readouterr()
+    assert filmstrip.main([video, "--frames", "1", "--out", str(tmp_path / "strip")]) == 1
+    assert "choose a name that ends in .png or .jpg" in capsys.readouterr().err

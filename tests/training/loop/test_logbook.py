@@ -12,7 +12,7 @@ from training.loop.logbook import Logbook
 
 def test_a_full_disk_does_not_end_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     log = Logbook(tmp_path, 0)
-    (tmp_path / "metrics.part").mkdir()  # nothing can be written there
+    (tmp_path / "metrics.csv").mkdir()  # nothing can be written there
     log.add(1, {"pixels": 1.0})
     log.write(1, 4, 1.0, 1e-3, {})
     log.close()
