@@ -26,7 +26,7 @@ def mean_face() -> np.ndarray:
 
 
 def write_cache(folder: Path, counts: dict[str, int], size: int = 64, seed: int = 0) -> Path:
-    """Write a cache of clips of so many frames; names are identity_number. Each mesh point is where its colour is."""
+    """Write a cache of clips, named identity_number, of these frame counts. Each mesh point is where its colour is."""
     random = np.random.default_rng(seed)
     total, start = sum(counts.values()), 0
     frames = np.zeros((total, size, size, 3), np.uint8)

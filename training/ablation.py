@@ -46,8 +46,8 @@ DESCRIPTION = """\
 Train and measure the rows of a comparison under one budget, as the paper's Tables 1 and 2 do, and write the page.
 
 run trains one row after the other (or --parallel of them at a time), measures each as soon as it is trained, and writes
-the tables again after each. It can be stopped at any time; the same command goes on. evaluate measures rows from their
-weights: run folders, checkpoints or what store wrote. page writes the tables from what was measured."""
+the tables again after each. It can be stopped at any time; the same command goes on. evaluate measures trained
+networks: run folders, checkpoints or what store wrote. page writes the tables from what was measured."""
 
 EXAMPLES = (
     "python training/ablation.py run faces --data clips/train photos --val clips/val --out runs/table2",
@@ -133,12 +133,12 @@ def chosen_rows(study: Study, names: list[str] | None) -> tuple[str, ...]:
     """Return the rows to run, in the study's order. Raises ConfigError for one that it does not have."""
     unknown = sorted(set(names or ()) - set(study.rows))
     if unknown:
-        raise ConfigError(f"{study.name} has no row {', '.join(unknown)}: choose of {', '.join(study.rows)}")
+        raise ConfigError(f"{study.name} has no row {', '.join(unknown)}: choose some of {', '.join(study.rows)}")
     return tuple(row for row in study.rows if not names or row in names)
 
 
 def steps_done(folder: Path) -> int:
-    """Return how far a run has come, 0 before its first checkpoint."""
+    """Return how many steps a run has made, 0 before its first checkpoint."""
     path = folder / CHECKPOINT
     return read_checkpoint(path).step if path.exists() else 0
 
@@ -186,22 +186,22 @@ def train_row(study: Study, run: Run, parallel: int) -> None:
 
 
 def measure(paths: list[Path], study: Study, options: argparse.Namespace) -> None:
-    """Measure rows by reconstruction of the val clips and leave the scores in their folders. Raises AvatarifyError."""
+    """Measure runs by reconstruction of the val clips and write the scores to their folders. Raises AvatarifyError."""
     if not paths:
         return
     findings = reconstruct(paths, [path.name for path in paths], study, options)
     scores = dict(findings.tables()[0].rows)
     for path in paths:
-        row = read_trained_network(path)
+        trained = read_trained_network(path)
         measured = Measured(
-            preset=row.config.preset,
-            seed=int(row.training["seed"]),
+            preset=trained.config.preset,
+            seed=int(trained.training["seed"]),
             scores=scores_to_dict(scores[path.name]),
             baseline=scores_to_dict(scores[BASELINE]),
-            parameters=row.parameters,
-            frame_operations=row.frame_operations,
-            steps=int(row.training["steps"]),
-            samples=int(row.training["samples"]),
+            parameters=trained.parameters,
+            frame_operations=trained.frame_operations,
+            steps=int(trained.training["steps"]),
+            samples=int(trained.training["samples"]),
             clips=findings.count,
             stride=study.stride,
         )
@@ -209,7 +209,7 @@ def measure(paths: list[Path], study: Study, options: argparse.Namespace) -> Non
 
 
 def reconstruct(paths: list[Path], names: list[str], study: Study, options: argparse.Namespace) -> Findings:
-    """Let rows reconstruct the val clips, each from its first picture, and score them."""
+    """Let trained networks reconstruct the val clips, each from its first picture, and score them."""
     trials = self_reenactments(options.val)[:: options.every]
     jobs = [TrialJob(index, trial, False) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
@@ -223,17 +223,17 @@ def reconstruct(paths: list[Path], names: list[str], study: Study, options: argp
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure rows side by side from their weights and print the tables."""
+    """Measure trained networks side by side and print the tables."""
     study = find_study(options.study)
     names = [path.stem if path.name != CHECKPOINT else path.parent.name for path in options.runs]
-    rows = [read_trained_network(path) for path in options.runs]
-    if len({row.config.image_size for row in rows}) > 1:
-        raise ConfigError("rows can be compared at one picture size only")
+    networks = [read_trained_network(path) for path in options.runs]
+    if len({trained.config.image_size for trained in networks}) > 1:
+        raise ConfigError("networks can be compared at one picture size only")
     findings = reconstruct(options.runs, names, study, options)
     print("\n\n".join(_unranked(table).to_text() for table in findings.tables()))
     print()
-    for name, row in zip(names, rows, strict=True):
-        print(f"{name}: {_size_of(row)}, {row.training.get('samples', 0)} samples")
+    for name, trained in zip(names, networks, strict=True):
+        print(f"{name}: {_size_of(trained)}, {trained.training.get('samples', 0)} samples")
 
 
 def _unranked(table: ScoreTable) -> ScoreTable:
@@ -241,12 +241,12 @@ def _unranked(table: ScoreTable) -> ScoreTable:
     return ScoreTable(table.title, table.rows)
 
 
-def _size_of(row: TrainedNetwork) -> str:
-    return f"{row.parameters / 1e6:.2f} M parameters, {row.frame_operations / 1e9:.2f} GFLOP a frame"
+def _size_of(trained: TrainedNetwork) -> str:
+    return f"{trained.parameters / 1e6:.2f} M parameters, {trained.frame_operations / 1e9:.2f} GFLOP a frame"
 
 
 def store(options: argparse.Namespace) -> None:
-    """Store rows in one file each."""
+    """Store trained networks in one file each."""
     for path in options.runs:
         target = options.to / f"{path.name}{SUFFIX}"
         write_trained_network(read_trained_network(path), target)
@@ -284,10 +284,12 @@ def build_parser() -> ProgramParser:
     run.add_argument("--page", type=Path, help="page to write the tables into")
     run.add_argument("--train", nargs=argparse.REMAINDER, default=[], help="options for training/train.py, last of all")
 
-    text = "measure rows from their weights"
+    text = "measure trained networks"
     single = commands.add_parser("evaluate", help=text, description=f"{text.capitalize()}.")
     single.set_defaults(act=evaluate)
-    single.add_argument("runs", type=Path, nargs="+", metavar="ROW", help="run folders, checkpoints or stored rows")
+    single.add_argument(
+        "runs", type=Path, nargs="+", metavar="NETWORK", help="run folders, checkpoints or stored networks"
+    )
     single.add_argument("--study", choices=STUDIES, default="faces", help="whose measures to take (default: faces)")
 
     for command in (run, single):
@@ -305,10 +307,10 @@ def build_parser() -> ProgramParser:
             help="measure N clips at a time (default: all cores)",
         )
 
-    text = "store rows in one file each, weights in half precision"
+    text = "store trained networks in one file each, weights in half precision"
     keep = commands.add_parser("store", help=text, description=f"{text.capitalize()}.")
     keep.set_defaults(act=store)
-    keep.add_argument("runs", type=Path, nargs="+", metavar="ROW", help="run folders or checkpoints")
+    keep.add_argument("runs", type=Path, nargs="+", metavar="NETWORK", help="run folders or checkpoints")
     keep.add_argument("--to", type=Path, required=True, help="folder for the files")
 
     text = "write the tables of what was measured"

@@ -74,7 +74,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a variant reached; `shares` of the time by phase, each waited for, in a pass of its own.
+    """What a variant reached. shares: of the time by phase, measured in a pass of its own that waits for each phase.
 
     step_operations: floating-point operations of one step, counted. matrix_rate: of a large product, per second.
     """
@@ -88,12 +88,12 @@ class Measurement:
 
     @property
     def reached(self) -> float:
-        """Which part of the device's matrix rate the steps reach."""
+        """Share of the device's matrix rate that the steps reach."""
         return self.step_operations / (self.step_ms / 1e3) / self.matrix_rate
 
 
 def variants(options: StepConfig, compared: list[str]) -> list[Variant]:
-    """Return the variant that the options describe and, for each of ALTERNATIVES compared, what differs in it alone."""
+    """Return the variant that the options describe and, for each of ALTERNATIVES compared, what differs only in it."""
     on_gpu = options.device == "cuda"
     base = Variant(
         "as asked",
@@ -119,7 +119,7 @@ def _switch(on: bool) -> str:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure the floating-point operations a second of a large product of random matrices: the best of several."""
+    """Return the floating-point operations a second of a large product of random matrices, the best of several."""
     size = 8192 if device.type == "cuda" else 1536
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     times = []
@@ -131,7 +131,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def noise_cache(size: int, layout: MeshLayout) -> Cache:
-    """Return clips of noise, under faces that put each keypoint somewhere else."""
+    """Return clips of noise with faces that put each keypoint in another place."""
     random, count = np.random.default_rng(0), NOISE_CLIPS * NOISE_FRAMES
     frames = random.integers(0, 256, (count, size, size, 3), np.uint8)
     landmarks = np.zeros((count, layout.operator.shape[-1], 3), np.float32)
@@ -155,7 +155,7 @@ class Bench:
         self._renderer = Renderer(self._layout, mesh_mirror(self._config.mesh_layout), self._ranks.device)
 
     def measure(self, variant: Variant, steps: int) -> Measurement:
-        """Time the steps of a variant after as many to warm up as it needs."""
+        """Time the steps of a variant after WARMUP_STEPS."""
         device = self._ranks.device
         torch.manual_seed(0)
         options = replace(self._options, compile=variant.compile, precision=variant.precision)
@@ -188,7 +188,7 @@ class Bench:
 
 
 class _Steps:
-    """The step of training/train.py, with a clock between its phases on demand."""
+    """The step of training/train.py, timed by phase if asked for."""
 
     def __init__(
         self,
@@ -205,7 +205,7 @@ class _Steps:
         self._random = np.random.default_rng(0)
 
     def step(self, index: int, spent: dict[str, float] | None) -> None:
-        """Make a step; with `spent`, wait for every phase and add up its seconds."""
+        """Make a step; with `spent`, wait for every phase and add its seconds up there."""
 
         def timed(phase: str, action: Callable[[], object]) -> None:
             if spent is None:
@@ -269,7 +269,7 @@ def table(found: list[Measurement]) -> str:
 
 
 def _now(device: torch.device) -> float:
-    """Return the time in seconds once the device has done all it was given."""
+    """Return the time in seconds once the device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

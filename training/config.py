@@ -26,11 +26,10 @@ TrainingPrecision = Literal["bf16", "fp32"]
 DataOnDevice = Literal["auto", "yes", "no"]
 
 LEARNED_BESIDE_MESH = 10
-"""How many keypoints are learned beside the mesh's unless another number is asked for."""
+"""This many keypoints are learned besides the mesh's unless another number is asked for."""
 
 ANCHOR_RADIUS = 0.15
-"""How far learned keypoints beside the mesh's stray from their anchors at the picture's border: the mesh has the
-face."""
+"""Learned keypoints besides the mesh's stay this close to their anchors at the border: the mesh has the face."""
 
 HEADINGS = DATA, BUDGET, START, NETWORK, PAIRS, LOSSES, MACHINE = (
     "data",
@@ -155,8 +154,8 @@ class StepConfig:
         origin: KeypointOrigin = self.keypoints or ("mesh" if has_face else "learned")
         own = self.mesh_layout().keypoint_count
         learned = (self.keypoint_count or LEARNED_BESIDE_MESH) if origin == "both" else 0
-        alone = self.keypoint_count or (own if has_face else base.keypoint_count)
-        count = alone if origin == "learned" else own + learned
+        only_learned = self.keypoint_count or (own if has_face else base.keypoint_count)
+        count = only_learned if origin == "learned" else own + learned
         radius = ANCHOR_RADIUS if learned else base.anchor_radius
         base = replace(base, keypoints=origin, keypoint_count=count, learned_count=learned, anchor_radius=radius)
         return apply_overrides(base, self.set, "--set")

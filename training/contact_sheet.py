@@ -15,7 +15,7 @@ from avatarify_plus.types import Image
 HEADER_PX = 24
 MARGIN_PX = 6
 LABEL_SCALE = 0.45
-"""Of OpenCV's font; a label too long for its column is set smaller."""
+"""Scale of OpenCV's font; a label too long for its column is written smaller."""
 
 
 def contact_sheet(rows: Sequence[Sequence[Image]], labels: Sequence[str], cell_px: int = 160) -> Image:

@@ -18,23 +18,23 @@ from training import train
 from training.config import HEADINGS, TrainingConfig
 from training.loop.checkpoint import CHECKPOINT
 from training.loop.option_fields import add_fields, positive, read_fields
-from training.transfer.checkpoint_chunks import join_pieces, write_pieces
-from training.transfer.dataset_archive import is_pack, unpack, write_pack
+from training.transfer.checkpoint_chunks import join_chunks, write_chunks
+from training.transfer.dataset_archive import is_archive, unpack, write_archive
 
 logger = logging.getLogger("training")
 
 DESCRIPTION = """\
 Train on a rented GPU with time limits: a total budget in minutes, spent in sessions that resume each other.
 
-train is training/train.py with other defaults; it takes all its options. Clips may be packed, cached or plain; packed
-ones bring their face meshes, so that the machine needs no MediaPipe. They are decoded once into --cache, on its disk,
-and held in the GPU's memory. Every session ends with a checkpoint in --out and with --pieces of it to bring home:
-the averaged weights, or with --pieces-hold checkpoint what another machine resumes from."""
+train is training/train.py with other defaults; it takes all its options. Clips may be packed by pack, cached or plain;
+packed clips bring their face meshes, so that the machine needs no MediaPipe. They are decoded once into --cache, on its
+disk, and held in the GPU's memory. Every session ends with a checkpoint in --out and with --chunks of it to fetch: the
+averaged weights, or with --chunks-hold checkpoint what another machine resumes from."""
 
 EXAMPLES = (
-    "python training/gpu_recipe.py pack --data clips/train stills/train --out pack          here",
-    "python training/gpu_recipe.py train --data pack --out run --minutes 25 --pieces pieces  there, until it is done",
-    "python training/gpu_recipe.py join pieces live.pt                                       here again",
+    "python training/gpu_recipe.py pack --data clips/train stills/train --out archive           here",
+    "python training/gpu_recipe.py train --data archive --out run --minutes 25 --chunks chunks  there, again and again",
+    "python training/gpu_recipe.py join chunks live.pt                                          here again",
 )
 
 DEFAULTS = {
@@ -58,36 +58,39 @@ def build_parser() -> ProgramParser:
     commands = parser.add_subparsers(dest="command", required=True)
     processes = os.cpu_count() or 1
 
-    pack = commands.add_parser("pack", description="Pack clips and their face meshes.", help="pack clips and meshes")
-    pack.add_argument("--data", type=Path, nargs="+", required=True, help="folders of clips and photos")
-    pack.add_argument("--out", type=Path, required=True, help="folder of the pack, one folder in it for each of --data")
-    pack.add_argument("--cache", type=Path, help="folder of the decoded clips (default: OUT-cache)")
-    pack.add_argument("--part-mb", type=float, default=60, help="size limit of a file in MB (default: 60)")
-    pack.add_argument("--image-size", type=int, default=256, help="side of the decoded pictures in px (default: 256)")
-    pack.add_argument("--processes", type=positive, default=processes, help="decoding processes (default: all cores)")
+    text = "pack clips and their face meshes into files of limited size"
+    pack = commands.add_parser("pack", description=f"{text.capitalize()}.", help=text)
+    add = pack.add_argument
+    add("--data", type=Path, nargs="+", required=True, help="folders of clips and photos")
+    add("--out", type=Path, required=True, help="folder of the archives, one for each of --data")
+    add("--cache", type=Path, help="folder of the decoded clips (default: OUT-cache)")
+    add("--part-mb", type=float, default=60, metavar="MB", help="size limit of a file (default: 60)")
+    add("--image-size", type=positive, default=256, metavar="PX", help="side of the decoded pictures (default: 256)")
+    add("--processes", type=positive, default=processes, metavar="N", help="decode N clips at a time")
 
+    text = "train, session by session"
     run = commands.add_parser(
         "train",
         usage="python training/gpu_recipe.py train --data FOLDER [FOLDER ...] --out FOLDER [OPTIONS]",
-        description="Train, session by session.",
-        help="train, session by session",
+        description=f"{text.capitalize()}.",
+        help=text,
     )
     add_fields(run, TrainingConfig, DEFAULTS, HEADINGS)
-    home = run.add_argument_group("way home")
-    home.add_argument("--pieces", type=Path, help="folder for the pieces to bring home")
-    home.add_argument(
+    add = run.add_argument_group("what is fetched").add_argument
+    add("--chunks", "--pieces", type=Path, metavar="FOLDER", help="folder for the checkpoint chunks")
+    add(
+        "--chunks-hold",
         "--pieces-hold",
         choices=("weights", "checkpoint"),
         default="weights",
-        help="what the pieces make up: the averaged weights or the whole checkpoint (default: weights)",
+        help="what the chunks make up: the averaged weights or the whole checkpoint (default: weights)",
     )
-    home.add_argument("--piece-mb", type=float, default=15, help="size limit of a piece in MB (default: 15)")
-    home.add_argument("--processes", type=positive, default=processes, help="decoding processes (default: all cores)")
+    add("--chunk-mb", "--piece-mb", type=float, default=15, metavar="MB", help="size limit of a chunk (default: 15)")
+    run.add_argument("--processes", type=positive, default=processes, metavar="N", help="decode N clips at a time")
 
-    join = commands.add_parser(
-        "join", description="Put pieces back into a checkpoint.", help="put pieces back together"
-    )
-    join.add_argument("pieces", type=Path, help="folder of the pieces")
+    text = "join checkpoint chunks"
+    join = commands.add_parser("join", description=f"{text.capitalize()}.", help=text)
+    join.add_argument("chunks", type=Path, help="folder of the chunks")
     join.add_argument("out", type=Path, help="checkpoint to write")
     return parser
 
@@ -97,12 +100,12 @@ def pack_all(options: argparse.Namespace) -> None:
     for number, folder in enumerate(options.data):
         out = options.out / f"{number:02}-{folder.resolve().name}"
         root = options.cache or options.out.with_name(f"{options.out.name}-cache")
-        for path in write_pack(folder, root, out, int(options.part_mb * 1e6), options.image_size, options.processes):
+        for path in write_archive(folder, root, out, int(options.part_mb * 1e6), options.image_size, options.processes):
             print(f"{path} {path.stat().st_size / 1e6:.1f} MB")
 
 
 def run_session(options: argparse.Namespace, wanted: TrainingConfig) -> None:
-    """Unpack what is packed, train until the session or the run is over, and leave the pieces to bring home."""
+    """Unpack archives, train until the session or the run is over, and write the checkpoint chunks to fetch."""
     began = time.monotonic()
     cache = wanted.cache or wanted.out / "cache"
     size = wanted.network().image_size
@@ -115,19 +118,20 @@ def run_session(options: argparse.Namespace, wanted: TrainingConfig) -> None:
     try:
         train.train(replace(wanted, data=tuple(data), val=val, cache=cache, session_minutes=session_minutes))
     finally:  # also of a run that diverged: its last good checkpoint
-        if options.pieces and checkpoint.exists():
-            paths = write_pieces(
-                checkpoint, options.pieces, int(options.piece_mb * 1e6), options.pieces_hold == "checkpoint"
+        if options.chunks and checkpoint.exists():
+            paths = write_chunks(
+                checkpoint, options.chunks, int(options.chunk_mb * 1e6), options.chunks_hold == "checkpoint"
             )
-            logger.info("%d files to bring home in %s", len(paths), options.pieces)
+            logger.info("%d files to fetch in %s", len(paths), options.chunks)
 
 
 def _opened(folder: Path, cache_root: Path, size: int, processes: int) -> list[Path]:
-    """Return the caches of a pack, or of a folder of packs; any other folder as it is."""
-    packs = [folder] if is_pack(folder) else sorted(inner for inner in folder.glob("*") if is_pack(inner))
-    if not packs:
-        return [folder]
-    return [unpack(pack, cache_root / f"{pack.resolve().parent.name}-{pack.name}", size, processes) for pack in packs]
+    """Return the caches of an archive, or of a folder of archives; any other folder as it is."""
+    archives = [folder] if is_archive(folder) else sorted(inner for inner in folder.glob("*") if is_archive(inner))
+    return [
+        unpack(archive, cache_root / f"{archive.resolve().parent.name}-{archive.name}", size, processes)
+        for archive in archives
+    ] or [folder]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -138,7 +142,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.command == "pack":
         return run_program(lambda: pack_all(options))
     if options.command == "join":
-        return run_program(lambda: join_pieces(options.pieces, options.out))
+        return run_program(lambda: join_chunks(options.chunks, options.out))
     wanted = read_fields(parser, TrainingConfig, options)
     return run_program(lambda: run_session(options, wanted))
 

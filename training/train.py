@@ -103,7 +103,7 @@ def read_command(arguments: list[str] | None) -> tuple[TrainingConfig, bool]:
 
 
 def build_objective(options: StepConfig, model: Network, ranks: Ranks) -> TrainingModel:
-    """Return what computes the losses of a step: compiled, and with batch statistics over all ranks, as asked."""
+    """Return what computes the losses of a step, compiled and with batch statistics over all ranks if asked for."""
     weights = options.loss_weights()
     count = model.config.keypoint_count
     objective = TrainingModel(
@@ -133,7 +133,7 @@ def build_optimiser(objective: TrainingModel, rate: float) -> torch.optim.Optimi
 
 
 def build_pool(options: TrainingConfig, size: int, ranks: Ranks) -> tuple[Pool, Cache | None]:
-    """Decode what is not yet decoded, on the first rank, and open it: training clips and validation clips."""
+    """Open the training clips and, on the first rank, the validation clips; what is not decoded yet is decoded."""
     root = options.cache or options.out / "cache"
 
     def opened(folder: Path, split: Split) -> Cache:
@@ -153,7 +153,7 @@ def build_pool(options: TrainingConfig, size: int, ranks: Ranks) -> tuple[Pool, 
 
 
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the model's; buffers are copied."""
+    """Move the averaged weights towards the model's and copy the buffers; decay: share that is kept."""
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
         for kept, buffer in zip(average.buffers(), model.buffers(), strict=True):
@@ -162,7 +162,7 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 @dataclass
 class Run:
-    """What a checkpoint holds: networks, optimiser, and how far the run has come."""
+    """A run under way: networks, optimiser, and how far it has come."""
 
     path: Path
     config: NetworkConfig
@@ -176,7 +176,7 @@ class Run:
     elapsed_s: float = 0.0
 
     def resume(self) -> None:
-        """Go on from the checkpoint. Raises ConfigError if it holds another network or weights alone."""
+        """Go on from the checkpoint. Raises ConfigError if it holds another network or averaged weights only."""
         saved = read_checkpoint(self.path)
         if saved.config != self.config:
             raise ConfigError(
@@ -184,7 +184,7 @@ class Run:
             )
         if saved.state is None:
             raise ConfigError(
-                f"{self.path} holds averaged weights alone: choose another --out and start from it by --warm-start"
+                f"{self.path} holds averaged weights only: choose another --out and start from it by --warm-start"
             )
         self.model.load_state_dict(saved.state.model)
         self.average.load_state_dict(saved.ema)
@@ -195,10 +195,10 @@ class Run:
         logger.info("resuming at step %d, %.1f minutes", self.step, self.elapsed_s / 60)
 
     def _load_optimiser(self, state: dict[str, Any]) -> None:
-        """Take the moments, not the rates, which are this command's; neither if a discriminator came or went."""
+        """Take the moments but keep this command's rates; take nothing if a discriminator was added or removed."""
         fresh = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
         if len(state["param_groups"]) != len(fresh):
-            logger.warning("%s was trained with other losses: the optimiser starts afresh", self.path)
+            logger.warning("%s was trained with other losses: the optimiser starts from zero", self.path)
             return
         self.optimiser.load_state_dict(state)
         for group, values in zip(self.optimiser.param_groups, fresh, strict=True):
@@ -221,7 +221,7 @@ class Run:
 
     @property
     def last_good(self) -> str:
-        """What to go back to, for a message."""
+        """What to go back to, for error messages."""
         return f"the last good checkpoint is {self.path}" if self.path.exists() else "no checkpoint was written yet"
 
 
@@ -232,7 +232,7 @@ def train(options: TrainingConfig) -> None:
 
 
 def _train(options: TrainingConfig, ranks: Ranks) -> None:
-    """Read downward: set up, resume, loop, save."""
+    """Set up, resume, loop, save: from top to bottom."""
     # --- data
     began = time.monotonic()
     stages = parse_stages(options.stages, ranks.count)
@@ -275,7 +275,7 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
         started_from_s, started, saved_at, shown_at = run.elapsed_s, time.monotonic(), time.monotonic(), -math.inf
 
         def read_losses() -> None:
-            """Read the last step's losses: one step late, so that the device never waits for the host."""
+            """Read the last step's losses, one step late, so that the device never waits for the host."""
             nonlocal pending
             if pending is None:
                 return
@@ -314,7 +314,7 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
                 group["lr"] = learning_rate(group["peak"], progress, run.step)
             batch = loader.batch(run.step, stage)
             window = stage.window(sampler.random(run.step))
-            # What is drawn in the step hangs on its number alone, so that no state of chance needs saving.
+            # What is drawn in the step depends only on its number, so that no random state needs saving.
             torch.manual_seed(np.random.SeedSequence([options.seed, run.step, ranks.rank]).generate_state(1)[0])
             trained.train()
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
@@ -353,7 +353,7 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
 
 
 def _summary(options: TrainingConfig, sampler: PairSampler) -> dict[str, Any]:
-    """Return what a model card should say of this run; what it started from is added when it starts."""
+    """Return what a model card should say about this run; what it started from is added when it starts."""
     return {
         "subject": options.subject,
         "data": sampler.summary,

@@ -1,4 +1,4 @@
-"""A comparison trains every row under one budget, goes on where it stopped, and tells what it measured."""
+"""A comparison trains every row under one budget, goes on where it stopped, and prints what it measured."""
 
 import json
 from dataclasses import replace
@@ -163,11 +163,11 @@ def test_the_stored_rows_are_those_of_the_study(path: Path) -> None:
     assert row.config.preset == "x2face" or row.config.keypoint_count == study.keypoint_count
 
 
-def test_what_is_no_row_is_named(tmp_path: Path) -> None:
+def test_what_is_not_a_trained_network_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no checkpoint"):
         read_trained_network(tmp_path)
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="cannot read the row"):
+    with pytest.raises(ModelError, match="cannot read the trained network"):
         read_trained_network(tmp_path / "a.safetensors")
     mesh = replace(network_config("ours", "tiny"), keypoints="mesh", keypoint_count=20)
     write_trained_network(TrainedNetwork(build_network(mesh), {}), tmp_path / "mesh.safetensors")
@@ -209,7 +209,7 @@ def test_a_study_trains_goes_on_and_does_not_mix_budgets(
     assert ablation.main(command) == 1
 
 
-def test_a_row_that_fails_is_told(
+def test_a_row_that_fails_is_named(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_cache(tmp_path / "data", {"a_1": 4})
@@ -249,7 +249,7 @@ def test_rows_are_measured_from_their_weights(tmp_path: Path, capsys: pytest.Cap
     assert out.count("parameters") == 2 and "repeat the source" in out
 
 
-def test_the_tables_tell_mean_spread_and_difference(tmp_path: Path) -> None:
+def test_the_tables_show_mean_spread_and_difference(tmp_path: Path) -> None:
     def run(preset: str, seed: int, l1: float) -> Measured:
         return replace(MEASURED, preset=preset, seed=seed, scores=MEASURED.scores | {"l1": l1, "aed": None})
 

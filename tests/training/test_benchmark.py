@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, on noise or on clips, and tells one variant from another."""
+"""The benchmark measures what it says, on noise or on clips, and distinguishes one variant from another."""
 
 import json
 from pathlib import Path

@@ -201,9 +201,9 @@ def test_what_needs_a_mesh_is_refused_before_anything_is_decoded(
     out = tmp_path / "run"
     with pytest.raises(SystemExit) as ended:
         train.main(command(mgif, out, "--subject", "any", *options))
-    (told,) = capsys.readouterr().err.strip().splitlines()
-    assert ended.value.code == 2 and told.startswith("avatarify: error: --subject any")
-    assert named in told and not out.exists()
+    (printed,) = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2 and printed.startswith("avatarify: error: --subject any")
+    assert named in printed and not out.exists()
 
 
 def body(**moved: tuple[float, float]) -> FloatArray:
@@ -297,8 +297,8 @@ def test_a_model_that_reads_the_mesh_needs_a_face(
 ) -> None:
     arguments = ["--bundle", str(skip_bundle.folder), "--clips", str(mgif), "--subject", "any", "--processes", "1"]
     assert evaluate.main(arguments) == 1
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("evaluate: error:") and "face mesh" in told and "--subject any" in told
+    printed = capsys.readouterr().err.strip().splitlines()[-1]
+    assert printed.startswith("avatarify: error:") and "face mesh" in printed and "--subject any" in printed
     with pytest.raises(SystemExit, match="2"):
         evaluate.main(["--bundle", str(skip_bundle.folder), "--animate", str(mgif), str(mgif), "--subject", "body"])
     assert "--animate measures faces alone" in capsys.readouterr().err

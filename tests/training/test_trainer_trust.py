@@ -109,8 +109,10 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     before = (tmp_path / "checkpoint.pt").read_bytes()
     capsys.readouterr()
     assert train.main([*arguments, "--steps", "20", "--weight", "pixels=1e38"]) == 1
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("avatarify: error: training diverged at step") and str(tmp_path / "checkpoint.pt") in told
+    printed = capsys.readouterr().err.strip().splitlines()[-1]
+    assert (
+        printed.startswith("avatarify: error: training diverged at step") and str(tmp_path / "checkpoint.pt") in printed
+    )
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     monkeypatch.setattr(train, "is_finite", lambda *modules: False)
     assert train.main([*arguments, "--steps", "3"]) == 1
@@ -165,7 +167,7 @@ def test_a_run_starts_from_a_bundle(data: Path, skip_bundle: Bundle, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "named"),
     [
         (["--set", "wings=2"], "--set knows no field 'wings'"),
         (["--set", "mask_prior=soft"], "--set mask_prior wants a value of type float"),
@@ -179,13 +181,13 @@ def test_a_run_starts_from_a_bundle(data: Path, skip_bundle: Bundle, tmp_path: P
     ],
 )
 def test_a_wrong_option_is_one_line(
-    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], told: str
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], named: str
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         train.main(tiny_command(data, tmp_path / "run", "--steps", "1", *more))
     (error,) = capsys.readouterr().err.strip().splitlines()
     assert ended.value.code == 2 and not (tmp_path / "run").exists()
-    assert error.startswith("avatarify: error: ") and told in error
+    assert error.startswith("avatarify: error: ") and named in error
 
 
 def test_a_start_that_does_not_exist_is_one_line(

@@ -13,11 +13,11 @@ from avatarify_plus.types import Keypoints
 from training.data.pairs import Batch, BatchChoice, IntArray
 
 SPLINE_NODES = 17
-"""A spline is computed on so many nodes a side and interpolated in between."""
+"""A spline is computed on this many nodes a side and interpolated in between."""
 
 
 class Renderer:
-    """Turn chosen frames into a batch; the same on every device but for rounding."""
+    """Turn chosen frames into a batch; the same on every device except for rounding."""
 
     def __init__(self, layout: MeshLayout, mirror: IntArray, device: torch.device) -> None:
         self._operator = torch.from_numpy(layout.operator).to(device)
@@ -29,7 +29,7 @@ class Renderer:
         """Render pairs.
 
         frames: (2B, S, S, 3) uint8 on the device, the sources and then the drivings. meshes: (2B, 478, 2) in [0, 1];
-        without, the batch has neither mesh nor keypoints.
+        without them, the batch has neither mesh nor keypoints. size: side of the batch's pictures in px.
         """
         device, pairs = frames.device, len(choice.rows)
         affine, mirrored, colours = (

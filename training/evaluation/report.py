@@ -31,7 +31,7 @@ pre { white-space: pre-wrap; background: #f4f4f4; padding: 1em }
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """How the numbers came about, besides the bundle: for people to run it again."""
+    """What is needed, besides the bundle, to measure the same numbers again."""
 
     command: str
     date: str
@@ -41,7 +41,7 @@ class About:
 def write_report(
     folder: Path, findings: Findings, bundles: Sequence[Bundle], names: Sequence[str], about: About
 ) -> Path:
-    """Write report.html and its pictures into a folder and return the page's path.
+    """Write the page and its pictures into a folder and return the page's path.
 
     names: the bundles', ours first, as they stand in the tables. Raises DataError if it cannot be written.
     """
@@ -52,7 +52,7 @@ def write_report(
         ("Run", _run(findings, bundles, names, about)),
         ("Side by side", _side_by_side(findings, names, draw)),
         ("Keypoints", _keypoints(findings, draw)),
-        ("How the picture comes about", _motion(findings, bundles[0], draw)),
+        ("How the picture is made", _motion(findings, bundles[0], draw)),
         ("Failure cases", _failures(findings, names, draw)),
         ("Per trial, worst first", _per_trial(findings)),
         ("Skipped", _skipped(findings)),
@@ -124,7 +124,7 @@ def _motion(findings: Findings, bundle: Bundle, draw: _Gallery) -> str:
     model = read_model(bundle.weights, bundle.config)
     note = (
         "<p>Warp only: the source moved by the deformation, nothing painted. Masks: the strongest at each place, in "
-        "its keypoint's colour, background dark grey. Occlusion: white keeps what is warped, black paints anew.</p>"
+        "its keypoint's colour, background dark grey. Occlusion: white keeps what is warped, black is painted.</p>"
     )
     moments = findings.side_by_side()[:KEYPOINT_FIGURES]
     return note + _joined(draw(motion_figure(m, model), _caption(m)) for m in moments)

@@ -1,4 +1,4 @@
-"""The tables of a comparison as a page: our figures, the spread between seeds, and the paper's beside them."""
+"""The tables of a comparison as a page: our figures, the spread between seeds, and the paper's figures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ TITLES = {
 
 
 def write_tables(page: Path, study: Study, found: Sequence[Measured]) -> None:
-    """Write a study's tables into a page, in place of those that stand between its marks; a new page gets them alone.
+    """Write a study's tables into a page, in place of those between its marks; a new page holds nothing else.
 
     Raises DataError if the page cannot be read or written.
     """

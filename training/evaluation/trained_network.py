@@ -1,4 +1,4 @@
-"""A row of a comparison: one trained network, as a run leaves it or stored in a single file."""
+"""A trained network, as a run leaves it or stored in a single file."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TrainedNetwork:
 
     @property
     def parameters(self) -> int:
-        """How many numbers were trained."""
+        """The number of trained numbers."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
@@ -53,7 +53,7 @@ class TrainedNetwork:
 
 
 class _Frame(nn.Module):
-    """What one driving frame takes, as one call."""
+    """The work for one driving frame, as one call."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -79,21 +79,21 @@ def read_trained_network(path: Path) -> TrainedNetwork:
     return TrainedNetwork(network.eval(), training)
 
 
-def write_trained_network(row: TrainedNetwork, path: Path) -> None:
-    """Store a row in one file: weights in half precision, config and training in its header.
+def write_trained_network(trained: TrainedNetwork, path: Path) -> None:
+    """Store a trained network in one file: weights in half precision, config and training in its header.
 
     Raises ModelError if it cannot be written.
     """
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in row.network.state_dict().items()
+        for name, tensor in trained.network.state_dict().items()
     }
-    about = {"config": json.dumps(row.config.to_dict()), "training": json.dumps(row.training)}
+    about = {"config": json.dumps(trained.config.to_dict()), "training": json.dumps(trained.training)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, save(tensors, about))
     except OSError as error:
-        raise ModelError(f"cannot write the row {path}: {error}") from error
+        raise ModelError(f"cannot write the trained network {path}: {error}") from error
 
 
 def _read_run(path: Path) -> tuple[NetworkConfig, Weights, dict[str, Any]]:
@@ -108,5 +108,5 @@ def _read_stored(path: Path) -> tuple[NetworkConfig, Weights, dict[str, Any]]:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         config, training = NetworkConfig.from_dict(json.loads(about["config"])), json.loads(about["training"])
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, ConfigError) as error:
-        raise ModelError(f"cannot read the row {path}: {error}") from error
+        raise ModelError(f"cannot read the trained network {path}: {error}") from error
     return config, {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}, training

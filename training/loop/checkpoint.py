@@ -26,7 +26,7 @@ CHECKPOINT = "checkpoint.pt"
 """The name of the checkpoint in a run folder."""
 
 SPACE_MARGIN = 1.2
-"""A checkpoint is written beside the last one: this many times its size must be free."""
+"""A checkpoint is written next to the last one: this many times its size must be free."""
 
 REQUIRED = ("config", "ema", "step")
 """What a file must hold to be a checkpoint."""
@@ -55,7 +55,7 @@ class Checkpoint:
     """A training run as it was at one step; in its file a dictionary of tensors and plain values.
 
     ema: the averaged weights, which are what is exported. training: what a model card should say of the run. state:
-    None in a checkpoint that was brought home without what a run needs to go on.
+    None in a checkpoint of the averaged weights only, as checkpoint chunks leave it.
     """
 
     config: NetworkConfig
@@ -122,7 +122,7 @@ class Checkpoint:
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint beside `path` and move it there in one step, so that a kill never leaves half a file.
+    """Write a checkpoint next to `path` and move it there in one step, so that a kill never leaves half a file.
 
     Raises SaveError if the disk has no room, before or while writing; the old checkpoint stays.
     """
@@ -172,8 +172,8 @@ def read_start(path: Path) -> tuple[Weights, dict[str, Any]]:
 def load_what_fits(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Copy the tensors that the model has; of one in another shape, the leading block that both have.
 
-    More keypoints or wider layers append to a tensor: its old part stays at the front. What was copied in part and what
-    stays as it was initialised is logged.
+    More keypoints or wider layers append to a tensor: its old part stays at the front. What was copied in part, and
+    what keeps its initial values, is logged.
     """
     own = model.state_dict()
     partly = []

@@ -1,4 +1,4 @@
-"""FIELD=VALUE on the command line: changes to the fields of a frozen options class, read by each field's type."""
+"""FIELD=VALUE on the command line: changes to the fields of a frozen options class, parsed by the fields' types."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Clips with their face meshes as a few files of limited size, for a machine that cannot find meshes itself.
+"""Clips with their face meshes as a few files of limited size, for a machine without MediaPipe.
 
-Each part is a zip. Per clip it holds the clip's own files, `clip.json`, and `mesh.xz`: x and y of the landmarks as
+Each part is a zip file. Per clip it holds the clip's own files, `clip.json`, and `mesh.xz`: x and y of the landmarks as
 differences from frame to frame, in steps of 1 / 4096 of the picture.
 """
 
@@ -30,13 +30,15 @@ from training.data.parallel import each_result
 logger = logging.getLogger("training")
 
 STEPS = 4096
+"""Landmarks are kept in steps of the picture's side over this number."""
+
 UNSEEN = -1.0
-"""Where a landmark lies that was not found."""
+"""The coordinate that stands for a landmark that was not found."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Packed:
-    """A clip on its way into a pack."""
+class _ArchivedClip:
+    """A clip on its way into an archive; mesh: its landmarks, compressed."""
 
     clip: FoundClip
     files: list[Path]
@@ -49,7 +51,7 @@ class _Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class _PackJob:
+class _UnpackJob:
     """Decode the clip in folder `entry` of a part into rows [start, start + count) of the files in `out`."""
 
     part: Path
@@ -60,29 +62,29 @@ class _PackJob:
     count: int
 
 
-def write_pack(folder: Path, cache_root: Path, out: Path, part_bytes: int, size: int, processes: int) -> list[Path]:
+def write_archive(folder: Path, cache_root: Path, out: Path, part_bytes: int, size: int, processes: int) -> list[Path]:
     """Pack a folder's clips with the meshes of its cache, which is built if need be; return the parts.
 
-    Raises DataError if a clip alone is larger than a part, or `out` holds a pack already.
+    Raises DataError if a clip is larger than a part, or `out` holds an archive already.
     """
-    if is_pack(out):
-        raise DataError(f"{out} holds a pack already: choose another folder")
+    if is_archive(out):
+        raise DataError(f"{out} holds a data set archive already: choose another folder")
     cache = build_cache(folder, cache_root, size, processes)
     found = {clip.name: clip for clip in find_clips(folder)}
-    parts: list[list[_Packed]] = [[]]
+    parts: list[list[_ArchivedClip]] = [[]]
     room = part_bytes
     for kept in tqdm(cache.clips, desc="pack", unit="clip"):
         clip = found[kept.name]
         files = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
         landmarks = cache.landmarks[kept.start : kept.start + kept.count]
-        packed = _Packed(clip, files, kept.count, _squeezed(landmarks))
-        if packed.size > part_bytes:
-            raise DataError(f"{clip.path} takes {packed.size / 1e6:.0f} MB, a part at most {part_bytes / 1e6:.0f} MB")
-        if packed.size > room:
+        archived = _ArchivedClip(clip, files, kept.count, _squeezed(landmarks))
+        if archived.size > part_bytes:
+            raise DataError(f"{clip.path} takes {archived.size / 1e6:.0f} MB, a part at most {part_bytes / 1e6:.0f} MB")
+        if archived.size > room:
             parts.append([])
             room = part_bytes
-        parts[-1].append(packed)
-        room -= packed.size
+        parts[-1].append(archived)
+        room -= archived.size
     out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"part-{index:03}-of-{len(parts):03}.zip" for index in range(len(parts))]
     for path, part in zip(paths, parts, strict=True):
@@ -90,20 +92,20 @@ def write_pack(folder: Path, cache_root: Path, out: Path, part_bytes: int, size:
     return paths
 
 
-def is_pack(folder: Path) -> bool:
-    """Return whether a folder holds parts of a pack."""
+def is_archive(folder: Path) -> bool:
+    """Return whether a folder holds parts of an archive."""
     return any(folder.glob("part-*-of-*.zip"))
 
 
 def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
-    """Decode a pack into a cache at `out` and return it; one that is there already is kept.
+    """Decode an archive into a cache at `out` and return that path; a cache that is there already is kept.
 
     Raises DataError if a part is missing or damaged, or no clip can be decoded.
     """
     parts = sorted(folder.glob("part-*-of-*.zip"))
     expected = int(parts[0].stem.rpartition("-")[2]) if parts else 0
     if len(parts) != expected or not parts:
-        raise DataError(f"{folder} holds {len(parts)} parts of a pack of {expected}: bring the others too")
+        raise DataError(f"{folder} holds {len(parts)} parts of an archive of {expected}: bring the others too")
     wanted = {"size": size, "parts": [[part.name, part.stat().st_size] for part in parts]}
     index = out / "index.json"
     if index.exists() and json.loads(index.read_text()).get("wanted") == wanted:
@@ -111,12 +113,12 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
     clips: list[dict[str, Any]] = []
-    jobs: list[_PackJob] = []
+    jobs: list[_UnpackJob] = []
     total = 0
     for part in parts:
         for entry, values in _entries(part):
             clips.append(values | {"start": total})
-            jobs.append(_PackJob(part, entry, out, size, total, values["count"]))
+            jobs.append(_UnpackJob(part, entry, out, size, total, values["count"]))
             total += values["count"]
     for name, row_bytes in (("frames.u8", size * size * 3), ("landmarks.f32", LANDMARK_COUNT * 12)):
         with open(out / name, "wb") as file:
@@ -130,14 +132,14 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
     return out
 
 
-def _write_part(path: Path, part: list[_Packed]) -> None:
+def _write_part(path: Path, part: list[_ArchivedClip]) -> None:
     # Stored as it is: what is inside is compressed already.
     with replaced(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
-        for number, packed in enumerate(part):
-            values = {"name": packed.clip.name, "identity": packed.clip.identity, "count": packed.count}
-            archive.writestr(f"{number:05}/clip.json", json.dumps(values | {"folder": packed.clip.path.is_dir()}))
-            archive.writestr(f"{number:05}/mesh.xz", packed.mesh)
-            for file in packed.files:
+        for number, archived in enumerate(part):
+            values = {"name": archived.clip.name, "identity": archived.clip.identity, "count": archived.count}
+            archive.writestr(f"{number:05}/clip.json", json.dumps(values | {"folder": archived.clip.path.is_dir()}))
+            archive.writestr(f"{number:05}/mesh.xz", archived.mesh)
+            for file in archived.files:
                 archive.write(file, f"{number:05}/files/{file.name}")
 
 
@@ -149,10 +151,10 @@ def _entries(part: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 values = json.loads(archive.read(name))
                 yield name.partition("/")[0], {key: values[key] for key in ("name", "identity", "count")}
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise DataError(f"{part} is no part of a pack, or damaged: {error}") from error
+        raise DataError(f"{part} is not a part of an archive, or damaged: {error}") from error
 
 
-def _fill(job: _PackJob) -> str | None:
+def _fill(job: _UnpackJob) -> str | None:
     """Write a clip's frames and meshes into the cache; return what was wrong with it, if anything."""
     landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
     problem = None

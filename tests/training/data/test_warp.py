@@ -28,8 +28,8 @@ def test_keypoints_follow_the_cropped_picture(cache: Cache, size: int, photos: f
     for image, value, mesh in zip(batch.driving, batch.driving_keypoints.value, batch.driving_mesh, strict=True):
         rows, columns = torch.nonzero(image.mean(0) > 0.4, as_tuple=True)
         found = torch.stack([columns.float().mean(), rows.float().mean()]) + 0.5
-        for told in ((value[nose] + 1) * size / 2, mesh[points].mean(0) * size):
-            assert float((found - told).abs().max()) < max(1.0, 1.5 * size / 128)
+        for expected in ((value[nose] + 1) * size / 2, mesh[points].mean(0) * size):
+            assert float((found - expected).abs().max()) < max(1.0, 1.5 * size / 128)
     assert bool(batch.is_photo.all()) == (photos == 1)
 
 

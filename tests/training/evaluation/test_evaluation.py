@@ -1,4 +1,4 @@
-"""Measures obey their definitions, and an evaluation survives bad data, any number of processes, and tells it all."""
+"""Measures obey their definitions, and an evaluation survives bad data and any number of processes."""
 
 import json
 import os
@@ -36,7 +36,7 @@ SECTIONS = (
     "Run",
     "Side by side",
     "Keypoints",
-    "How the picture comes about",
+    "How the picture is made",
     "Failure cases",
     "Per trial, worst first",
     "Skipped",
@@ -54,7 +54,7 @@ def write_clip(path: Path, pictures: list[Image]) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two clips of a face, one without, and a file that is no video."""
+    """Two clips of a face, one without, and a file that is not a video."""
     folder = tmp_path_factory.mktemp("clips")
     frames = example_driver(16, 256)
     write_clip(folder / "a_1.mp4", frames[:6])
@@ -204,7 +204,7 @@ def test_trials_against_a_truth(clips: Path, tmp_path: Path) -> None:
         animations(clips, EXAMPLES / "avatar_1.jpg")
 
 
-def test_one_and_two_processes_agree_and_tell_all(
+def test_one_and_two_processes_agree_and_report_everything(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["--bundle", "live-256", "--clips", str(clips), "--stride", "3"]
@@ -262,7 +262,7 @@ def test_a_trial_that_kills_its_process_is_named(clips: Path) -> None:
     assert isinstance(outcomes["harmless"], TrialResult)
 
 
-def test_mistakes_are_told(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_named(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--bundle", "live-256", "--clips", str(tmp_path)]) == 1
     assert "no videos" in capsys.readouterr().err
     (tmp_path / "bad_1.mp4").write_bytes(b"no video")

@@ -26,7 +26,7 @@ CONFIG = network_config("ours", "tiny")
 SMALL, BIG = (Checkpoint(CONFIG, {"weights": torch.zeros(count)}, step=1) for count in (10, 100_000))
 
 
-def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint.pt"
     write_checkpoint(path, BIG)
     before = path.read_bytes()

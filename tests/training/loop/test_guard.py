@@ -16,7 +16,7 @@ def test_signals_are_given_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_loss_that_explodes_or_is_no_number_stops_the_run() -> None:
+def test_a_loss_that_explodes_or_is_not_a_number_stops_the_run() -> None:
     guard = LossGuard()
     for step in range(50):
         guard.check(step, 1.0, 1.0, "last")
