@@ -31,6 +31,7 @@ from training.data.cache import Cache, build_cache, cache_folder, open_cache
 from training.data.datasets import Split
 from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
+from training.evaluation.output_files import require_place
 from training.loop.checkpoint import (
     CHECKPOINT,
     Checkpoint,
@@ -237,7 +238,8 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
     began = time.monotonic()
     stages = parse_stages(options.stages, ranks.count)
     config, layout = options.network(), options.mesh_layout()
-    options.out.mkdir(parents=True, exist_ok=True)
+    if ranks.is_first:
+        require_place(options.out / CHECKPOINT, "--out")
     pool, clips = build_pool(options, config.image_size, ranks)
     validation = Validation(clips, layout, VALIDATED_CLIPS, options.subject) if clips else None
     sampler = PairSampler(pool, layout, options.pair_options(), options.seed)

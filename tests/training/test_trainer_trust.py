@@ -198,6 +198,15 @@ def test_a_start_that_does_not_exist_is_one_line(
     assert error == "avatarify: error: no checkpoint at nowhere.pt"
 
 
+def test_a_run_folder_that_cannot_be_written_is_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    assert train.main(tiny_command(data, tmp_path / "file" / "run", "--steps", "1")) == 1
+    (error,) = capsys.readouterr().err.strip().splitlines()
+    assert error.startswith("avatarify: error: cannot write") and "--out" in error
+
+
 def test_options_become_the_network(data: Path, tmp_path: Path) -> None:
     fields = ["image_size=64", "motion_size=16", "motion.width=6", "occlusion_widths=8,4", "mask_prior=3"]
     options, _ = train.read_command([*tiny_command(data, tmp_path), "--set", *fields, "--keypoints", "both"])

@@ -192,8 +192,11 @@ def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, w
     plan = _read_json(out / "plan.json")
     if plan.get("wanted") != wanted or not all((out / name).exists() for name in ROW_FILES):
         plan = {"wanted": wanted} | _count_all(clips, processes)
-        _lay_out(out)
-        _write_json(out / "plan.json", plan)
+        try:
+            _lay_out(out)
+            _write_json(out / "plan.json", plan)
+        except OSError as error:
+            raise DataError(f"cannot write the cache in {out}: {error}; choose another --cache") from error
     counts = plan["counts"]
     starts = np.cumsum([0, *counts])
     done = _read_done(out)

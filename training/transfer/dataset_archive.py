@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from avatarify_plus.errors import DataError
+from avatarify_plus.errors import DataError, SinkError
 from avatarify_plus.face.landmarks import LANDMARK_COUNT
 from avatarify_plus.program.whole_file import replaced, write_whole
 from avatarify_plus.types import FloatArray
@@ -65,7 +65,7 @@ class _UnpackJob:
 def write_archive(folder: Path, cache_root: Path, out: Path, part_bytes: int, size: int, processes: int) -> list[Path]:
     """Pack a folder's clips with the meshes of its cache, which is built if need be; return the parts.
 
-    Raises DataError if a clip is larger than a part, or `out` holds an archive already.
+    Raises DataError if a clip is larger than a part or `out` holds an archive already, SinkError if writing fails.
     """
     if is_archive(out):
         raise DataError(f"{out} holds a data set archive already: choose another folder")
@@ -85,10 +85,13 @@ def write_archive(folder: Path, cache_root: Path, out: Path, part_bytes: int, si
             room = part_bytes
         parts[-1].append(archived)
         room -= archived.size
-    out.mkdir(parents=True, exist_ok=True)
     paths = [out / f"part-{index:03}-of-{len(parts):03}.zip" for index in range(len(parts))]
-    for path, part in zip(paths, parts, strict=True):
-        _write_part(path, part)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path, part in zip(paths, parts, strict=True):
+            _write_part(path, part)
+    except OSError as error:
+        raise SinkError(f"cannot write the archive in {out}: {error}; choose another --out") from error
     return paths
 
 
