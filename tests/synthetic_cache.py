@@ -1,4 +1,4 @@
-"""A decoded cache made of nothing: coloured blobs under the mean face's mesh, which moves from frame to frame."""
+"""A decoded cache made of nothing: coloured blobs under the mean face's mesh, which moves; and its first batches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,16 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import torch
+
+from avatarify_plus.motion.keypoints import load_mesh_layout
+from avatarify_plus.types import Keypoints
+from training.data.cache import Cache
+from training.data.pairs import Batch, PairOptions, PairSampler, Pool, mesh_mirror
+from training.data.warp import Renderer
+from training.loop.loader import BatchLoader
+from training.loop.ranks import Ranks
+from training.loop.schedule import Stage
 
 
 def mean_face() -> np.ndarray:
@@ -16,7 +26,7 @@ def mean_face() -> np.ndarray:
 
 
 def write_cache(folder: Path, counts: dict[str, int], size: int = 64, seed: int = 0) -> Path:
-    """Write a cache of clips of so many frames; names are identity_number. Each mesh point is where its colour is."""
+    """Write a cache of clips, named identity_number, of these frame counts. Each mesh point is where its colour is."""
     random = np.random.default_rng(seed)
     total, start = sum(counts.values()), 0
     frames = np.zeros((total, size, size, 3), np.uint8)
@@ -54,3 +64,17 @@ def tiny_command(data: Path, out: Path, *more: str) -> list[str]:
         *("--precision", "fp32", "--weight", "identity=0", "perceptual=0", "--rate", "1e-3"),
         *more,
     ]
+
+
+def rendered(cache: Cache, options: PairOptions, stage: Stage, count: int, seed: int = 1) -> Batch:
+    """Return the first batches of a cache, joined."""
+    layout, cpu = load_mesh_layout("face-20"), torch.device("cpu")
+    pool = Pool([cache])
+    sampler, renderer = PairSampler(pool, layout, options, seed), Renderer(layout, mesh_mirror("face-20"), cpu)
+    with BatchLoader(sampler, pool, renderer, Ranks(0, 1, cpu), hold_frames=False) as loader:
+        batches = [loader.batch(index, stage) for index in range(count)]
+    joined = [
+        Keypoints(*map(torch.cat, zip(*parts, strict=True))) if isinstance(parts[0], tuple) else torch.cat(parts)
+        for parts in list(zip(*batches, strict=True))[:-1]  # without flow
+    ]
+    return Batch(*joined)

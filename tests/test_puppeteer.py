@@ -51,6 +51,21 @@ def test_the_first_driving_frame_shows_the_source_as_it_is() -> None:
     assert_close(engine.animated[-1], keypoints(view(30, 34)))
 
 
+def test_the_keypoints_of_driver_and_picture_can_be_asked_for() -> None:
+    engine = FakeEngine()
+    puppeteer = Puppeteer(engine)
+    assert puppeteer.driving is None and puppeteer.shown is None
+    puppeteer.set_source(view(30, 34))
+    assert puppeteer.driving is None and puppeteer.shown is engine.animated[-1]
+    for time_s, seen in ((0.0, view(40, 20)), (0.04, view(44, 18))):
+        puppeteer.animate(seen, time_s)
+        assert puppeteer.driving is not None
+        assert_close(puppeteer.driving, keypoints(seen))
+        assert puppeteer.shown is engine.animated[-1]
+    puppeteer.animate(NOBODY, 0.08)
+    assert_close(puppeteer.driving, keypoints(view(44, 18)))
+
+
 def test_relative_motion_is_measured_from_the_first_frame() -> None:
     engine = FakeEngine()
     puppeteer = ready(engine)

@@ -1,14 +1,4 @@
-"""Train and measure the rows of a comparison under one budget, as the paper's Tables 1 and 2 do, and write the page.
-
-    python training/ablation.py run faces --data clips/train photos --val clips/val --out runs/table2
-    python training/ablation.py run taichihd --data taichi --out runs/taichi --page taichi.md
-    python training/ablation.py evaluate runs/table2/ours-seed0 --val clips/val
-    python training/ablation.py store runs/table2/*-seed0 --to rows
-
-`run` trains one row after the other (or --parallel of them at a time), measures each as soon as it is trained, and
-writes the tables anew after each. It can be stopped at any time; the same command goes on. `evaluate` measures rows
-from their weights: run folders, checkpoints or what `store` wrote. `page` writes the tables from what was measured.
-"""
+"""Train and measure the rows of a comparison under one budget, as the paper's Tables 1 and 2 do, and write the page."""
 
 from __future__ import annotations
 
@@ -16,26 +6,31 @@ import argparse
 import concurrent.futures
 import itertools
 import json
-import logging
 import os
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
-from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
+from avatarify_plus.errors import ConfigError, DataError
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.whole_file import save_result
+from training import train
+from training.config import TrainingConfig
 from training.data.cache import build_cache
 from training.data.datasets import Split
 from training.evaluation.findings import BASELINE, Findings
 from training.evaluation.metrics import scores_to_dict
+from training.evaluation.output_files import require_place
 from training.evaluation.results import Measured, write_tables
 from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.score_table import ScoreTable
 from training.evaluation.studies import STUDIES, Study, find_study
 from training.evaluation.trained_network import (
-    CHECKPOINT,
     SUFFIX,
     TrainedNetwork,
     read_trained_network,
@@ -43,11 +38,52 @@ from training.evaluation.trained_network import (
 )
 from training.evaluation.trial_processes import judge
 from training.evaluation.trials import self_reenactments
-from training.loop.checkpoint import load_checkpoint
+from training.loop.checkpoint import CHECKPOINT, read_checkpoint
+from training.loop.option_fields import positive
 from training.networks import base_config
+
+DESCRIPTION = """\
+Train and measure the rows of a comparison under one budget, as the paper's Tables 1 and 2 do, and write the page.
+
+run trains one row after the other (or --parallel of them at a time), measures each as soon as it is trained, and writes
+the tables again after each. It can be stopped at any time; the same command goes on. evaluate measures trained
+networks: run folders, checkpoints or what store wrote. page writes the tables from what was measured."""
+
+EXAMPLES = (
+    "python training/ablation.py run faces --data clips/train photos --val clips/val --out runs/table2",
+    "python training/ablation.py run taichihd --data taichi --out runs/taichi --page taichi.md",
+    "python training/ablation.py evaluate runs/table2/ours-seed0 --val clips/val",
+    "python training/ablation.py store runs/table2/*-seed0 --to rows",
+)
 
 TRAIN = Path(__file__).resolve().parent / "train.py"
 SCORES = "scores.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One row of a study, to be trained with one seed into a folder. command: the arguments of training/train.py."""
+
+    row: str
+    config: TrainingConfig
+    command: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Where its checkpoint and its scores lie."""
+        return self.config.out
+
+
+def make_run(study: Study, row: str, seed: int, options: argparse.Namespace) -> Run:
+    """Return a run of a study. Ends as for wrong usage if the options after --train are wrong."""
+    command = (
+        *study.arguments(row, seed),
+        *("--out", str(options.out / f"{row}-seed{seed}")),
+        *("--data", *map(str, options.data), "--val", str(options.val), *options.train),
+        *("--cache", str(options.out / "cache")),
+    )
+    config, _ = train.read_command(list(command))
+    return Run(row, config, command)
 
 
 def run_study(options: argparse.Namespace) -> None:
@@ -55,31 +91,33 @@ def run_study(options: argparse.Namespace) -> None:
     study = find_study(options.study)
     options.val = options.val or options.data[0]
     rows, seeds = chosen_rows(study, options.rows), options.seeds or study.seeds
-    folders = [(row, seed, options.out / f"{row}-seed{seed}") for seed, row in itertools.product(seeds, rows)]
-    for row, seed, folder in folders:
-        require_same_run(folder, study, row, seed)
-    if any(steps_done(folder) < study.steps for _, _, folder in folders):
+    runs = [make_run(study, row, seed, options) for seed, row in itertools.product(seeds, rows)]
+    for run in runs:
+        require_same_run(run)
+    if options.page:
+        require_place(options.page, "--page")
+    if any(steps_done(run.folder) < study.steps for run in runs):
         decode(study, options)
     measuring = threading.Lock()  # one at a time: it takes all processes
 
-    def make(row: str, seed: int, folder: Path) -> None:
-        if steps_done(folder) < study.steps:
-            train_row(study, row, seed, folder, options)
+    def make(run: Run) -> None:
+        if steps_done(run.folder) < study.steps:
+            train_row(study, run, options.parallel)
         with measuring:
-            trained = [folder for _, _, folder in folders if steps_done(folder) >= study.steps]
+            trained = [run.folder for run in runs if steps_done(run.folder) >= study.steps]
             measure([folder for folder in trained if not (folder / SCORES).exists()], study, options)
             if options.page:
                 write_page(study, options.out, options.page)
 
     with concurrent.futures.ThreadPoolExecutor(options.parallel) as pool:
-        jobs = [pool.submit(make, *folder) for folder in folders]
+        jobs = [pool.submit(make, run) for run in runs]
         try:
             for job in concurrent.futures.as_completed(jobs):
                 job.result()
         finally:
             for job in jobs:
                 job.cancel()
-    print(f"{len(folders)} runs of {study.name} trained and measured in {options.out}")
+    print(f"{len(runs)} runs of {study.name} trained and measured in {options.out}")
 
 
 def decode(study: Study, options: argparse.Namespace) -> None:
@@ -95,84 +133,83 @@ def chosen_rows(study: Study, names: list[str] | None) -> tuple[str, ...]:
     """Return the rows to run, in the study's order. Raises ConfigError for one that it does not have."""
     unknown = sorted(set(names or ()) - set(study.rows))
     if unknown:
-        raise ConfigError(f"{study.name} has no row {', '.join(unknown)}: choose of {', '.join(study.rows)}")
+        raise ConfigError(f"{study.name} has no row {', '.join(unknown)}: choose some of {', '.join(study.rows)}")
     return tuple(row for row in study.rows if not names or row in names)
 
 
 def steps_done(folder: Path) -> int:
-    """Return how far a run has come, 0 before its first checkpoint."""
+    """Return how many steps a run has made, 0 before its first checkpoint."""
     path = folder / CHECKPOINT
-    return int(load_checkpoint(path)["step"]) if path.exists() else 0
+    return read_checkpoint(path).step if path.exists() else 0
 
 
-def require_same_run(folder: Path, study: Study, row: str, seed: int) -> None:
-    """Raise ConfigError if a folder's run is not this one: rows are only comparable under one budget."""
-    path = folder / CHECKPOINT
+def require_same_run(run: Run) -> None:
+    """Raise ConfigError if a folder holds another run: rows are only comparable under one budget."""
+    path = run.folder / CHECKPOINT
     if not path.exists():
         return
-    values = load_checkpoint(path)
-    summary, config = values.get("training", {}), values["config"]
+    saved, wanted = read_checkpoint(path), run.config
     pairs = {
-        "preset": (config["preset"], row),
-        "size": (config["size"], study.size),
-        "seed": (summary.get("seed"), seed),
-        "stages": (summary.get("stages"), study.stages),
-        "rate": (summary.get("peak_rate"), study.rate),
+        "preset": (saved.config.preset, wanted.preset),
+        "size": (saved.config.size, wanted.size),
+        "seed": (saved.training.get("seed"), wanted.seed),
+        "stages": (saved.training.get("stages"), wanted.stages),
+        "rate": (saved.training.get("peak_rate"), wanted.rate),
     }
-    wrong = [f"{name} {found} instead of {wanted}" for name, (found, wanted) in pairs.items() if found != wanted]
-    if wrong or int(values["step"]) > study.steps:
-        wrong = wrong or [f"{values['step']} steps instead of {study.steps}"]
-        raise ConfigError(f"{folder} was trained with {', '.join(wrong)}: choose another --out")
+    wrong = [f"{name} {found} instead of {asked}" for name, (found, asked) in pairs.items() if found != asked]
+    if wanted.steps is not None and saved.step > wanted.steps:
+        wrong = wrong or [f"{saved.step} steps instead of {wanted.steps}"]
+    if wrong:
+        raise ConfigError(f"{run.folder} was trained with {', '.join(wrong)}: choose another --out")
 
 
-def train_row(study: Study, row: str, seed: int, folder: Path, options: argparse.Namespace) -> None:
+def train_row(study: Study, run: Run, parallel: int) -> None:
     """Train one row to its end, in a process of its own that writes to train.log.
 
     Raises DataError if it ends before that.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // options.parallel)
-    command = [sys.executable, str(TRAIN), *study.arguments(row, seed), "--out", str(folder)]
-    command += ["--data", *map(str, options.data), "--val", str(options.val), *options.train]
-    command += ["--cache", str(options.out / "cache")]
-    print(f"training {row}, seed {seed}: {study.steps} steps; see {folder / 'train.log'}", flush=True)
-    with open(folder / "train.log", "a", encoding="utf-8") as log:
+    log_file = run.folder / "train.log"
+    run.folder.mkdir(parents=True, exist_ok=True)
+    threads = max(1, (os.cpu_count() or 1) // parallel)
+    name = f"{run.row}, seed {run.config.seed}"
+    print(f"training {name}: {study.steps} steps; see {log_file}", flush=True)
+    with open(log_file, "a", encoding="utf-8") as log:
         environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+        command = [sys.executable, str(TRAIN), *run.command]
         code = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False).returncode
-    done = steps_done(folder)
+    done = steps_done(run.folder)
     if code or done < study.steps:
-        last = (folder / "train.log").read_text(encoding="utf-8").strip().splitlines()[-1:]
+        last = log_file.read_text(encoding="utf-8").strip().splitlines()[-1:]
         raise DataError(
-            f"{row}, seed {seed} ended after {done} of {study.steps} steps ({' '.join(last)}): run the same command "
-            "again to go on"
+            f"{name} ended after {done} of {study.steps} steps ({' '.join(last)}): run the same command again to go on"
         )
 
 
 def measure(paths: list[Path], study: Study, options: argparse.Namespace) -> None:
-    """Measure rows by reconstruction of the val clips and leave the scores in their folders. Raises AvatarifyError."""
+    """Measure runs by reconstruction of the val clips and write the scores to their folders. Raises AvatarifyError."""
     if not paths:
         return
     findings = reconstruct(paths, [path.name for path in paths], study, options)
     scores = dict(findings.tables()[0].rows)
     for path in paths:
-        row = read_trained_network(path)
+        trained = read_trained_network(path)
         measured = Measured(
-            preset=row.config.preset,
-            seed=int(row.training["seed"]),
+            preset=trained.config.preset,
+            seed=int(trained.training["seed"]),
             scores=scores_to_dict(scores[path.name]),
             baseline=scores_to_dict(scores[BASELINE]),
-            parameters=row.parameters,
-            frame_operations=row.frame_operations,
-            steps=int(row.training["steps"]),
-            samples=int(row.training["samples"]),
+            parameters=trained.parameters,
+            frame_operations=trained.frame_operations,
+            steps=int(trained.training["steps"]),
+            samples=int(trained.training["samples"]),
             clips=findings.count,
             stride=study.stride,
         )
-        (path / SCORES).write_text(json.dumps(measured.to_dict(), indent=1) + "\n", encoding="utf-8")
+        save_result(path / SCORES, json.dumps(measured.to_dict(), indent=1) + "\n")
 
 
 def reconstruct(paths: list[Path], names: list[str], study: Study, options: argparse.Namespace) -> Findings:
-    """Let rows reconstruct the val clips, each from its first picture, and score them."""
+    """Let trained networks reconstruct the val clips, each from its first picture, and score them."""
     trials = self_reenactments(options.val)[:: options.every]
     jobs = [TrialJob(index, trial, False) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
@@ -186,17 +223,17 @@ def reconstruct(paths: list[Path], names: list[str], study: Study, options: argp
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure rows side by side from their weights and print the tables."""
+    """Measure trained networks side by side and print the tables."""
     study = find_study(options.study)
     names = [path.stem if path.name != CHECKPOINT else path.parent.name for path in options.runs]
-    rows = [read_trained_network(path) for path in options.runs]
-    if len({row.config.image_size for row in rows}) > 1:
-        raise ConfigError("rows can be compared at one picture size only")
+    networks = [read_trained_network(path) for path in options.runs]
+    if len({trained.config.image_size for trained in networks}) > 1:
+        raise ConfigError("networks can be compared at one picture size only")
     findings = reconstruct(options.runs, names, study, options)
     print("\n\n".join(_unranked(table).to_text() for table in findings.tables()))
     print()
-    for name, row in zip(names, rows, strict=True):
-        print(f"{name}: {_size_of(row)}, {row.training.get('samples', 0)} samples")
+    for name, trained in zip(names, networks, strict=True):
+        print(f"{name}: {_size_of(trained)}, {trained.training.get('samples', 0)} samples")
 
 
 def _unranked(table: ScoreTable) -> ScoreTable:
@@ -204,12 +241,12 @@ def _unranked(table: ScoreTable) -> ScoreTable:
     return ScoreTable(table.title, table.rows)
 
 
-def _size_of(row: TrainedNetwork) -> str:
-    return f"{row.parameters / 1e6:.2f} M parameters, {row.frame_operations / 1e9:.2f} GFLOP a frame"
+def _size_of(trained: TrainedNetwork) -> str:
+    return f"{trained.parameters / 1e6:.2f} M parameters, {trained.frame_operations / 1e9:.2f} GFLOP a frame"
 
 
 def store(options: argparse.Namespace) -> None:
-    """Store rows in one file each."""
+    """Store trained networks in one file each."""
     for path in options.runs:
         target = options.to / f"{path.name}{SUFFIX}"
         write_trained_network(read_trained_network(path), target)
@@ -225,28 +262,34 @@ def write_page(study: Study, out: Path, page: Path) -> None:
     write_tables(page, study, found)
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> ProgramParser:
     """Return the command line's parser."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = ProgramParser(
+        prog="python training/ablation.py", description=DESCRIPTION, examples=EXAMPLES, has_verbose=False
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     processes = os.cpu_count() or 1
 
-    run = commands.add_parser("run", help="train and measure the rows of a study")
+    text = "train and measure the rows of a study"
+    run = commands.add_parser("run", help=text, description=f"{text.capitalize()}.")
     run.set_defaults(act=run_study)
-    run.add_argument("study", choices=STUDIES)
+    run.add_argument("study", choices=STUDIES, help="which comparison")
     run.add_argument(
         "--data", type=Path, nargs="+", required=True, help="folders of clips and photos, or caches of them"
     )
     run.add_argument("--out", type=Path, required=True, help="folder of the runs, one folder in it for each")
     run.add_argument("--rows", nargs="+", help="only these rows")
     run.add_argument("--seeds", type=int, nargs="+", help="instead of the study's")
-    run.add_argument("--parallel", type=int, default=1, metavar="N", help="train so many rows at a time")
+    run.add_argument("--parallel", type=positive, default=1, metavar="N", help="train N rows at a time (default: 1)")
     run.add_argument("--page", type=Path, help="page to write the tables into")
     run.add_argument("--train", nargs=argparse.REMAINDER, default=[], help="options for training/train.py, last of all")
 
-    single = commands.add_parser("evaluate", help="measure rows from their weights")
+    text = "measure trained networks"
+    single = commands.add_parser("evaluate", help=text, description=f"{text.capitalize()}.")
     single.set_defaults(act=evaluate)
-    single.add_argument("runs", type=Path, nargs="+", metavar="ROW", help="run folders, checkpoints or stored rows")
+    single.add_argument(
+        "runs", type=Path, nargs="+", metavar="NETWORK", help="run folders, checkpoints or stored networks"
+    )
     single.add_argument("--study", choices=STUDIES, default="faces", help="whose measures to take (default: faces)")
 
     for command in (run, single):
@@ -254,35 +297,36 @@ def build_parser() -> argparse.ArgumentParser:
             "--val", type=Path, required=command is single, help="folder of clips to measure on (default: DATA's own)"
         )
         command.add_argument(
-            "--every", type=int, default=1, metavar="N", help="take every n-th clip only: a quick look"
+            "--every", type=positive, default=1, metavar="N", help="measure every n-th clip only, for a quick look"
         )
-        command.add_argument("--processes", type=int, default=processes, help="clips measured at a time")
+        command.add_argument(
+            "--processes",
+            type=positive,
+            default=processes,
+            metavar="N",
+            help="measure N clips at a time (default: all cores)",
+        )
 
-    keep = commands.add_parser("store", help="store rows in one file each, weights in half precision")
+    text = "store trained networks in one file each, weights in half precision"
+    keep = commands.add_parser("store", help=text, description=f"{text.capitalize()}.")
     keep.set_defaults(act=store)
-    keep.add_argument("runs", type=Path, nargs="+", metavar="ROW")
+    keep.add_argument("runs", type=Path, nargs="+", metavar="NETWORK", help="run folders or checkpoints")
     keep.add_argument("--to", type=Path, required=True, help="folder for the files")
 
-    page = commands.add_parser("page", help="write the tables of what was measured")
+    text = "write the tables of what was measured"
+    page = commands.add_parser("page", help=text, description=f"{text.capitalize()}.")
     page.set_defaults(act=lambda options: write_page(find_study(options.study), options.out, options.page))
-    page.add_argument("study", choices=STUDIES)
+    page.add_argument("study", choices=STUDIES, help="which comparison")
     page.add_argument("--out", type=Path, required=True, help="folder of the runs")
     page.add_argument("--page", type=Path, required=True, help="page to write the tables into")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
+    """Run the command line and return the exit code, see `program.command_line`."""
     options = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    try:
-        options.act(options)
-    except AvatarifyError as error:
-        print(f"ablation: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    configure_logging(options.verbose)
+    return run_program(lambda: options.act(options))
 
 
 if __name__ == "__main__":

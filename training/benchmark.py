@@ -1,47 +1,64 @@
-"""Measure training steps: samples a second, where the time goes, and how much of the device's rate is reached.
-
-    python training/benchmark.py --preset ours-skip --size live --stage 256/128x12
-    python training/benchmark.py --stage 128x256 --device cuda --compare precision compile channels-last data-on-device
-
-The clips are made of noise unless --data names a cache. The rate to compare with is measured in the same run: a large
-matrix product on the same device and threads, in the precision of the step. Every option of training/train.py that
-decides what a step is may be given.
-"""
+"""Measure training steps: samples a second, where the time goes, and how much of the device's rate is reached."""
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
-import logging
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
+
+from avatarify_plus.errors import ConfigError
+from avatarify_plus.program.command_line import (
+    ProgramParser,
+    add_json_option,
+    configure_logging,
+    print_report,
+    require_json_file,
+    run_program,
+)
+
+# isort: split
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
-
-from avatarify_plus.errors import AvatarifyError, ConfigError
 from avatarify_plus.motion.keypoints import MeshLayout
-from avatarify_plus.network.model import AnimationModel
 from training import train
+from training.config import HEADINGS, StepConfig, TrainingPrecision
 from training.data.cache import Cache, Clip, open_cache
-from training.data.pairs import Batch, PairOptions, PairSampler, Pool, mesh_mirror
+from training.data.pairs import Batch, PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
 from training.loop.loader import BatchLoader
+from training.loop.option_fields import add_fields, positive, read_fields
 from training.loop.ranks import Ranks
 from training.loop.schedule import Stage, parse_stages
+from training.networks import build_network
 from training.objective.objective import TrainingModel
+
+DESCRIPTION = """\
+Measure training steps: samples a second, where the time goes, and how much of the device's rate is reached.
+
+The clips are made of noise unless --data names a cache. The rate to compare with is measured in the same run: a large
+matrix product on the same device and threads, in the precision of the step. Every option of training/train.py that
+decides what a step is may be given."""
+
+EXAMPLES = (
+    "python training/benchmark.py --preset ours-skip --size live --stage 256/128x12",
+    "python training/benchmark.py --stage 128x256 --device cuda --compare precision compile channels-last",
+)
 
 PHASES = ("data", "forward", "backward", "optimiser")
 ALTERNATIVES = ("precision", "compile", "channels-last", "data-on-device")
 NOISE_CLIPS, NOISE_FRAMES = 8, 8
+WARMUP_STEPS = 3
+RATE = 1e-4
+SEED = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +66,7 @@ class Variant:
     """One way to compute a step."""
 
     name: str
-    precision: str
+    precision: TrainingPrecision
     compile: bool
     channels_last: bool
     holds_data: bool
@@ -57,7 +74,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What a variant reached; `shares` of the time by phase, each waited for, in a pass of its own.
+    """What a variant reached. shares: of the time by phase, measured in a pass of its own that waits for each phase.
 
     step_operations: floating-point operations of one step, counted. matrix_rate: of a large product, per second.
     """
@@ -71,12 +88,12 @@ class Measurement:
 
     @property
     def reached(self) -> float:
-        """Which part of the device's matrix rate the steps reach."""
+        """Share of the device's matrix rate that the steps reach."""
         return self.step_operations / (self.step_ms / 1e3) / self.matrix_rate
 
 
-def variants(options: argparse.Namespace) -> list[Variant]:
-    """Return the variant that the options describe and, for each of --compare, the one that differs in it alone."""
+def variants(options: StepConfig, compared: list[str]) -> list[Variant]:
+    """Return the variant that the options describe and, for each of ALTERNATIVES compared, what differs only in it."""
     on_gpu = options.device == "cuda"
     base = Variant(
         "as asked",
@@ -85,7 +102,7 @@ def variants(options: argparse.Namespace) -> list[Variant]:
         True,
         options.data_on_device == "yes" or (on_gpu and options.data_on_device == "auto"),
     )
-    other = "fp32" if base.precision == "bf16" else "bf16"
+    other: TrainingPrecision = "fp32" if base.precision == "bf16" else "bf16"
     opposite = {
         "precision": replace(base, name=other, precision=other),
         "compile": replace(base, name=f"compile {_switch(not base.compile)}", compile=not base.compile),
@@ -94,7 +111,7 @@ def variants(options: argparse.Namespace) -> list[Variant]:
             base, name=f"data-on-device {_switch(not base.holds_data)}", holds_data=not base.holds_data
         ),
     }
-    return [base, *(opposite[name] for name in options.compare)]
+    return [base, *(opposite[name] for name in compared)]
 
 
 def _switch(on: bool) -> str:
@@ -102,7 +119,7 @@ def _switch(on: bool) -> str:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Measure the floating-point operations a second of a large product of random matrices: the best of several."""
+    """Return the floating-point operations a second of a large product of random matrices, the best of several."""
     size = 8192 if device.type == "cuda" else 1536
     left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     times = []
@@ -114,7 +131,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def noise_cache(size: int, layout: MeshLayout) -> Cache:
-    """Return clips of noise, under faces that put each keypoint somewhere else."""
+    """Return clips of noise with faces that put each keypoint in another place."""
     random, count = np.random.default_rng(0), NOISE_CLIPS * NOISE_FRAMES
     frames = random.integers(0, 256, (count, size, size, 3), np.uint8)
     landmarks = np.zeros((count, layout.operator.shape[-1], 3), np.float32)
@@ -127,43 +144,42 @@ def noise_cache(size: int, layout: MeshLayout) -> Cache:
 class Bench:
     """A network and its data, ready to make steps."""
 
-    def __init__(self, options: argparse.Namespace, stage: Stage) -> None:
+    def __init__(self, options: StepConfig, stage: Stage, data: list[Path]) -> None:
         self._options, self._stage = options, stage
         self._ranks = Ranks(0, 1, torch.device(options.device))
-        self._config, self._layout = train.build_config(options)
+        self._config, self._layout = options.network(), options.mesh_layout()
         size = max(self._config.image_size, stage.image_size)
-        caches = [open_cache(folder) for folder in options.data] or [noise_cache(size, self._layout)]
+        caches = [open_cache(folder) for folder in data] or [noise_cache(size, self._layout)]
         self._pool = Pool(caches, options.subject)
-        self._sampler = PairSampler(self._pool, self._layout, PairOptions(), options.seed)
+        self._sampler = PairSampler(self._pool, self._layout, options.pair_options(), SEED)
         self._renderer = Renderer(self._layout, mesh_mirror(self._config.mesh_layout), self._ranks.device)
 
     def measure(self, variant: Variant, steps: int) -> Measurement:
-        """Time the steps of a variant after as many to warm up as it needs."""
+        """Time the steps of a variant after WARMUP_STEPS."""
         device = self._ranks.device
         torch.manual_seed(0)
-        options = copy.copy(self._options)
-        options.compile, options.precision = variant.compile, variant.precision
-        model = AnimationModel(self._config).to(device)
+        options = replace(self._options, compile=variant.compile, precision=variant.precision)
+        model = build_network(self._config).to(device)
         if variant.channels_last:
             model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
         average = copy.deepcopy(model)
         objective = train.build_objective(options, model, self._ranks)
-        optimiser = train.build_optimiser(objective, options.rate)
+        optimiser = train.build_optimiser(objective, RATE)
         flow_cells = self._config.motion_size if objective.weights.flow else 0
         with BatchLoader(
             self._sampler, self._pool, self._renderer, self._ranks, variant.holds_data, flow_cells
         ) as loader:
             run = _Steps(loader, self._stage, objective, optimiser, average, variant)
-            for index in range(3):
+            for index in range(WARMUP_STEPS):
                 run.step(index, None)
             operations = run.count_operations()
             began = _now(device)
             for index in range(steps):
-                run.step(3 + index, None)
+                run.step(WARMUP_STEPS + index, None)
             step_s = (_now(device) - began) / steps
             spent = dict.fromkeys(PHASES, 0.0)
             for index in range(steps):
-                run.step(3 + steps + index, spent)
+                run.step(WARMUP_STEPS + steps + index, spent)
         dtype = torch.bfloat16 if variant.precision == "bf16" else torch.float32
         total = sum(spent.values())
         shares = {phase: seconds / total for phase, seconds in spent.items()}
@@ -172,7 +188,7 @@ class Bench:
 
 
 class _Steps:
-    """The step of training/train.py, with a clock between its phases on demand."""
+    """The step of training/train.py, timed by phase if asked for."""
 
     def __init__(
         self,
@@ -189,7 +205,7 @@ class _Steps:
         self._random = np.random.default_rng(0)
 
     def step(self, index: int, spent: dict[str, float] | None) -> None:
-        """Make a step; with `spent`, wait for every phase and add up its seconds."""
+        """Make a step; with `spent`, wait for every phase and add its seconds up there."""
 
         def timed(phase: str, action: Callable[[], object]) -> None:
             if spent is None:
@@ -253,37 +269,69 @@ def table(found: list[Measurement]) -> str:
 
 
 def _now(device: torch.device) -> float:
-    """Return the time in seconds once the device has done all it was given."""
+    """Return the time in seconds once the device has done all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
+def build_parser() -> ProgramParser:
+    """Return the command line's parser."""
+    parser = ProgramParser(
+        prog="python training/benchmark.py",
+        usage="python training/benchmark.py [OPTIONS]",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    measured = parser.add_argument_group("what is measured")
+    measured.add_argument(
+        "--data", type=Path, nargs="+", default=[], metavar="CACHE", help="decoded caches (default: noise)"
+    )
+    measured.add_argument(
+        "--stage",
+        default="256/128x12",
+        help="size [/ decoded window] x batch (default: 256/128x12)",
+    )
+    measured.add_argument(
+        "--steps",
+        type=positive,
+        default=10,
+        metavar="N",
+        help=f"steps to time, after {WARMUP_STEPS} to warm up (default: 10)",
+    )
+    measured.add_argument(
+        "--compare",
+        nargs="+",
+        choices=ALTERNATIVES,
+        default=[],
+        metavar="NAME",
+        help=f"measure the opposite of these too; some of {', '.join(ALTERNATIVES)}",
+    )
+    add_json_option(parser)
+    add_fields(parser, StepConfig, headings=HEADINGS)
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, nargs="+", default=[], help="decoded caches (default: noise)")
-    parser.add_argument("--stage", default="256/128x12", help="size [/ decoded window] x batch")
-    parser.add_argument("--steps", type=int, default=10, help="steps to time, after three to warm up")
-    parser.add_argument("--compare", nargs="+", choices=ALTERNATIVES, default=[], help="measure the opposite of these")
-    parser.add_argument("--json", type=Path, help="write the measurements there")
-    train.add_step_options(parser)
-    parser.set_defaults(rate=1e-4, seed=0, mesh_warmup=0)
+    """Run the command line and return the exit code, see `program.command_line`."""
+    parser = build_parser()
     options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    step = read_fields(parser, StepConfig, options)
     try:
-        if options.steps < 1:
-            raise ConfigError(f"--steps must be positive, found {options.steps}")
-        (stage,) = parse_stages(f"{options.stage}:1")
-        bench = Bench(options, stage)
-        found = [bench.measure(variant, options.steps) for variant in variants(options)]
-        print(table(found))
-        if options.json:
-            options.json.write_text(json.dumps([asdict(m) | {"reached": m.reached} for m in found], indent=1) + "\n")
-    except AvatarifyError as error:
-        print(f"benchmark: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+        stage, *more = parse_stages(f"{options.stage}:1")
+    except ConfigError as error:
+        parser.error(str(error))
+    if more:
+        parser.error(f"--stage wants a single stage, found {options.stage!r}")
+    configure_logging(options.verbose)
+
+    def work() -> None:
+        require_json_file(options.json)
+        bench = Bench(step, stage, options.data)
+        found = [bench.measure(variant, options.steps) for variant in variants(step, options.compare)]
+        print_report(table(found), [asdict(m) | {"reached": m.reached} for m in found], options.json)
+
+    return run_program(work)
 
 
 if __name__ == "__main__":

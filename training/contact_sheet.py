@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
 
 HEADER_PX = 24
 MARGIN_PX = 6
 LABEL_SCALE = 0.45
-"""Of OpenCV's font; a label too long for its column is set smaller."""
+"""Scale of OpenCV's font; a label too long for its column is written smaller."""
 
 
 def contact_sheet(rows: Sequence[Sequence[Image]], labels: Sequence[str], cell_px: int = 160) -> Image:
@@ -36,11 +37,17 @@ def _cell(image: Image, cell_px: int) -> Image:
 
 
 def write_picture(path: Path, image: Image, jpeg_quality: int = 95) -> None:
-    """Write an RGB picture; `jpeg_quality`, up to 100, is of JPEG only. Raises DataError if it cannot be written."""
+    """Write an RGB picture (H, W, 3), whole or not at all, in the format that its name says.
+
+    jpeg_quality: up to 100, of JPEG only. Raises DataError if it cannot be written.
+    """
+    if not cv2.haveImageWriter(path.name):
+        raise DataError(f"cannot write the picture {path}: choose a name that ends in .png or .jpg")
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        written = cv2.imwrite(str(path), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+        options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if is_jpeg else []
+        _, encoded = cv2.imencode(path.suffix, image[..., ::-1], options)
+        write_whole(path, encoded.tobytes())
     except (OSError, cv2.error) as error:
         raise DataError(f"cannot write the picture {path}: {error}") from error
-    if not written:
-        raise DataError(f"cannot write the picture {path}: check that the folder can be written to")

@@ -1,25 +1,9 @@
-"""Measure a model bundle as the paper does, through an engine of the app.
-
-    python training/evaluate.py --bundle live-256 --clips clips/val --report report
-    python training/evaluate.py --bundle live-256 --puppet puppets
-    python training/evaluate.py --bundle live-256 --animate photos clips/val --photos 10 --drivers 3
-
---clips: reconstruction; source = each clip's first frame, truth = the clip itself.
---puppet: clips of several characters doing the same motion frame by frame; source = first frame of one, driver =
-another, truth = the first one's own clip. These two stand beside the trivial baseline that repeats the source.
---animate: every photo follows every driver, by relative motion, as in the app; there is no truth: measured are identity
-and how well the driver is followed. Photos and clips should be squares around the head, as the app cuts them.
-
---subject: what --clips or --puppet show. Faces are compared by their meshes and identities, bodies by AKD and MKR of
-their landmarks; of anything else L1 and PSNR alone are measured. Without a face, models must have learned keypoints.
-"""
+"""Measure a model bundle as the paper does, through an engine of the app."""
 
 from __future__ import annotations
 
 import argparse
 import datetime
-import json
-import logging
 import os
 import shlex
 import sys
@@ -27,27 +11,61 @@ import time
 from pathlib import Path
 from typing import get_args
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.bundle import Bundle, open_bundle
 from avatarify_plus.config import EngineName, Precision
-from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
+from avatarify_plus.errors import ConfigError, DataError
+from avatarify_plus.program.command_line import (
+    MODEL_HELP,
+    ProgramParser,
+    add_json_option,
+    configure_logging,
+    print_report,
+    require_json_file,
+    run_program,
+)
 from training.contact_sheet import contact_sheet, write_picture
 from training.data.datasets import Subject
 from training.evaluation.findings import BASELINE, Findings
-from training.evaluation.report import About, write_report
+from training.evaluation.output_files import require_place
+from training.evaluation.report import PAGE, About, write_report
 from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.trial_processes import judge
 from training.evaluation.trials import Trial, animations, puppet_pairs, self_reenactments, spread
+from training.loop.option_fields import positive
 
-logger = logging.getLogger("evaluate")
+DESCRIPTION = """\
+Measure a model bundle as the paper does, through an engine of the app.
+
+--clips: reconstruction. The source is each clip's first frame, the truth is the clip itself.
+--puppet: clips of several characters that do the same motion frame by frame. The source is the first frame of one, the
+driver is another, the truth is the first one's own clip. These two stand beside the trivial baseline that repeats the
+source.
+--animate: every photo follows every driver, by relative motion, as in the app. There is no truth: measured are identity
+and how well the driver is followed. Photos and clips should be squares around the head, as the app cuts them.
+
+--subject says what --clips or --puppet show. Faces are compared by their meshes and identities, bodies by AKD and MKR
+of their landmarks; of anything else L1 and PSNR alone are measured. Without a face, models must have learned
+keypoints."""
+
+EXAMPLES = (
+    "python training/evaluate.py --model live-256 --clips clips/val --report report",
+    "python training/evaluate.py --model live-256 --puppet puppets",
+    "python training/evaluate.py --model live-256 --animate photos clips/val --photos 10 --drivers 3",
+)
+
 OURS = "ours"
-SKIPPED_SHOWN = 10
+"""What the tables call the bundle that is measured."""
+
+MAX_SKIPPED_SHOWN = 10
+"""How many skipped trials are printed; the report has all."""
 
 
 def open_bundles(options: argparse.Namespace) -> tuple[Bundle, ...]:
     """Open the bundle to measure and those to compare it with. Raises ConfigError if their pictures differ in size."""
-    bundles = tuple(open_bundle(name) for name in (options.bundle, *options.compare))
+    bundles = tuple(open_bundle(name) for name in (options.model, *options.compare))
     sizes = {bundle.config.image_size for bundle in bundles}
     if len(sizes) > 1:
         raise ConfigError(f"bundles can be compared at one picture size only, found {', '.join(map(str, sizes))} px")
@@ -78,6 +96,10 @@ def find_trials(options: argparse.Namespace) -> tuple[str, list[Trial]]:
 
 def evaluate(options: argparse.Namespace, command: str) -> None:
     """Run all trials, print the tables and write what was asked for."""
+    require_json_file(options.json)
+    for path, option in ((options.sheet, "--sheet"), (options.report and options.report / PAGE, "--report")):
+        if path is not None:
+            require_place(path, option)
     bundles = open_bundles(options)
     names = performer_names(bundles)
     kind, trials = find_trials(options)
@@ -93,22 +115,21 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     seconds = round(time.monotonic() - began, 1)
     _name_skipped(findings)
     engine = f"{options.engine} ({device})"
-    print("\n\n".join(table.to_text() for table in findings.tables()))
+    about = {"bundle": bundles[0].manifest.name, "engine": engine, "stride": options.stride, "seconds": seconds}
+    text = "\n\n".join(table.to_text() for table in findings.tables())
+    print_report(text, about | findings.to_dict(), options.json)
     if options.sheet:
         write_sheet(options.sheet, findings, names)
-    if options.json:
-        about = {"bundle": bundles[0].manifest.name, "engine": engine, "stride": options.stride, "seconds": seconds}
-        _write_json(options.json, about | findings.to_dict())
     if options.report:
         about_run = About(command, datetime.datetime.now().isoformat(" ", "seconds"), engine)
-        print(f"report: {write_report(options.report, findings, bundles, names, about_run)}")
+        print(f"report: {write_report(options.report, findings, bundles, names, about_run)}", file=sys.stderr)
 
 
 def _name_skipped(findings: Findings) -> None:
-    """Tell what was left out. Raises DataError if that is everything."""
-    for skipped in findings.skipped[:SKIPPED_SHOWN]:
+    """Print what was left out. Raises DataError if that is everything."""
+    for skipped in findings.skipped[:MAX_SKIPPED_SHOWN]:
         print(f"skipped {skipped.trial.name}: {skipped.reason}", file=sys.stderr)
-    more = len(findings.skipped) - SKIPPED_SHOWN
+    more = len(findings.skipped) - MAX_SKIPPED_SHOWN
     if more > 0:
         print(f"and {more} more", file=sys.stderr)
     if not findings.count:
@@ -126,75 +147,83 @@ def write_sheet(path: Path, findings: Findings, names: tuple[str, ...]) -> None:
     write_picture(path, contact_sheet(rows, ["source", "driving", *names[1:], names[0], *["truth"] * has_truth]))
 
 
-def _write_json(path: Path, values: dict[str, object]) -> None:
-    try:
-        path.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error}") from error
-
-
-def _positive(text: str) -> int:
-    """Parse an option that counts."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, found {value}")
-    return value
-
-
 def _pairs(text: str) -> int | Path:
     """Parse --pairs: a number or a file."""
-    return _positive(text) if text.isdigit() else Path(text)
+    return positive(text) if text.isdigit() else Path(text)
 
 
-def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
-    """Parse the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", required=True, help="bundle folder or name")
-    parser.add_argument("--compare", nargs="+", default=[], metavar="BUNDLE", help="bundles to measure beside it")
-    kind = parser.add_mutually_exclusive_group(required=True)
-    kind.add_argument("--clips", type=Path, help="folder of clips for reconstruction")
-    kind.add_argument("--puppet", type=Path, help="folder of clips of several characters doing the same motion")
+def build_parser() -> ProgramParser:
+    """Return the command line's parser."""
+    parser = ProgramParser(
+        prog="python training/evaluate.py",
+        usage="python training/evaluate.py --model BUNDLE "
+        "(--clips FOLDER | --puppet FOLDER | --animate PHOTOS DRIVERS) [OPTIONS]",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
+    )
+    what = parser.add_argument_group("what is measured")
+    what.add_argument("--model", "--bundle", required=True, metavar="BUNDLE", help=MODEL_HELP)
+    what.add_argument("--compare", nargs="+", default=[], metavar="BUNDLE", help="bundles to measure beside it")
+    what.add_argument("--engine", choices=get_args(EngineName), default="auto", help="what computes the pictures")
+    what.add_argument(
+        "--precision", choices=get_args(Precision), default="auto", help="what the pictures are computed in"
+    )
+
+    on = parser.add_argument_group("on what")
+    kind = on.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--clips", type=Path, metavar="FOLDER", help="folder of clips for reconstruction")
+    kind.add_argument(
+        "--puppet", type=Path, metavar="FOLDER", help="folder of clips of several characters doing the same motion"
+    )
     kind.add_argument(
         "--animate", type=Path, nargs=2, metavar=("PHOTOS", "DRIVERS"), help="folders of photos or clips, and of clips"
     )
-    parser.add_argument("--subject", choices=get_args(Subject), default="face", help="what the clips show")
-    parser.add_argument("--photos", type=_positive, metavar="N", help="animate: take N photos, evenly spread")
-    parser.add_argument("--drivers", type=_positive, metavar="N", help="animate: take N drivers, evenly spread")
-    parser.add_argument(
+    on.add_argument("--subject", choices=get_args(Subject), default="face", help="what the clips show (default: face)")
+    on.add_argument("--photos", type=positive, metavar="N", help="animate: take N photos, evenly spread")
+    on.add_argument("--drivers", type=positive, metavar="N", help="animate: take N drivers, evenly spread")
+    on.add_argument(
         "--pairs",
         type=_pairs,
         metavar="N|FILE.csv",
         help="animate: take N of the pairs at random, seeded, or those of a file with columns source and driving",
     )
-    parser.add_argument("--engine", choices=get_args(EngineName), default="auto")
-    parser.add_argument("--precision", choices=get_args(Precision), default="auto")
-    parser.add_argument("--stride", type=_positive, default=5, help="score every n-th frame")
-    parser.add_argument("--every", type=_positive, default=1, help="take every n-th trial only: a quick look")
-    parser.add_argument(
-        "--processes", type=_positive, default=os.cpu_count() or 1, help="trials run at a time (default: all cores)"
+    on.add_argument("--stride", type=positive, default=5, metavar="N", help="score every n-th frame (default: 5)")
+    on.add_argument(
+        "--every", type=positive, default=1, metavar="N", help="take every n-th trial only, for a quick look"
     )
-    parser.add_argument("--json", type=Path, help="write the scores there")
-    parser.add_argument("--sheet", type=Path, help="write a contact sheet there (png)")
-    parser.add_argument("--sheet-rows", type=_positive, default=8, help="trials to show in the sheet and the report")
-    parser.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and its pictures there")
+    on.add_argument(
+        "--processes",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="run N trials at a time (default: all cores)",
+    )
+
+    results = parser.add_argument_group("results")
+    results.add_argument("--sheet", type=Path, metavar="FILE.png", help="write a contact sheet there")
+    results.add_argument(
+        "--sheet-rows",
+        type=positive,
+        default=8,
+        metavar="N",
+        help="show N trials in the sheet and the report (default: 8)",
+    )
+    results.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and its pictures there")
+    add_json_option(parser)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code, see `program.command_line`."""
+    parser = build_parser()
     options = parser.parse_args(arguments)
     if not options.animate and (options.photos or options.drivers or options.pairs):
         parser.error("--photos, --drivers and --pairs belong to --animate")
     if options.animate and options.subject != "face":
         parser.error(f"--animate measures faces alone, found --subject {options.subject}: take --clips or --puppet")
-    return options
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    options = parse_arguments(arguments)
+    configure_logging(options.verbose)
     words = sys.argv[1:] if arguments is None else arguments
-    try:
-        evaluate(options, shlex.join(["python", "training/evaluate.py", *words]))
-    except AvatarifyError as error:
-        print(f"evaluate: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return run_program(lambda: evaluate(options, shlex.join(["python", "training/evaluate.py", *words])))
 
 
 if __name__ == "__main__":

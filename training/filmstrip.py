@@ -1,22 +1,26 @@
-"""Show moments of several videos side by side in one picture.
-
-python training/filmstrip.py examples/driver.mp4 avatar.mp4 --frames 0 60 120 --out strip.jpg
-"""
+"""Show moments of several videos side by side in one picture."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
+
+from avatarify_plus.errors import DataError
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+
+# isort: split
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
-
-from avatarify_plus.errors import AvatarifyError, DataError
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
+from training.evaluation.output_files import require_place
 from training.evaluation.trials import decode_squares
+from training.loop.option_fields import positive
+
+EXAMPLES = ("python training/filmstrip.py examples/driver.mp4 avatar.mp4 --frames 0 60 120 --out strip.jpg",)
 
 
 def strip(path: Path, frames: list[int], side_px: int) -> Image:
@@ -37,19 +41,24 @@ def strip(path: Path, frames: list[int], side_px: int) -> Image:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Run the command line and return the exit code, see `program.command_line`."""
+    parser = ProgramParser(
+        prog="python training/filmstrip.py",
+        description="Show moments of several videos side by side in one picture.",
+        examples=EXAMPLES,
+    )
     parser.add_argument("videos", type=Path, nargs="+", help="one row each, cut to centred squares")
-    parser.add_argument("--frames", type=int, nargs="+", required=True, help="one column each")
-    parser.add_argument("--side", type=int, default=192, help="side of a picture in px")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--frames", type=int, nargs="+", required=True, metavar="N", help="one column each; 0 is first")
+    parser.add_argument("--side", type=positive, default=192, metavar="PX", help="side of a picture (default: 192)")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="picture to write")
     options = parser.parse_args(arguments)
-    try:
+    configure_logging(options.verbose)
+
+    def work() -> None:
+        require_place(options.out, "--out")
         write_picture(options.out, np.vstack([strip(path, options.frames, options.side) for path in options.videos]))
-    except AvatarifyError as error:
-        print(f"filmstrip: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+
+    return run_program(work)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,4 @@
-"""Draw the paper's figures from trained rows of its Table 2: keypoints, side by side, occlusion and attention maps.
-
-    python training/paper_figures.py --fomm runs/fomm-seed0 --ours runs/ours-seed0 --clips clips/val --out figures
-
-A row is a run folder of training/train.py, its checkpoint, or a stored row. Each clip re-enacts itself: its first
-picture follows those that differ most from it.
-"""
+"""Draw the paper's figures from trained networks of its Table 2: keypoints, side by side, occlusion and attention."""
 
 from __future__ import annotations
 
@@ -15,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
+
+from avatarify_plus.errors import ConfigError, DataError, ModelError
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+
+# isort: split
 import cv2
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
-
-from avatarify_plus.errors import AvatarifyError, ConfigError, DataError, ModelError
 from avatarify_plus.network.attention import Attention
 from avatarify_plus.network.graphs import to_app_image
 from avatarify_plus.network.model import AnimationModel
@@ -29,13 +27,27 @@ from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet, write_picture
 from training.evaluation.figures import draw_dots
 from training.evaluation.network_animation import app_keypoints, network_image
+from training.evaluation.output_files import require_place
 from training.evaluation.trained_network import read_trained_network
 from training.evaluation.trials import self_reenactments
+
+DESCRIPTION = """\
+Draw the paper's figures from trained networks of its Table 2: keypoints, side by side, occlusion and attention maps.
+
+A network is given by a run folder of training/train.py, its checkpoint, or the file that ablation.py stored it in. Each
+clip re-enacts itself: its first picture follows those that differ most from it."""
+
+EXAMPLES = (
+    "python training/paper_figures.py --fomm runs/fomm-seed0 --ours runs/ours-seed0 --clips clips/val --out figures",
+)
+
+SHEETS = ("keypoints", "side-by-side", "occlusion", "attention")
+"""What the pictures are called, after their prefix."""
 
 WIDTH_PX = 1000
 JPEG_QUALITY = 88
 FAR_FRAMES = 2
-"""How many pictures of a clip are shown beside its first."""
+"""This many pictures of a clip are shown after its first."""
 
 DOT_PX = 3
 HEAT_OPACITY = 0.65
@@ -49,7 +61,7 @@ class AttentionMaps(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """What a row makes of a driving picture; occlusions: coarse to fine, (s, s) in [0, 1]."""
+    """What a network makes of a driving picture. occlusions: coarse to fine, (s, s) in [0, 1]."""
 
     prediction: Image
     keypoints: Keypoints
@@ -77,12 +89,12 @@ class FigureNetwork:
         return self.network.config.image_size
 
     def keypoints(self, picture: Image) -> Keypoints:
-        """Return where the row sees its keypoints in a picture."""
+        """Return the network's keypoints in a picture (S, S, 3)."""
         with torch.inference_mode():
             return app_keypoints(self.network.locate(network_image(picture), None))
 
     def explain(self, source: Image, driving: Image) -> Explanation:
-        """Show the source in the driving pose, by absolute motion, and tell how it came about."""
+        """Show the source in the driving pose, by absolute motion, and return how the picture was made."""
         kept: list[AttentionMaps] = []
 
         def keep(module: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -109,12 +121,13 @@ class FigureNetwork:
         )
 
 
-def read_paper_row(path: Path) -> FigureNetwork:
-    """Read a row. Raises ModelError if there is none or it has no learned keypoints."""
-    row = read_trained_network(path)
-    if not isinstance(row.network, AnimationModel):
-        raise ModelError(f"{path} is {row.config.preset!r}, which has no keypoints: give a row of the paper's Table 2")
-    return FigureNetwork(row.config.preset, row.network)
+def read_figure_network(path: Path) -> FigureNetwork:
+    """Read a trained network. Raises ModelError if there is none or it has no learned keypoints."""
+    trained = read_trained_network(path)
+    preset = trained.config.preset
+    if not isinstance(trained.network, AnimationModel):
+        raise ModelError(f"{path} is {preset!r}, which has no keypoints: give a network of the paper's Table 2")
+    return FigureNetwork(preset, trained.network)
 
 
 def far_frames(pictures: Sequence[Image], count: int) -> list[int]:
@@ -132,7 +145,7 @@ def far_frames(pictures: Sequence[Image], count: int) -> list[int]:
 
 
 def read_scenes(folders: Sequence[Path], size_px: int) -> list[Scene]:
-    """Return a scene per clip below the folders; photos beside clips are left out.
+    """Return a scene per clip below the folders; photos among the clips are left out.
 
     Raises DataError if a folder or clip cannot be read, or if a clip has too few pictures.
     """
@@ -151,13 +164,15 @@ def keypoint_sheet(fomm: FigureNetwork, ours: FigureNetwork, scenes: Sequence[Sc
     cell_px = WIDTH_PX // (2 * (1 + FAR_FRAMES))
     lines = [
         [
-            draw_dots(picture, row.keypoints(picture), cell_px, DOT_PX)
-            for row in (fomm, ours)
+            draw_dots(picture, network.keypoints(picture), cell_px, DOT_PX)
+            for network in (fomm, ours)
             for picture in (scene.source, *scene.driving)
         ]
         for scene in scenes
     ]
-    return contact_sheet(lines, [name for row in (fomm, ours) for name in [row.name] * (1 + FAR_FRAMES)], cell_px)
+    return contact_sheet(
+        lines, [name for network in (fomm, ours) for name in [network.name] * (1 + FAR_FRAMES)], cell_px
+    )
 
 
 def side_by_side_sheet(fomm: FigureNetwork, ours: FigureNetwork, scenes: Sequence[Scene]) -> Image:
@@ -166,7 +181,7 @@ def side_by_side_sheet(fomm: FigureNetwork, ours: FigureNetwork, scenes: Sequenc
     for scene in scenes:
         cells = [scene.source]
         for driving in scene.driving:
-            cells += [driving, *(row.explain(scene.source, driving).prediction for row in (fomm, ours))]
+            cells += [driving, *(network.explain(scene.source, driving).prediction for network in (fomm, ours))]
         lines.append(cells)
     labels = ["source", *["driving = truth", fomm.name, ours.name] * FAR_FRAMES]
     return contact_sheet(lines, labels, WIDTH_PX // len(labels))
@@ -176,7 +191,7 @@ def occlusion_sheet(fomm: FigureNetwork, ours: FigureNetwork, scenes: Sequence[S
     """Return a line per clip: source | driving | ours | its occlusion maps | FOMM's; white keeps the warped source."""
     lines, means = [], []
     for scene in scenes:
-        mine, theirs = (row.explain(scene.source, scene.driving[0]) for row in (ours, fomm))
+        mine, theirs = (network.explain(scene.source, scene.driving[0]) for network in (ours, fomm))
         maps = (*mine.occlusions, *theirs.occlusions)
         greys = [_grey(levels, ours.image_size) for levels in maps]
         lines.append([scene.source, scene.driving[0], mine.prediction, *greys])
@@ -187,53 +202,60 @@ def occlusion_sheet(fomm: FigureNetwork, ours: FigureNetwork, scenes: Sequence[S
     return contact_sheet(lines, labels, WIDTH_PX // len(labels))
 
 
-def attention_sheet(rows: Sequence[FigureNetwork], scenes: Sequence[Scene]) -> Image:
-    """Return a line per clip: driving, then each row's place attention as heat over it and channel weights as bars.
+def attention_sheet(networks: Sequence[FigureNetwork], scenes: Sequence[Scene]) -> Image:
+    """Return a line per clip: driving, then each network's place attention as heat over it and channel weights as bars.
 
-    A row's weights differ little from picture to picture, so that dark to light is from its least to its greatest in
-    the whole sheet: the labels tell these.
+    A network's weights differ little from picture to picture, so dark to light is from their minimum to their maximum
+    in the whole sheet, which the labels say.
     """
-    size = rows[0].image_size
+    size = networks[0].image_size
     columns: list[list[Image]] = [[scene.driving[0] for scene in scenes]]
     labels = ["driving"]
-    for row in rows:
-        found = [row.explain(scene.source, scene.driving[0]).attention for scene in scenes]
+    for network in networks:
+        found = [network.explain(scene.source, scene.driving[0]).attention for scene in scenes]
         maps = [attention for attention in found if attention is not None]
         places, place_range = _stretched([attention.place for attention in maps])
         bars, bar_range = _stretched([np.tile(attention.channels, (size, 1)) for attention in maps])
         columns.append([_heat(place, scene.driving[0]) for place, scene in zip(places, scenes, strict=True)])
         columns.append([_grey(bar, WIDTH_PX) for bar in bars])
-        labels += [f"{row.name}, {place_range}", f"channels, {bar_range}"]
+        labels += [f"{network.name}, {place_range}", f"channels, {bar_range}"]
     return contact_sheet(list(zip(*columns, strict=True)), labels, WIDTH_PX // len(labels))
 
 
 def draw(options: argparse.Namespace) -> list[Path]:
     """Write the four pictures and return where they are. Raises AvatarifyError if that cannot be done."""
-    fomm, ours, *more = (read_paper_row(path) for path in (options.fomm, options.ours, *options.more))
-    sizes = sorted({row.image_size for row in (fomm, ours, *more)})
+    fomm, ours, *more = (read_figure_network(path) for path in (options.fomm, options.ours, *options.more))
+    sizes = sorted({network.image_size for network in (fomm, ours, *more)})
     if len(sizes) > 1:
-        raise ConfigError(f"rows can be shown at one picture size only, found {', '.join(map(str, sizes))} px")
-    for row in (ours, *more):
-        if not isinstance(row.network.dense_motion.attention, Attention):
-            raise ConfigError(f"the row {row.name!r} has no attention module to show: give one that has")
+        raise ConfigError(f"networks can be shown at one picture size only, found {', '.join(map(str, sizes))} px")
+    for network in (ours, *more):
+        if not isinstance(network.network.dense_motion.attention, Attention):
+            raise ConfigError(f"the network {network.name!r} has no attention module to show: give one that has it")
     scenes = read_scenes(options.clips, sizes[0])
-    sheets = {
-        "keypoints": keypoint_sheet(fomm, ours, scenes),
-        "side-by-side": side_by_side_sheet(fomm, ours, scenes),
-        "occlusion": occlusion_sheet(fomm, ours, scenes),
-        "attention": attention_sheet([ours, *more], scenes),
-    }
+    for name in SHEETS:
+        require_place(_sheet_path(options, name), "--out")
+    sheets = (
+        keypoint_sheet(fomm, ours, scenes),
+        side_by_side_sheet(fomm, ours, scenes),
+        occlusion_sheet(fomm, ours, scenes),
+        attention_sheet([ours, *more], scenes),
+    )
     paths = []
-    for name, sheet in sheets.items():
-        paths.append(options.out / f"{options.prefix}-{name}.jpg")
+    for name, sheet in zip(SHEETS, sheets, strict=True):
+        paths.append(_sheet_path(options, name))
         write_picture(paths[-1], sheet, JPEG_QUALITY)
     return paths
 
 
+def _sheet_path(options: argparse.Namespace, name: str) -> Path:
+    path: Path = options.out / f"{options.prefix}-{name}.jpg"
+    return path
+
+
 def _stretched(maps: Sequence[FloatArray]) -> tuple[list[FloatArray], str]:
-    """Stretch maps to [0, 1] by one scale, and tell what 0 and 1 were."""
-    least, most = (float(end(part)) for end, part in ((np.min, np.stack(maps)), (np.max, np.stack(maps))))
-    return [(part - least) / max(most - least, 1e-6) for part in maps], f"{least:.2f}-{most:.2f}"
+    """Stretch maps to [0, 1] by one scale; return them and what 0 and 1 were."""
+    low, high = (float(end(part)) for end, part in ((np.min, np.stack(maps)), (np.max, np.stack(maps))))
+    return [(part - low) / max(high - low, 1e-6) for part in maps], f"{low:.2f}-{high:.2f}"
 
 
 def _levels(values: FloatArray, size_px: int) -> Image:
@@ -254,22 +276,24 @@ def _heat(values: FloatArray, picture: Image) -> Image:
     return blended
 
 
+def build_parser() -> ProgramParser:
+    """Return the command line's parser."""
+    parser = ProgramParser(prog="python training/paper_figures.py", description=DESCRIPTION, examples=EXAMPLES)
+    add = parser.add_argument
+    add("--fomm", type=Path, required=True, metavar="NETWORK", help="the network to compare with")
+    add("--ours", type=Path, required=True, metavar="NETWORK", help="the paper's network")
+    add("--more", type=Path, nargs="+", default=[], metavar="NETWORK", help="networks whose attention to show too")
+    add("--clips", type=Path, nargs="+", required=True, metavar="FOLDER", help="folders of clips")
+    add("--out", type=Path, required=True, metavar="FOLDER", help="write the pictures there")
+    add("--prefix", default="table2", help="how their names begin (default: table2)")
+    return parser
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--fomm", type=Path, required=True, metavar="ROW", help="the row to compare with")
-    parser.add_argument("--ours", type=Path, required=True, metavar="ROW", help="the paper's row")
-    parser.add_argument("--more", type=Path, nargs="+", default=[], metavar="ROW", help="rows whose attention to show")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, metavar="FOLDER", help="folders of clips")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="write the pictures there")
-    parser.add_argument("--prefix", default="table2", help="how their names begin")
-    try:
-        for path in draw(parser.parse_args(arguments)):
-            print(path)
-    except AvatarifyError as error:
-        print(f"paper_figures: error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    """Run the command line and return the exit code, see `program.command_line`."""
+    options = build_parser().parse_args(arguments)
+    configure_logging(options.verbose)
+    return run_program(lambda: print(*draw(options), sep="\n"))
 
 
 if __name__ == "__main__":

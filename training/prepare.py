@@ -1,19 +1,7 @@
-"""Make training clips from raw footage: one face each, in a square that stays where it is.
-
-    python training/prepare.py footage clips/train
-    python training/train.py --data clips/train ...
-
-The faces of each video are followed from frame to frame; a clip ends where the picture is cut, where the face is lost,
-jumps, or has left the place where it was first seen (as the First Order Motion Model's VoxCeleb was made). Its square
-holds the face in every frame. Clips are named `video#first#last.mp4` by the video's frame numbers; a video in
-subfolders is named by them too (`id10001/interview.mp4` -> `id10001#interview#...`), and what stands before the first
-'#' is taken for whose face it is. Videos that are done are not done again: stop at any time and run the same command
-to go on.
-"""
+"""Make training clips from raw footage: one face each, in a square that stays where it is."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import itertools
 import json
@@ -23,70 +11,85 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
+
+from avatarify_plus.errors import ConfigError, DataError
+from avatarify_plus.face.framing import RISE_PER_FACE, SIDE_PER_FACE
+from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.whole_file import replaced, write_whole
+
+# isort: split
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
-
-from avatarify_plus.errors import AvatarifyError, ConfigError, DataError
-from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import Box, crop
 from avatarify_plus.types import Image
 from training.data.datasets import VIDEO_SUFFIXES, ClipError, frame_rate, stream_pictures
 from training.data.parallel import each_result
+from training.loop.option_fields import about, add_fields, positive, read_fields
 
-logger = logging.getLogger("prepare")
+logger = logging.getLogger("training.prepare")
+
+NEWS = ("training.prepare",)
+"""The loggers whose news everybody gets."""
+
+DESCRIPTION = """\
+Make training clips from raw footage: one face each, in a square that stays where it is.
+
+The faces of each video are followed from frame to frame. A clip ends where the picture is cut, where the face is lost
+or jumps, or where it has left the place where it was first seen (as the First Order Motion Model's VoxCeleb was made).
+Its square holds the face in every frame. Clips are named video#first#last.mp4 by the video's frame numbers; a video in
+subfolders is named by them too (id10001/interview.mp4 -> id10001#interview#...), and what stands before the first '#'
+is taken for whose face it is. Videos that are done are not done again: stop at any time and run the same command to go
+on."""
+
+EXAMPLES = ("python training/prepare.py footage clips/train", "python training/train.py --data clips/train ...")
 
 MAX_RATE_HZ = 30
-"""Of faster videos every second, third, ... frame is used."""
+"""Of a faster video only every second, third, ... frame is used."""
 
 MAX_FACES = 4
-"""Faces looked for at once: so that the one followed is not swapped for a neighbour."""
+"""This many faces are looked for at once, so that the followed one is not swapped for a neighbour."""
 
 MIN_FACE_SHARE = 0.12
-"""The detector misses faces smaller than about this share of the picture's longer side (measured; a mesh's box),"""
+"""The detector misses faces smaller than about this share of the picture's longer side (measured; a mesh's box)."""
 
 LOOK_CLOSER_EVERY = 10
-"""so every tenth frame without a face is searched in pieces."""
+"""Every tenth frame without a face is searched in parts, for small faces."""
 
 CUT_CHANGE = 24.0
-"""Mean change of a small picture's values, out of 255, that tells a cut. In 77 clips of talking people one frame to the
-next changes by 20 at most; unrelated pictures differ by 31 (median)."""
+"""A mean change of a small picture's values, out of 255, above which the picture was cut. In 77 clips of talking people
+the change from one frame to the next is 20 at most; unrelated pictures differ by 31 (median)."""
 
 JUMP_OVERLAP = 0.5
 """A face whose box overlaps that of the frame before by less (intersection over union) has jumped: another face, or a
-cut between two alike pictures. In those 77 clips it never falls below 0.54."""
+cut between two similar pictures. In those 77 clips it never falls below 0.54."""
 
 LEFT_OVERLAP = 0.25
 """A face whose box overlaps the clip's first by less has left its place; as in FOMM's VoxCeleb."""
 
-SIDE_PER_FACE = 1.96
-"""Side of the square over the face mesh's box, as the app cuts it (`avatarify_plus/face/framing.py`): about 2.1 times
-a face detector's box."""
-
-RISE_PER_FACE = 0.043
-"""How far the square's centre lies above the box's, over its length; likewise."""
-
 SIDE_PER_TRAVEL = 1.1
-"""The square is at least so many times as long as all that the face passes over."""
+"""The square is at least this many times as long as the whole area that the face passes over."""
 
 MIN_SHARE = 0.85
-"""Where the picture is too small for the square, the square may shrink to this share of its side,"""
+"""Where the picture is too small for the square, the square may shrink to this share of its side."""
 
 MAX_SHIFT = 0.15
-"""and where it reaches out of the picture it may be moved by this share."""
+"""A square that reaches out of the picture may be moved by this share of its side."""
 
 ENCODER_OPTIONS = {"crf": "18", "preset": "medium", "g": "25"}
 
-TOLD_VIDEOS = 40
+MAX_VIDEOS_SHOWN = 40
 """How many videos the table has lines for; the report has all."""
 
 Reason = Literal["no face", "too short", "face too small", "outside the picture"]
@@ -98,10 +101,10 @@ Boxes = NDArray[np.float32]
 class Settings:
     """What a clip has to be like."""
 
-    size: int = field(default=256, metadata={"help": "side of the clips in px"})
-    min_size: int = field(default=192, metadata={"help": "least side of the square in the video, in px"})
-    min_seconds: float = field(default=2.0, metadata={"help": "least length of a clip"})
-    max_seconds: float = field(default=20.0, metadata={"help": "longer stretches are divided"})
+    size: int = field(default=256, metadata=about("clips", "side of the clips in px", "PX"))
+    min_size: int = field(default=192, metadata=about("clips", "minimum side of the square in the video, in px", "PX"))
+    min_seconds: float = field(default=2.0, metadata=about("clips", "minimum length of a clip", "SECONDS"))
+    max_seconds: float = field(default=20.0, metadata=about("clips", "longer stretches are divided", "SECONDS"))
 
     def __post_init__(self) -> None:
         if self.size < 16 or self.size % 2:
@@ -137,7 +140,7 @@ class MadeClip:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a video. `rejected` counts stretches of it by reason; `problem`: it is damaged, from there on."""
+    """What became of a video. rejected: how many stretches of it by reason. problem: why it breaks off, if it does."""
 
     video: str
     seconds: float
@@ -155,7 +158,7 @@ class Numbered(NamedTuple):
 
 @dataclass(slots=True)
 class Stretch:
-    """Frames that follow one face without a break, or that show none: then there are no boxes."""
+    """Frames that follow one face without a break, or that show none; without a face there are no boxes."""
 
     width: int
     height: int
@@ -163,7 +166,7 @@ class Stretch:
     boxes: list[Boxes] = field(default_factory=list)
 
     def choose(self, faces: Boxes) -> Boxes | None:
-        """Return the box that goes on with this stretch's face, of those (N, 4) in the next frame, if one does."""
+        """Return which of the next frame's boxes (N, 4) goes on with this stretch's face, if one does."""
         if not self.boxes or not len(faces):
             return None
         nearest: Boxes = faces[int(np.argmax(overlap(faces, self.boxes[-1])))]
@@ -171,12 +174,12 @@ class Stretch:
         return nearest if is_same else None
 
     def ends(self, chosen: Boxes | None, faces: Boxes) -> bool:
-        """Tell whether the next frame, of whose faces this one was chosen, belongs to another stretch."""
+        """Return whether the next frame belongs to another stretch; chosen: what `choose` returned of its faces."""
         return chosen is None if self.boxes else len(faces) > 0
 
 
 class Region(NamedTuple):
-    """A square piece of a picture, in px."""
+    """A square part of a picture, in px."""
 
     left: int
     top: int
@@ -199,11 +202,11 @@ def overlap(boxes: Boxes, other: Boxes) -> Any:
     return shared / (areas - shared)
 
 
-def find_stretches(frames: Iterable[Numbered], least_face_px: float, most_frames: int) -> Iterator[Stretch]:
+def find_stretches(frames: Iterable[Numbered], min_face_px: float, max_frames: int) -> Iterator[Stretch]:
     """Divide frames at cuts, and each shot into stretches that follow one face, or none, up to a length."""
     for _, shot in itertools.groupby(frames, key=ShotNumber()):
-        with FaceSearch(least_face_px) as search:
-            yield from _follow(shot, search.find, most_frames)
+        with FaceSearch(min_face_px) as search:
+            yield from _follow(shot, search.find, max_frames)
 
 
 class ShotNumber:
@@ -223,10 +226,10 @@ class ShotNumber:
 
 
 class FaceSearch:
-    """Find the boxes of the faces in a shot, frame after frame, down to a size that the whole picture would hide."""
+    """Find the boxes of the faces in a shot, frame after frame, even those too small to be found in a whole picture."""
 
-    def __init__(self, least_face_px: float) -> None:
-        self._piece_px = math.ceil(least_face_px / MIN_FACE_SHARE)
+    def __init__(self, min_face_px: float) -> None:
+        self._part_px = math.ceil(min_face_px / MIN_FACE_SHARE)
         self._region: Region | None = None
         self._faceless_count = 0
         self._still = _open_mesh(tracking=False)
@@ -250,9 +253,9 @@ class FaceSearch:
         return faces
 
     def _look_closer(self, image: Image) -> Boxes:
-        """Search a picture piece by piece; the face found first is followed in a piece around it."""
+        """Search a picture part by part; the face found first is followed in a part around it."""
         height, width = image.shape[:2]
-        side = min(self._piece_px, height, width)
+        side = min(self._part_px, height, width)
         if side < max(height, width):
             for left, top in itertools.product(_starts(width, side), _starts(height, side)):
                 faces = _boxes_in(image, Region(left, top, side), self._still)
@@ -287,18 +290,18 @@ def _boxes_in(image: Image, region: Region | None, mesh: FaceMesh) -> Boxes:
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Return where pieces of a side start along a length so that they overlap by half."""
+    """Return where parts of a side start along a length so that they overlap by half."""
     count = math.ceil(2 * (length - side) / side)
     return [round(index * (length - side) / max(count, 1)) for index in range(count + 1)]
 
 
-def _follow(shot: Iterable[Numbered], find_faces: Callable[[Image], Boxes], most_frames: int) -> Iterator[Stretch]:
+def _follow(shot: Iterable[Numbered], find_faces: Callable[[Image], Boxes], max_frames: int) -> Iterator[Stretch]:
     """Yield the stretches of a shot; a new one starts with the largest face."""
     stretch: Stretch | None = None
     for number, image in shot:
         faces = find_faces(image)
         box = stretch.choose(faces) if stretch else None
-        if stretch is not None and (stretch.ends(box, faces) or len(stretch.boxes) == most_frames):
+        if stretch is not None and (stretch.ends(box, faces) or len(stretch.boxes) == max_frames):
             yield stretch
             stretch = None
         if stretch is None:
@@ -373,8 +376,8 @@ def prepare_video(job: FootageJob) -> Outcome:
     else:
         cuts: list[Cut] = []
         rejected: Counter[Reason] = Counter()
-        most_frames = math.floor(job.settings.max_seconds * footage.rate_hz)
-        for stretch in find_stretches(footage.frames(), job.settings.min_size / SIDE_PER_FACE, most_frames):
+        max_frames = math.floor(job.settings.max_seconds * footage.rate_hz)
+        for stretch in find_stretches(footage.frames(), job.settings.min_size / SIDE_PER_FACE, max_frames):
             judgement = judge(stretch, job.settings, footage.rate_hz)
             if isinstance(judgement, Cut):
                 cuts.append(judgement)
@@ -387,21 +390,22 @@ def prepare_video(job: FootageJob) -> Outcome:
 
 
 def _write_clips(footage: Footage, cuts: list[Cut], job: FootageJob) -> list[MadeClip]:
-    """Read a video once more and write its clips; a name is given to a finished file only."""
+    """Read a video once more and write its clips, each whole or not at all."""
     made = []
     frames = footage.frames() if cuts else iter(())
-    unfinished = job.out / f".{job.label}.part"
     for cut in cuts:
         name, count = f"{job.label}#{cut.first:06d}#{cut.last:06d}.mp4", 0
         try:
-            with mp4_writer(unfinished, job.settings.size, footage.rate_hz) as write:
+            with (
+                replaced(job.out / name) as draft,
+                mp4_writer(draft, job.settings.size, footage.rate_hz) as write,
+            ):
                 for number, image in frames:
                     if number >= cut.first:
                         write(crop(image, cut.square, job.settings.size))
                         count += 1
                     if number == cut.last:
                         break
-            unfinished.replace(job.out / name)
         except (OSError, ValueError) as error:  # PyAV's errors are both, by kind
             raise DataError(f"cannot write {job.out / name}: {error}; check the free space of the disk") from error
         square = (int(cut.square.left), int(cut.square.top), int(cut.square.width))
@@ -411,12 +415,12 @@ def _write_clips(footage: Footage, cuts: list[Cut], job: FootageJob) -> list[Mad
 
 @contextlib.contextmanager
 def mp4_writer(path: Path, size: int, rate_hz: Fraction) -> Iterator[Callable[[Image], None]]:
-    """Yield a function that appends a picture (size, size, 3) to an H.264 film."""
+    """Yield a function that appends a picture (size, size, 3) to an H.264 video."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate_hz, options=ENCODER_OPTIONS)
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1  # the videos are what runs in parallel
+        stream.codec_context.thread_count = 1  # videos run in parallel already
 
         def write(image: Image) -> None:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
@@ -454,19 +458,17 @@ def _note(job: FootageJob) -> Path:
 
 
 def _circumstances(job: FootageJob) -> dict[str, Any]:
-    """Return what a video's clips follow from, besides this file."""
+    """Return what a video's clips depend on, besides this program."""
     state = job.video.stat()
     return {"settings": asdict(job.settings), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
 
 
 def _write_note(job: FootageJob, outcome: Outcome) -> None:
-    unfinished = _note(job).with_suffix(".part")
-    unfinished.write_text(json.dumps(_circumstances(job) | {"outcome": asdict(outcome)}))
-    unfinished.replace(_note(job))
+    write_whole(_note(job), json.dumps(_circumstances(job) | {"outcome": asdict(outcome)}))
 
 
 def _read_note(job: FootageJob) -> Outcome | None:
-    """Return what came of a video before, if it was finished under the same circumstances."""
+    """Return what became of a video before, if it was finished under the same circumstances."""
     if not _note(job).exists():
         return None
     values = json.loads(_note(job).read_text())
@@ -478,13 +480,14 @@ def _read_note(job: FootageJob) -> Outcome | None:
 
 
 def _clear(out: Path, labels: set[str]) -> None:
-    """Remove the clips of videos that are to be done again, or that a killed run began."""
+    """Remove the clips of videos that are to be done again, and what a killed run left unfinished."""
     for path in out.glob("*.mp4"):
         label, *numbers = path.stem.rsplit("#", 2)
         if label in labels and len(numbers) == 2 and all(len(n) >= 6 and n.isdecimal() for n in numbers):
             path.unlink()
-    for label in labels:
-        (out / f".{label}.part").unlink(missing_ok=True)
+    for path in out.glob(".*.mp4-*.part"):
+        if path.name[1:].rsplit("#", 2)[0] in labels:
+            path.unlink()
 
 
 def prepare(videos: Path, out: Path, settings: Settings, processes: int) -> list[Outcome]:
@@ -503,14 +506,14 @@ def prepare(videos: Path, out: Path, settings: Settings, processes: int) -> list
         for outcome in tqdm(each_result(prepare_video, pending, processes), total=len(pending), unit="video"):
             outcomes[outcome.video] = outcome
         ordered = [outcomes[job.label] for job in jobs]
-        (out / "report.json").write_text(json.dumps(report(ordered, settings), indent=1) + "\n")
+        write_whole(out / "report.json", json.dumps(report(ordered, settings), indent=1) + "\n")
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error}; check its permissions and the free space") from error
     return ordered
 
 
 def report(outcomes: list[Outcome], settings: Settings) -> dict[str, Any]:
-    """Return what came of all videos, and the sums."""
+    """Return what became of all videos, and the sums."""
     return {
         "settings": asdict(settings),
         "videos": [asdict(outcome) for outcome in outcomes],
@@ -525,12 +528,12 @@ def report(outcomes: list[Outcome], settings: Settings) -> dict[str, Any]:
 def table(outcomes: list[Outcome]) -> str:
     """Return the report for people."""
     lines = [f"{'clips':>6}{'kept s':>9}{'of s':>9}  video (stretches left out)"]
-    for outcome in outcomes[:TOLD_VIDEOS]:
+    for outcome in outcomes[:MAX_VIDEOS_SHOWN]:
         lines.append(
             _line(len(outcome.clips), _kept_seconds(outcome), outcome.seconds, outcome.video, outcome.rejected)
         )
-    if len(outcomes) > TOLD_VIDEOS:
-        lines.append(f"... and {len(outcomes) - TOLD_VIDEOS} more videos")
+    if len(outcomes) > MAX_VIDEOS_SHOWN:
+        lines.append(f"... and {len(outcomes) - MAX_VIDEOS_SHOWN} more videos")
     kept = [_kept_seconds(outcome) for outcome in outcomes]
     clips, seconds = sum(len(outcome.clips) for outcome in outcomes), sum(outcome.seconds for outcome in outcomes)
     lines.append(_line(clips, sum(kept), seconds, "all", _all_rejected(outcomes)))
@@ -554,35 +557,36 @@ def _all_rejected(outcomes: list[Outcome]) -> Counter[Reason]:
     return counts
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def build_parser() -> ProgramParser:
+    """Return the command line's parser."""
+    parser = ProgramParser(prog="python training/prepare.py", description=DESCRIPTION, examples=EXAMPLES)
     parser.add_argument("videos", type=Path, help="folder of raw footage, with subfolders, or one video")
     parser.add_argument("out", type=Path, help="folder for the clips and report.json")
-    for option in fields(Settings):
-        flag, text = f"--{option.name.replace('_', '-')}", f"{option.metadata['help']} (default: {option.default})"
-        parser.add_argument(flag, type=type(option.default), default=option.default, help=text)
-    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="videos in parallel (default: all cores)")
+    parser.add_argument(
+        "--processes",
+        type=positive,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="read N videos at a time (default: all cores)",
+    )
+    add_fields(parser, Settings)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code, see `program.command_line`."""
+    parser = build_parser()
     options = parser.parse_args(arguments)
-    try:
-        settings = Settings(**{option.name: getattr(options, option.name) for option in fields(Settings)})
-        if options.processes < 1:
-            raise ConfigError(f"--processes must be at least 1, found {options.processes}")
-    except ConfigError as error:
-        parser.error(str(error))
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
+    settings = read_fields(parser, Settings, options)
+    configure_logging(options.verbose, NEWS)
+
+    def work() -> None:
         outcomes = prepare(options.videos, options.out, settings, options.processes)
-    except AvatarifyError as error:
-        print(f"prepare: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    print(table(outcomes))
-    if not any(outcome.clips for outcome in outcomes):
-        print(f"prepare: error: no clip came out of {options.videos}; the table tells why", file=sys.stderr)
-        return 1
-    return 0
+        print(table(outcomes))
+        if not any(outcome.clips for outcome in outcomes):
+            raise DataError(f"no clip came out of {options.videos}; the table says why")
+
+    return run_program(work)
 
 
 if __name__ == "__main__":

@@ -1,221 +1,111 @@
-"""Train a model on clips and photos of faces, or, with --subject, of bodies or anything else that moves.
-
-    python training/train.py --data clips/train --out runs/live --preset ours-skip --size live --minutes 120
-    torchrun --nproc-per-node 2 training/train.py ...          two processes, one thread each, are faster on two cores
-    torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29400 training/train.py ...
-                                                               several nodes, with --out and --cache on a shared disk
-
-The run folder holds checkpoint.pt, metrics.csv, loss.png, sheet-*.png and a TensorBoard log. The same command again
-resumes, also on another number of processes: a batch is drawn whole, by the seed and its number, and then shared out.
-"""
+"""Train a model: data, network, loop, from top to bottom."""
 
 from __future__ import annotations
 
-import argparse
 import copy
 import logging
 import math
 import os
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
+
+from avatarify_plus.errors import ConfigError
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+
+# isort: split
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script from anywhere
-
-from avatarify_plus.errors import AvatarifyError, ConfigError
-from avatarify_plus.motion.keypoints import MeshLayout, load_mesh_layout
-from avatarify_plus.network.config import SIZES, KeypointOrigin, NetworkConfig
-from training.data.cache import Cache, build_cache, open_cache
-from training.data.datasets import Split, Subject
-from training.data.pairs import PairOptions, PairSampler, Pool, mesh_mirror
+from avatarify_plus.network.config import NetworkConfig
+from training.config import HEADINGS, StepConfig, TrainingConfig
+from training.data.cache import Cache, build_cache, cache_folder, open_cache
+from training.data.datasets import Split
+from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.loop.checkpoint import SaveError, is_finite, load_checkpoint, load_start, load_what_fits, save_checkpoint
+from training.evaluation.output_files import require_place
+from training.loop.checkpoint import (
+    CHECKPOINT,
+    Checkpoint,
+    RunState,
+    SaveError,
+    is_finite,
+    load_what_fits,
+    read_checkpoint,
+    read_start,
+    write_checkpoint,
+)
 from training.loop.guard import DivergedError, LossGuard, StopRequest
 from training.loop.loader import BatchLoader, fits_on_device
 from training.loop.logbook import Logbook
-from training.loop.overrides import apply_overrides
+from training.loop.option_fields import add_fields, read_fields
 from training.loop.ranks import Ranks, joined_ranks, synchronise_batch_norm
 from training.loop.schedule import learning_rate, parse_stages, stage_at
 from training.loop.validation import Validation
-from training.networks import BASELINE, TRAINABLE, Network, base_config, build_network
+from training.networks import Network, build_network
 from training.objective.discriminator import DiscriminatorConfig, MultiScaleDiscriminator
 from training.objective.identity import IdentityNetwork
-from training.objective.objective import LossWeights, TrainingModel
-from training.objective.perceptual import PERCEPTUAL_NETWORKS, perceptual_network
+from training.objective.objective import TrainingModel
+from training.objective.perceptual import perceptual_network
 
 logger = logging.getLogger("training")
 
+NEWS = ("training",)
+"""The loggers whose news everybody gets."""
+
+DESCRIPTION = """\
+Train a model on clips and photos of faces or, with --subject, of bodies or anything else that moves.
+
+The run folder holds checkpoint.pt, metrics.csv, loss.png, sheet-*.png and a TensorBoard log. The same command again
+resumes, also with another number of processes: a batch is drawn whole, by the seed and its number, and then shared.
+Two processes with one thread each are faster on two cores than one. Several nodes need --out and --cache on a shared
+disk."""
+
+EXAMPLES = (
+    "python training/train.py --data clips/train --out runs/live --preset ours-skip --size live --minutes 120",
+    "torchrun --nproc-per-node 2 training/train.py ...",
+    "torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29400 training/train.py ...",
+)
+
 CLIP_NORM = 5.0
+"""Longer gradients are shortened to this norm."""
+
 VALIDATED_CLIPS = 8
+"""How many clips the contact sheets and "val L1" are of."""
+
 BAR = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
-LEARNED_BESIDE_MESH = 10
-ANCHOR_RADIUS = 0.15
-"""Of learned keypoints beside the mesh's: they stay at the picture's border, the mesh has the face."""
 
 
-def build_parser(add_help: bool = True) -> argparse.ArgumentParser:
-    """Return the command line's parser."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, add_help=add_help
+def build_parser() -> ProgramParser:
+    """Return the command line: one option for each field of TrainingConfig."""
+    parser = ProgramParser(
+        prog="python training/train.py",
+        usage="python training/train.py --data FOLDER [FOLDER ...] --out FOLDER [OPTIONS]",
+        description=DESCRIPTION,
+        examples=EXAMPLES,
     )
-    add = parser.add_argument
-    add("--data", type=Path, nargs="+", required=True, help="folders of clips and photos, or caches of them")
-    add("--val", type=Path, help="folder of clips, or a cache, for the contact sheets and val L1")
-    add("--out", type=Path, required=True, help="run folder")
-    add("--cache", type=Path, help="folder of the decoded clips (default: OUT/cache)")
-    # --- schedule
-    add(
-        "--stages",
-        default="128x12:0.7,256/128x12:0.3",
-        help="size [/ decoded window] x batch over all processes : share of the budget",
-    )
-    budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--minutes", type=float, default=60, help="time budget of the whole run")
-    budget.add_argument("--steps", type=int, help="budget in steps instead, the same on every machine")
-    add("--session-minutes", type=float, help="save and stop after so long; the same command goes on from there")
-    add("--rate", type=float, default=6e-4, help="peak learning rate")
-    add("--ema", type=float, default=0.999, help="decay of the averaged weights")
-    add("--mesh-warmup", type=int, default=0, help="steps during which learned keypoints follow the mesh")
-    # --- start
-    add("--warm-start", type=Path, help="checkpoint, or folder or name of a model bundle, whose weights to start from")
-    add("--fresh", nargs="*", default=[], metavar="PREFIX", help="tensors not to take from the warm start")
-    add("--seed", type=int, default=0)
-    add("--save-minutes", type=float, default=4, help="time between checkpoints")
-    add("--sheet-minutes", type=float, help="time between contact sheets (default: --save-minutes)")
-    add_step_options(parser)
+    add_fields(parser, TrainingConfig, headings=HEADINGS)
     return parser
 
 
-def add_step_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that decide what one step is: network, pairs, losses, machine."""
-    pairs = PairOptions()
-    add = parser.add_argument
-    # --- network
-    add("--preset", choices=TRAINABLE, default="ours")
-    add("--size", choices=SIZES, default="live")
-    add(
-        "--keypoints",
-        choices=get_args(KeypointOrigin),
-        help="where keypoints come from (default: mesh of a face, else learned)",
-    )
-    add(
-        "--keypoint-count",
-        type=int,
-        help="learned keypoints (default: as many as the mesh's; "
-        f"with `both`, {LEARNED_BESIDE_MESH} beside them; without a face, the paper's 10)",
-    )
-    add(
-        "--set",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="change fields of NetworkConfig, e.g. heatmap_variance=0.003 motion.width=48",
-    )
-    # --- pairs and losses
-    add(
-        "--subject",
-        choices=get_args(Subject),
-        default="face",
-        help="what the clips show; only of faces is a mesh found and used, for keypoints, hard pairs and losses",
-    )
-    add("--photo-share", type=float, default=pairs.photo_share, help="share of pairs made by warping one photo")
-    add("--still-share", type=float, default=pairs.still_share, help="share of pairs of two photos of one person")
-    add("--hard-pairs", type=float, default=pairs.hard_share, help="share of pairs that differ most of four")
-    add(
-        "--identity-exponent",
-        type=float,
-        default=pairs.identity_exponent,
-        help="a person with n pictures is drawn with weight n ** this: 0 balances people, 1 pictures",
-    )
-    add("--perceptual", choices=PERCEPTUAL_NETWORKS, default="efficientnet-lite0")
-    add(
-        "--weight",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="NAME=VALUE",
-        help="change fields of LossWeights, e.g. pixels=10",
-    )
-    # --- machine
-    add("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
-    add("--precision", choices=("bf16", "fp32"), default="bf16")
-    flag = argparse.BooleanOptionalAction
-    add("--compile", action=flag, help="let torch compile the step (default: on cuda, where the minutes pay)")
-    add(
-        "--sync-batchnorm",
-        action=flag,
-        help="batch statistics over all processes (default: on cuda; on CPUs a step takes 40 %% longer)",
-    )
-    add(
-        "--data-on-device",
-        choices=("auto", "yes", "no"),
-        default="auto",
-        help="hold all frames in the device's memory; auto: if they take less than half of a GPU's free memory",
-    )
+def read_command(arguments: list[str] | None) -> tuple[TrainingConfig, bool]:
+    """Return what a command line asks for, and whether it is verbose. Ends as for wrong usage if it is wrong."""
+    parser = build_parser()
+    options = parser.parse_args(arguments)
+    return read_fields(parser, TrainingConfig, options), options.verbose
 
 
-def build_config(options: argparse.Namespace) -> tuple[NetworkConfig, MeshLayout]:
-    """Return the network that the options ask for, and its mesh layout. Raises ConfigError."""
-    base = base_config(options.preset, options.size)
-    named = [change for change in options.set if change.startswith("mesh_layout=")]
-    layout = load_mesh_layout(apply_overrides(base, named, "--set").mesh_layout)
-    if base.preset == BASELINE:  # it has no keypoints
-        config = apply_overrides(base, options.set, "--set")
-        refuse_meshes(options, config)
-        return config, layout
-    has_face = options.subject == "face"
-    origin: KeypointOrigin = options.keypoints or ("mesh" if has_face else "learned")
-    own = layout.keypoint_count
-    learned = (options.keypoint_count or LEARNED_BESIDE_MESH) if origin == "both" else 0
-    alone = options.keypoint_count or (own if has_face else base.keypoint_count)
-    count = alone if origin == "learned" else own + learned
-    radius = ANCHOR_RADIUS if learned else base.anchor_radius
-    base = replace(base, keypoints=origin, keypoint_count=count, learned_count=learned, anchor_radius=radius)
-    config = apply_overrides(base, options.set, "--set")
-    refuse_meshes(options, config)
-    if options.mesh_warmup and (origin, count) != ("learned", own):
-        raise ConfigError(
-            f"--mesh-warmup needs --keypoints learned and --keypoint-count {own}, found {origin} and {count}"
-        )
-    return config, layout
-
-
-def refuse_meshes(options: argparse.Namespace, config: NetworkConfig) -> None:
-    """Raise ConfigError if the options want a face mesh of a subject that has none."""
-    if options.subject == "face":
-        return
-    weights = build_weights(options)
-    wants = {
-        f"--keypoints {config.keypoints}": config.reads_mesh and config.preset != BASELINE,
-        "--mesh-warmup": bool(options.mesh_warmup),
-        "--weight identity": bool(weights.identity),
-        "--weight expression_gain": bool(weights.expression_gain),
-    }
-    wanted = [option for option, is_wanted in wants.items() if is_wanted]
-    if wanted:
-        raise ConfigError(
-            f"--subject {options.subject} goes without a face mesh, found {', '.join(wanted)}: leave that out"
-        )
-
-
-def build_weights(options: argparse.Namespace) -> LossWeights:
-    """Return the weights of the losses; what needs a face mesh is 0 for other subjects. Raises ConfigError."""
-    weights = LossWeights() if options.subject == "face" else LossWeights(identity=0.0, expression_gain=0.0)
-    return apply_overrides(weights, options.weight, "--weight")
-
-
-def build_objective(options: argparse.Namespace, model: Network, ranks: Ranks) -> TrainingModel:
-    """Return what computes the losses of a step: compiled, and with batch statistics over all ranks, as asked."""
-    weights = build_weights(options)
+def build_objective(options: StepConfig, model: Network, ranks: Ranks) -> TrainingModel:
+    """Return what computes the losses of a step, compiled and with batch statistics over all ranks if asked for."""
+    weights = options.loss_weights()
     count = model.config.keypoint_count
     objective = TrainingModel(
         model,
@@ -243,14 +133,16 @@ def build_optimiser(objective: TrainingModel, rate: float) -> torch.optim.Optimi
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
 
 
-def build_pool(options: argparse.Namespace, size: int, ranks: Ranks) -> tuple[Pool, Cache | None]:
-    """Decode what is not yet decoded, on the first rank, and open it: training clips and validation clips."""
+def build_pool(options: TrainingConfig, size: int, ranks: Ranks) -> tuple[Pool, Cache | None]:
+    """Open the training clips and, on the first rank, the validation clips; what is not decoded yet is decoded."""
     root = options.cache or options.out / "cache"
 
     def opened(folder: Path, split: Split) -> Cache:
         if (folder / "frames.u8").exists():
             return open_cache(folder)
-        return build_cache(folder, root, size, os.cpu_count() or 1 if ranks.is_first else 1, split, options.subject)
+        if not ranks.is_first:
+            return open_cache(cache_folder(folder, root, split))
+        return build_cache(folder, root, size, os.cpu_count() or 1, split, options.subject)
 
     if not ranks.is_first:
         ranks.wait()
@@ -262,7 +154,7 @@ def build_pool(options: argparse.Namespace, size: int, ranks: Ranks) -> tuple[Po
 
 
 def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    """Move the averaged weights towards the model's; buffers are copied."""
+    """Move the averaged weights towards the model's and copy the buffers; decay: share that is kept."""
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - decay)
         for kept, buffer in zip(average.buffers(), model.buffers(), strict=True):
@@ -271,7 +163,7 @@ def update_average(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 @dataclass
 class Run:
-    """What a checkpoint holds: networks, optimiser, and how far the run has come."""
+    """A run under way: networks, optimiser, and how far it has come."""
 
     path: Path
     config: NetworkConfig
@@ -285,78 +177,72 @@ class Run:
     elapsed_s: float = 0.0
 
     def resume(self) -> None:
-        """Go on from the checkpoint. Raises ConfigError if it holds another network."""
-        saved = load_checkpoint(self.path)
-        if NetworkConfig.from_dict(saved["config"]) != self.config:
+        """Go on from the checkpoint. Raises ConfigError if it holds another network or averaged weights only."""
+        saved = read_checkpoint(self.path)
+        if saved.config != self.config:
             raise ConfigError(
                 f"{self.path} holds another network: choose another --out or the options it was started with"
             )
-        self.model.load_state_dict(saved["model"])
-        self.average.load_state_dict(saved["ema"])
-        self.objective.load_extra_state(saved.get("objective", {}))
-        self._load_optimiser(saved["optimiser"])
-        self.step, self.samples, self.elapsed_s = saved["step"], saved["samples"], saved["elapsed_s"]
-        self.summary["started_from"] = saved["training"].get("started_from", {})
+        if saved.state is None:
+            raise ConfigError(
+                f"{self.path} holds averaged weights only: choose another --out and start from it by --warm-start"
+            )
+        self.model.load_state_dict(saved.state.model)
+        self.average.load_state_dict(saved.ema)
+        self.objective.load_extra_state(saved.state.objective)
+        self._load_optimiser(saved.state.optimiser)
+        self.step, self.samples, self.elapsed_s = saved.step, saved.samples, saved.elapsed_s
+        self.summary["started_from"] = saved.training.get("started_from", {})
         logger.info("resuming at step %d, %.1f minutes", self.step, self.elapsed_s / 60)
 
     def _load_optimiser(self, state: dict[str, Any]) -> None:
-        """Take the moments, not the rates, which are this command's; anew if a discriminator came or went."""
+        """Take the moments but keep this command's rates; take nothing if a discriminator was added or removed."""
         fresh = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
         if len(state["param_groups"]) != len(fresh):
-            logger.warning("%s was trained with other losses: the optimiser starts anew", self.path)
+            logger.warning("%s was trained with other losses: the optimiser starts from zero", self.path)
             return
         self.optimiser.load_state_dict(state)
         for group, values in zip(self.optimiser.param_groups, fresh, strict=True):
             group.update(values)
 
-    def start_from(self, path: Path, fresh: list[str]) -> None:
+    def start_from(self, path: Path, fresh: tuple[str, ...]) -> None:
         """Start from other weights, without those whose names begin with one of `fresh`."""
-        weights, self.summary["started_from"] = load_start(path)
-        load_what_fits(
-            self.model, {n: value for n, value in weights.items() if not fresh or not n.startswith(tuple(fresh))}
-        )
+        weights, self.summary["started_from"] = read_start(path)
+        load_what_fits(self.model, {n: value for n, value in weights.items() if not fresh or not n.startswith(fresh)})
         self.average.load_state_dict(self.model.state_dict())
 
     def save(self) -> None:
         """Write the checkpoint, or keep the old one. Raises SaveError, or DivergedError if a weight is not finite."""
         if not is_finite(self.model, self.average):
             raise DivergedError(f"the weights are not finite at step {self.step}: {self.last_good}")
-        values = {
-            "config": self.config.to_dict(),
-            "model": self.model.state_dict(),
-            "ema": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "step": self.step,
-            "samples": self.samples,
-            "elapsed_s": self.elapsed_s,
-            "training": self.summary,
-        }
-        extra = self.objective.extra_state()
-        save_checkpoint(self.path, values | ({"objective": extra} if extra else {}))
+        state = RunState(self.model.state_dict(), self.optimiser.state_dict(), self.objective.extra_state())
+        ema = self.average.state_dict()
+        saved = Checkpoint(self.config, ema, self.step, self.samples, self.elapsed_s, self.summary, state)
+        write_checkpoint(self.path, saved)
 
     @property
     def last_good(self) -> str:
-        """What to go back to, for a message."""
+        """What to go back to, for error messages."""
         return f"the last good checkpoint is {self.path}" if self.path.exists() else "no checkpoint was written yet"
 
 
-def train(options: argparse.Namespace) -> None:
+def train(options: TrainingConfig) -> None:
     """Train as the options say. Raises AvatarifyError."""
     with joined_ranks(options.device) as ranks:
         _train(options, ranks)
 
 
-def _train(options: argparse.Namespace, ranks: Ranks) -> None:
-    """Read downward: set up, resume, loop, save."""
+def _train(options: TrainingConfig, ranks: Ranks) -> None:
+    """Set up, resume, loop, save: from top to bottom."""
     # --- data
     began = time.monotonic()
     stages = parse_stages(options.stages, ranks.count)
-    config, layout = build_config(options)
-    pairs = PairOptions(options.photo_share, options.still_share, options.hard_pairs, options.identity_exponent)
-    options.out.mkdir(parents=True, exist_ok=True)
+    config, layout = options.network(), options.mesh_layout()
+    if ranks.is_first:
+        require_place(options.out / CHECKPOINT, "--out")
     pool, clips = build_pool(options, config.image_size, ranks)
     validation = Validation(clips, layout, VALIDATED_CLIPS, options.subject) if clips else None
-    sampler = PairSampler(pool, layout, pairs, options.seed)
+    sampler = PairSampler(pool, layout, options.pair_options(), options.seed)
 
     # --- model, average and optimiser
     torch.manual_seed(options.seed)
@@ -366,7 +252,7 @@ def _train(options: argparse.Namespace, ranks: Ranks) -> None:
     average = copy.deepcopy(model).eval()
     objective = build_objective(options, model, ranks)
     optimiser = build_optimiser(objective, options.rate)
-    run = Run(options.out / "checkpoint.pt", config, model, average, objective, optimiser, _summary(options, sampler))
+    run = Run(options.out / CHECKPOINT, config, model, average, objective, optimiser, _summary(options, sampler))
     if run.path.exists():
         run.resume()
     elif options.warm_start:
@@ -391,7 +277,7 @@ def _train(options: argparse.Namespace, ranks: Ranks) -> None:
         started_from_s, started, saved_at, shown_at = run.elapsed_s, time.monotonic(), time.monotonic(), -math.inf
 
         def read_losses() -> None:
-            """Read the last step's losses: one step late, so that the device never waits for the host."""
+            """Read the last step's losses, one step late, so that the device never waits for the host."""
             nonlocal pending
             if pending is None:
                 return
@@ -430,7 +316,7 @@ def _train(options: argparse.Namespace, ranks: Ranks) -> None:
                 group["lr"] = learning_rate(group["peak"], progress, run.step)
             batch = loader.batch(run.step, stage)
             window = stage.window(sampler.random(run.step))
-            # What is drawn in the step hangs on its number alone, so that no state of chance needs saving.
+            # What is drawn in the step depends only on its number, so that no random state needs saving.
             torch.manual_seed(np.random.SeedSequence([options.seed, run.step, ranks.rank]).generate_state(1)[0])
             trained.train()
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
@@ -468,15 +354,15 @@ def _train(options: argparse.Namespace, ranks: Ranks) -> None:
             )
 
 
-def _summary(options: argparse.Namespace, sampler: PairSampler) -> dict[str, Any]:
-    """Return what a model card should say of this run; what it started from is added when it starts."""
+def _summary(options: TrainingConfig, sampler: PairSampler) -> dict[str, Any]:
+    """Return what a model card should say about this run; what it started from is added when it starts."""
     return {
         "subject": options.subject,
         "data": sampler.summary,
         "stages": options.stages,
         "minutes": None if options.steps else options.minutes,
         "perceptual": options.perceptual,
-        "loss_weights": options.weight,
+        "loss_weights": list(options.weight),
         "peak_rate": options.rate,
         "seed": options.seed,
         "started_from": {},
@@ -484,17 +370,10 @@ def _summary(options: argparse.Namespace, sampler: PairSampler) -> dict[str, Any
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line."""
-    options = build_parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        train(options)
-    except AvatarifyError as error:
-        print(f"train: error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    """Run the command line and return the exit code, see `program.command_line`."""
+    options, is_verbose = read_command(arguments)
+    configure_logging(is_verbose, NEWS)
+    return run_program(lambda: train(options))
 
 
 if __name__ == "__main__":

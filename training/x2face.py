@@ -26,7 +26,7 @@ from avatarify_plus.types import Keypoints
 
 PRESET = "x2face"
 CODE = 128
-"""Numbers in the driving vector, as in X2Face."""
+"""The length of the driving vector, as in X2Face."""
 
 NARROWEST_PX = 4
 """Side of the feature between picture and vector."""
@@ -34,23 +34,23 @@ NARROWEST_PX = 4
 
 def x2face_config(size: str) -> NetworkConfig:
     """Return the baseline's config in one of the sizes: the generator's widths serve its three networks."""
-    return replace(network_config("ours", size), preset=PRESET, keypoints="mesh")  # mesh: no detector to be trained
+    return replace(network_config("ours", size), preset=PRESET, keypoints="mesh")  # mesh: there is no detector to train
 
 
 class X2Face(nn.Module):
     """Sample the source by a grid of its own (the embedded face), then by one that the driving vector decodes to.
 
     It has `AnimationModel`'s verbs. Where that takes keypoints (B, K, 2) it takes the vector, as (B, CODE / 2, 2).
-    What the photo does not show it cannot paint.
+    It cannot paint what the photo does not show.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        width, most = config.generator_width, 2 * config.generator_max_width
+        width, max_width = config.generator_width, 2 * config.generator_max_width
         depth = round(math.log2(config.image_size / NARROWEST_PX))
-        widths = [min(most, width * 2**level) for level in range(depth + 1)]
-        self.embedder = Hourglass(3, HourglassConfig(width, most, depth))
+        widths = [min(max_width, width * 2**level) for level in range(depth + 1)]
+        self.embedder = Hourglass(3, HourglassConfig(width, max_width, depth))
         self.embedded_offset = silent_head(self.embedder.out_channels, 2, kernel=3)
         self.encoder = nn.Sequential(
             *(DownBlock(3 if level == 0 else widths[level], widths[level + 1]) for level in range(depth)),
@@ -70,11 +70,11 @@ class X2Face(nn.Module):
         return Keypoints(code, torch.eye(2, device=code.device).expand(*code.shape, 2))
 
     def locate(self, image: Tensor, mesh: Keypoints | None) -> Keypoints:
-        """See `detect`; the mesh is not looked at."""
+        """See `detect`; the mesh is not used."""
         return self.detect(image)
 
     def encode_source(self, image: Tensor, keypoints: Keypoints) -> EncodedSource:
-        """Compute what depends on the source alone: the picture, and as `small` the embedded face's offsets."""
+        """Compute what depends only on the source: the picture and, as `small`, the embedded face's offsets."""
         offset = self.embedded_offset(self.embedder(image)).float()  # (B, 2, S, S)
         return EncodedSource(Features(image, image, image), offset, image[:, :0], keypoints)
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from avatarify_plus.config import FramingMode
+from avatarify_plus.face.landmarks import MESH_POINTS
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import AS_FOUND, Adjustment, Box, View, brighten, centred_square, crop, whole
 from avatarify_plus.types import FloatArray, Frame, Image
@@ -74,9 +75,6 @@ Darkened to a quarter and with sensor noise, examples/driver.mp4 moves them by u
 
 LEVEL_STEP = 8
 """The level is measured at every eighth pixel of every eighth row."""
-
-MESH_POINTS = 468
-"""Landmarks of the mesh proper; the rest are irises."""
 
 
 @contextlib.contextmanager

@@ -13,9 +13,6 @@ import numpy as np
 from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import FloatArray, Image
 
-LANDMARK_COUNT = 478
-"""Number of landmarks: 468 mesh points, then five for each iris (the subject's right eye first)."""
-
 
 class FaceMesh:
     """Find the landmarks of faces, picture after picture. A context manager."""

@@ -9,6 +9,7 @@ from importlib import resources
 import numpy as np
 
 from avatarify_plus.errors import ConfigError
+from avatarify_plus.face.landmarks import MESH_POINTS
 from avatarify_plus.types import FloatArray, Keypoints
 
 RIDGE_RADIUS = 0.15
@@ -56,7 +57,7 @@ def build_mesh_layout(
     """
     count = len(mean_face)
     names = list(clusters)
-    whole = list(range(468))  # the plain mesh: irises would count eyes twice
+    whole = list(range(MESH_POINTS))  # irises would count eyes twice
     face_map = _affine_operator(mean_face, whole, None)
     operator = np.zeros((len(names) + 1, 3, count))
     for row, indices in enumerate([*clusters.values(), whole]):

@@ -7,6 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from avatarify_plus.face.landmarks import (
+    ACROSS_MOUTH,
+    FACE_HEIGHT,
+    FACE_SIDES,
+    LEFT_EYE,
+    MOUTH_CORNERS,
+    OUTER_EYE_CORNERS,
+    RIGHT_EYE,
+    Eye,
+)
 from avatarify_plus.types import FloatArray, Keypoints
 
 GOOD_SCORE = 0.5
@@ -28,13 +38,8 @@ median and 0.4 in a tenth of the frames of the training clips."""
 ALIKE = 0.3
 """Mean distance of two faces' keypoints, in RMS radii, that costs 40 % of the score of models without a mesh."""
 
-POSE_POINTS = ((234, 454), (10, 152), (33, 263))
+POSE_POINTS = (FACE_SIDES, FACE_HEIGHT, OUTER_EYE_CORNERS)
 """Points of the mesh that lie across the face (yaw), down the face (pitch) and across the eyes (roll)."""
-
-EYES = ((33, 133), ((160, 144), (159, 145), (158, 153))), ((263, 362), ((385, 380), (386, 374), (387, 373)))
-"""Per eye: its corners, and the pairs across its opening."""
-
-LIPS, MOUTH_CORNERS, EYE_CORNERS, FACE_HEIGHT = (13, 14), (61, 291), (33, 263), (10, 152)
 
 
 class Reading(NamedTuple):
@@ -79,17 +84,14 @@ def sample_of(keypoints: Keypoints, landmarks: FloatArray | None) -> Sample:
 def read_face(landmarks: FloatArray) -> Reading:
     """Read a face mesh (478, 3), x and y in [0, 1] of a square picture, z in the scale of x."""
     across, down, eyeline = (landmarks[last] - landmarks[first] for first, last in POSE_POINTS)
-    openings = [
-        sum(_distance(landmarks, pair) for pair in pairs) / len(pairs) / max(_distance(landmarks, corners), 1e-6)
-        for corners, pairs in EYES
-    ]
+    openings = [_opening(landmarks, eye) for eye in (RIGHT_EYE, LEFT_EYE)]
     return Reading(
         yaw=math.atan2(across[2], across[0]),
         pitch=math.atan2(down[2], down[1]),
         roll=math.atan2(eyeline[1], eyeline[0]),
         eyes=sum(openings) / 2,
-        mouth=_distance(landmarks, LIPS) / max(_distance(landmarks, FACE_HEIGHT), 1e-6),
-        smile=_distance(landmarks, MOUTH_CORNERS) / max(_distance(landmarks, EYE_CORNERS), 1e-6),
+        mouth=_distance(landmarks, ACROSS_MOUTH[0]) / max(_distance(landmarks, FACE_HEIGHT), 1e-6),
+        smile=_distance(landmarks, MOUTH_CORNERS) / max(_distance(landmarks, OUTER_EYE_CORNERS), 1e-6),
     )
 
 
@@ -191,6 +193,12 @@ class NeutralFaceSearch:
             return 1.0
         way = float(np.linalg.norm(keypoints.value - past[0].value, axis=-1).mean())
         return math.exp(-((way / max(time_s - past[1], 1e-3) / STILL_SPEED) ** 2) / 2)
+
+
+def _opening(landmarks: FloatArray, eye: Eye) -> float:
+    """Return the mean gap between an eye's lids over its width."""
+    gap = sum(_distance(landmarks, pair) for pair in eye.across) / len(eye.across)
+    return gap / max(_distance(landmarks, eye.corners), 1e-6)
 
 
 def _distance(landmarks: FloatArray, pair: tuple[int, int]) -> float:

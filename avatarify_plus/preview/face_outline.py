@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
+from avatarify_plus.face.landmarks import (
+    FACE_OVAL,
+    INNER_LIPS,
+    LEFT_EYE,
+    LEFT_IRIS,
+    OUTER_LIPS,
+    RIGHT_EYE,
+    RIGHT_IRIS,
+)
 from avatarify_plus.pictures.text import Colour
 from avatarify_plus.types import FloatArray, Image
 
+BROWS = ((46, 53, 52, 65, 55), (70, 63, 105, 66, 107), (276, 283, 282, 295, 285), (300, 293, 334, 296, 336))
+NOSE = (168, 6, 197, 195, 5, 4)
+
+
+def _closed(ring: Sequence[int]) -> tuple[int, ...]:
+    """Return a ring's points once round, from the first back to it."""
+    return ring[0], *reversed(ring)
+
+
 LINES = (
-    (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
-     136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109, 10),
-    (46, 53, 52, 65, 55),
-    (70, 63, 105, 66, 107),
-    (276, 283, 282, 295, 285),
-    (300, 293, 334, 296, 336),
-    (33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7, 33),
-    (263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249, 263),
-    (469, 470, 471, 472, 469),
-    (474, 475, 476, 477, 474),
-    (168, 6, 197, 195, 5, 4),
-    (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146, 61),
-    (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95, 78),
-)  # fmt: skip
-"""Numbers of landmarks along the jaw, brows, eyes, irises, nose, and lips: the connections that MediaPipe's own drawing
-uses, put in order."""
+    _closed(FACE_OVAL),
+    *BROWS,
+    *map(_closed, (RIGHT_EYE.rim, LEFT_EYE.rim, RIGHT_IRIS, LEFT_IRIS)),
+    NOSE,
+    *map(_closed, (OUTER_LIPS, INNER_LIPS)),
+)
+"""Numbers of landmarks along the face's outline, brows, eyes, irises, nose and lips: the connections that MediaPipe's
+own drawing uses, put in order."""
 
 FRACTION_BITS = 3
 """OpenCV draws at eighths of a pixel."""

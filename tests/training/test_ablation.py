@@ -1,4 +1,4 @@
-"""A comparison trains every row under one budget, goes on where it stopped, and tells what it measured."""
+"""A comparison trains every row under one budget, goes on where it stopped, and prints what it measured."""
 
 import json
 from dataclasses import replace
@@ -80,9 +80,9 @@ def test_a_study_is_a_command_of_the_trainer(name: str) -> None:
     study = STUDIES[name]
     assert set(study.rows) <= set(TRAINABLE)
     for row in study.rows:
-        parsed = train.build_parser().parse_args(["--data", "d", "--out", "o", *study.arguments(row, 5)])
+        parsed, _ = train.read_command(["--data", "d", "--out", "o", *study.arguments(row, 5)])
         assert (parsed.preset, parsed.seed, parsed.steps) == (row, 5, study.steps)
-        config, _ = train.build_config(parsed)
+        config = parsed.network()
         assert config.preset == row and (row == "x2face" or config.keypoint_count == study.keypoint_count)
     arguments = [study.arguments(row, 0)[2:] for row in study.rows]
     assert all(other == arguments[0] for other in arguments)  # nothing but the preset differs
@@ -163,11 +163,11 @@ def test_the_stored_rows_are_those_of_the_study(path: Path) -> None:
     assert row.config.preset == "x2face" or row.config.keypoint_count == study.keypoint_count
 
 
-def test_what_is_no_row_is_named(tmp_path: Path) -> None:
+def test_what_is_not_a_trained_network_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no checkpoint"):
         read_trained_network(tmp_path)
     (tmp_path / "a.safetensors").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="cannot read the row"):
+    with pytest.raises(ModelError, match="cannot read the trained network"):
         read_trained_network(tmp_path / "a.safetensors")
     mesh = replace(network_config("ours", "tiny"), keypoints="mesh", keypoint_count=20)
     write_trained_network(TrainedNetwork(build_network(mesh), {}), tmp_path / "mesh.safetensors")
@@ -209,13 +209,25 @@ def test_a_study_trains_goes_on_and_does_not_mix_budgets(
     assert ablation.main(command) == 1
 
 
-def test_a_row_that_fails_is_told(
+def test_a_row_that_fails_is_named(
     study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write_cache(tmp_path / "data", {"a_1": 4})
-    monkeypatch.setitem(STUDIES, "tiny", replace(study, stages="64x4:0.5"))
+    monkeypatch.setitem(STUDIES, "tiny", replace(study, train=(*study.train, "--warm-start", "nowhere.pt")))
     assert ablation.main(["run", "tiny", "--data", str(data), "--val", str(data), "--out", str(tmp_path / "r")]) == 1
-    assert "fomm, seed 0 ended after 0 of 2 steps" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "fomm, seed 0 ended after 0 of 2 steps" in error and "no checkpoint at nowhere.pt" in error
+
+
+def test_a_wrong_option_of_the_trainer_ends_a_study_before_it_begins(
+    study: Study, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, out = write_cache(tmp_path / "data", {"a_1": 4}), tmp_path / "runs"
+    command = ["run", "tiny", "--data", str(data), "--val", str(data), "--out", str(out)]
+    with pytest.raises(SystemExit) as ended:
+        ablation.main([*command, "--train", "--weight", "beauty=1"])
+    assert ended.value.code == 2 and not out.exists()
+    assert "--weight knows no field 'beauty'" in capsys.readouterr().err
 
 
 def test_rows_are_measured_from_their_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,7 +249,7 @@ def test_rows_are_measured_from_their_weights(tmp_path: Path, capsys: pytest.Cap
     assert out.count("parameters") == 2 and "repeat the source" in out
 
 
-def test_the_tables_tell_mean_spread_and_difference(tmp_path: Path) -> None:
+def test_the_tables_show_mean_spread_and_difference(tmp_path: Path) -> None:
     def run(preset: str, seed: int, l1: float) -> Measured:
         return replace(MEASURED, preset=preset, seed=seed, scores=MEASURED.scores | {"l1": l1, "aed": None})
 

@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, on noise or on clips, and tells one variant from another."""
+"""The benchmark measures what it says, on noise or on clips, and distinguishes one variant from another."""
 
 import json
 from pathlib import Path
@@ -36,8 +36,11 @@ def test_clips_can_be_measured_too(tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_a_wrong_stage_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert benchmark.main([*QUICK, "--stage", "64"]) == 1
-    assert capsys.readouterr().err.startswith("benchmark: error: --stages wants")
+    for wrong, named in (("64", "--stages wants"), ("64x2:0,64x2", "--stage wants a single stage")):
+        with pytest.raises(SystemExit) as ended:
+            benchmark.main([*QUICK, "--stage", wrong])
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.startswith(f"avatarify: error: {named}")
 
 
 def test_the_rate_is_that_of_a_matrix_product() -> None:

@@ -15,7 +15,7 @@ from training.contact_sheet import write_picture
 from training.evaluation.figures import draw_dots, keypoint_colours
 from training.evaluation.trained_network import TrainedNetwork, write_trained_network
 from training.networks import base_config, build_network
-from training.paper_figures import far_frames, main, occlusion_sheet, read_paper_row, read_scenes
+from training.paper_figures import far_frames, main, occlusion_sheet, read_figure_network, read_scenes
 
 SIZE = 64
 MOTION_SIZE = 16
@@ -106,7 +106,7 @@ def test_attention_maps_are_what_the_module_multiplies_by() -> None:
 
 @pytest.mark.parametrize(("name", "maps"), [("fomm", 1), ("fomm-cbam", 1), ("ours", 3)])
 def test_a_look_is_the_networks_own(rows: dict[str, Path], name: str, maps: int) -> None:
-    row = read_paper_row(rows[name])
+    row = read_figure_network(rows[name])
     source, _, driving = pictures(3, 4)
     explain = row.explain(source, driving)
     with torch.inference_mode():
@@ -127,7 +127,7 @@ def test_a_look_is_the_networks_own(rows: dict[str, Path], name: str, maps: int)
 
 
 def test_white_is_where_the_warped_source_is_kept(rows: dict[str, Path], clips: Path) -> None:
-    fomm, ours = (read_paper_row(rows[name]) for name in ("fomm", "ours"))
+    fomm, ours = (read_figure_network(rows[name]) for name in ("fomm", "ours"))
     head = fomm.network.dense_motion.occlusion
     assert isinstance(head, torch.nn.Conv2d) and head.bias is not None
     scenes = read_scenes([clips], SIZE)
@@ -148,7 +148,7 @@ def test_dots_are_where_the_keypoints_are() -> None:
     assert (drawn.any(-1)).mean() < 0.01
 
 
-def test_what_cannot_be_drawn_is_told_in_one_line(
+def test_what_cannot_be_drawn_is_named_in_one_line(
     rows: dict[str, Path], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     short = write_clip(tmp_path / "short" / "c_1.mp4", pictures(1, 5)).parent
@@ -164,6 +164,6 @@ def test_what_cannot_be_drawn_is_told_in_one_line(
         (command(rows, clips, tmp_path / "file"), "cannot write"),
     ):
         assert main(arguments) == 1
-        told = capsys.readouterr().err
-        assert told.startswith("paper_figures: error: ") and reason in told and told.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert printed.startswith("avatarify: error: ") and reason in printed and printed.count("\n") == 1
     assert not (tmp_path / "out").exists()

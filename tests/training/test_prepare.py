@@ -1,4 +1,4 @@
-"""Raw footage becomes clips of one face in a fixed square, and the report tells what did not."""
+"""Raw footage becomes clips of one face in a fixed square, and the report says what did not."""
 
 import json
 import os
@@ -199,11 +199,11 @@ def test_of_a_fast_video_every_second_frame_is_taken(tmp_path: Path) -> None:
         assert [number for number, _ in footage.frames()] == list(range(0, 6, step))
 
 
-def test_a_faraway_face_is_found_in_pieces_of_the_picture() -> None:
+def test_a_faraway_face_is_found_in_parts_of_the_picture() -> None:
     driver = read_frames(ROOT / "examples" / "driver.mp4")[0]
     picture = np.full((720, 1280, 3), 90, np.uint8)
     picture[400:520, 900:1060] = cv2.resize(driver, (160, 120), interpolation=cv2.INTER_AREA)
-    with prepare.FaceSearch(least_face_px=60) as search:
+    with prepare.FaceSearch(min_face_px=60) as search:
         boxes = [search.find(picture) for _ in range(4)]
     for found in boxes:
         assert len(found) == 1
@@ -225,7 +225,6 @@ def test_a_stretch_follows_its_own_face() -> None:
 
 
 def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
-    assert (prepare.SIDE_PER_FACE, prepare.RISE_PER_FACE) == (framing.SIDE_PER_FACE, framing.RISE_PER_FACE)
     random = np.random.default_rng(0)
     placed = 0
     for _ in range(300):
@@ -287,7 +286,7 @@ def test_a_film_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
     assert Footage(tmp_path / "x.mp4").rate_hz == Fraction(30000, 1001)
 
 
-def test_processes_give_every_result_and_a_dead_one_is_told() -> None:
+def test_processes_give_every_result_and_a_dead_one_is_named() -> None:
     assert sorted(each_result(abs, [-1, 2, -3], 2)) == [1, 2, 3]
     assert list(each_result(abs, [-1, 2], 1)) == [1, 2]
     with pytest.raises(DataError, match="a process died"):

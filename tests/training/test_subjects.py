@@ -28,7 +28,7 @@ from training.evaluation.body_landmarks import BODY_LANDMARKS, BodyLandmarks, se
 from training.evaluation.body_scorer import BodyScorer
 from training.evaluation.metrics import PictureScorer
 from training.evaluation.trials import self_reenactments
-from training.loop.checkpoint import load_checkpoint
+from training.loop.checkpoint import read_checkpoint
 from training.loop.loader import BatchLoader
 from training.loop.ranks import Ranks
 from training.loop.schedule import Stage
@@ -130,9 +130,9 @@ def test_a_published_layout_trains_and_its_test_part_stays_out(
     data, out = tmp_path / "data", tmp_path / "run"
     make(data)
     assert train.main(command(data, out, *options, "--val", str(data))) == 0
-    saved = load_checkpoint(out / "checkpoint.pt")
-    assert saved["step"] == 2 and saved["config"]["keypoint_count"] == (20 if make is make_voxceleb else 10)
-    assert saved["training"]["data"]["clips"] == 2 and saved["training"]["data"]["frames"] >= 9
+    saved = read_checkpoint(out / "checkpoint.pt")
+    assert saved.step == 2 and saved.config.keypoint_count == (20 if make is make_voxceleb else 10)
+    assert saved.training["data"]["clips"] == 2 and saved.training["data"]["frames"] >= 9
     with open(out / "metrics.csv") as file:
         rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
     assert rows and all(np.isfinite(list(row.values())).all() for row in rows)
@@ -199,9 +199,11 @@ def test_what_needs_a_mesh_is_refused_before_anything_is_decoded(
     options: list[str], named: str, mgif: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    assert train.main(command(mgif, out, "--subject", "any", *options)) == 1
-    (told,) = capsys.readouterr().err.strip().splitlines()
-    assert told.startswith("train: error: --subject any") and named in told and not out.exists()
+    with pytest.raises(SystemExit) as ended:
+        train.main(command(mgif, out, "--subject", "any", *options))
+    (printed,) = capsys.readouterr().err.strip().splitlines()
+    assert ended.value.code == 2 and printed.startswith("avatarify: error: --subject any")
+    assert named in printed and not out.exists()
 
 
 def body(**moved: tuple[float, float]) -> FloatArray:
@@ -295,8 +297,8 @@ def test_a_model_that_reads_the_mesh_needs_a_face(
 ) -> None:
     arguments = ["--bundle", str(skip_bundle.folder), "--clips", str(mgif), "--subject", "any", "--processes", "1"]
     assert evaluate.main(arguments) == 1
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("evaluate: error:") and "face mesh" in told and "--subject any" in told
+    printed = capsys.readouterr().err.strip().splitlines()[-1]
+    assert printed.startswith("avatarify: error:") and "face mesh" in printed and "--subject any" in printed
     with pytest.raises(SystemExit, match="2"):
         evaluate.main(["--bundle", str(skip_bundle.folder), "--animate", str(mgif), str(mgif), "--subject", "body"])
     assert "--animate measures faces alone" in capsys.readouterr().err

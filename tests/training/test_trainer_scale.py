@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +18,7 @@ from training import train
 from training.data.cache import open_cache
 from training.data.pairs import PairOptions, PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.loop.checkpoint import load_checkpoint, save_checkpoint
+from training.loop.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from training.loop.loader import BatchLoader, fits_on_device
 from training.loop.ranks import Ranks, SynchronisedBatchNorm, synchronise_batch_norm
 from training.loop.schedule import Stage, parse_stages
@@ -44,13 +43,13 @@ def test_two_ranks_take_over_from_one_process_as_if_it_had_gone_on(
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
 
-    def save(path: Path, values: dict[str, Any]) -> None:
-        save_checkpoint(path, values)
-        if values["step"] == 2:
+    def save(path: Path, values: Checkpoint) -> None:
+        write_checkpoint(path, values)
+        if values.step == 2:
             two.mkdir(exist_ok=True)
             shutil.copy(path, two / "checkpoint.pt")
 
-    monkeypatch.setattr(train, "save_checkpoint", save)
+    monkeypatch.setattr(train, "write_checkpoint", save)
     steps = ("--steps", "4", "--save-minutes", "0", "--sync-batchnorm")
     assert train.main(tiny_command(data, one, *steps)) == 0
     subprocess.run(
@@ -60,10 +59,10 @@ def test_two_ranks_take_over_from_one_process_as_if_it_had_gone_on(
         capture_output=True,
     )
     assert losses(two) == pytest.approx(losses(one)[2:], rel=2e-4)
-    alone, shared = (load_checkpoint(out / "checkpoint.pt") for out in (one, two))
-    assert shared["step"] == 4 and shared["samples"] == alone["samples"] == 16
-    for name, value in alone["ema"].items():
-        torch.testing.assert_close(shared["ema"][name], value, atol=1e-4, rtol=1e-3, msg=name)
+    alone, shared = (read_checkpoint(out / "checkpoint.pt") for out in (one, two))
+    assert shared.step == 4 and shared.samples == alone.samples == 16
+    for name, value in alone.ema.items():
+        torch.testing.assert_close(shared.ema[name], value, atol=1e-4, rtol=1e-3, msg=name)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from avatarify_plus.errors import DataError
-from avatarify_plus.face.mesh import LANDMARK_COUNT, FaceMesh
+from avatarify_plus.face.landmarks import LANDMARK_COUNT
+from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import resize
+from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
 from training.data.datasets import (
     MIN_PICTURES,
@@ -39,6 +41,7 @@ __all__ = [
     "Cache",
     "Clip",
     "build_cache",
+    "cache_folder",
     "list_clips",
     "open_cache",
     "read_clip",
@@ -49,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 ROW_FILES = ("frames.u8", "landmarks.f32")
 
-TOLD_CLIPS = 10
+MAX_CLIPS_NAMED = 10
 """How many skipped clips the log names; the index names all."""
 
 
@@ -65,9 +68,10 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """frames: (N, S, S, 3) uint8 RGB, memory-mapped; landmarks: (N, 478, 3) float32, NaN where no face was found.
+    """Decoded clips.
 
-    Where the subject is no face, none is looked for.
+    frames: (N, S, S, 3) uint8 RGB, memory-mapped. landmarks: (N, 478, 3) float32, x and y in [0, 1] of the frame, NaN
+    where no face was found. Where the subject is not a face, no face is looked for.
     """
 
     clips: list[Clip]
@@ -77,7 +81,7 @@ class Cache:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What came of the clip at `index` of the list: how many pictures, and what ended it too early, if anything did."""
+    """What became of the clip at `index` of the list: its number of pictures, and what ended it early, if anything."""
 
     index: int
     count: int
@@ -88,7 +92,7 @@ class Decoded:
 class DecodeJob:
     """Decode the clip at `index` of the list into rows [start, start + count) of the files in `out`.
 
-    `has_faces`: whether to look for meshes.
+    has_faces: whether to look for meshes.
     """
 
     index: int
@@ -101,19 +105,19 @@ class DecodeJob:
 
 
 def read_frames(path: Path) -> list[Image]:
-    """Decode a clip or photo into (H, W, 3) pictures, as far as it is sound.
+    """Decode a clip or photo into (H, W, 3) pictures, up to the first damaged one.
 
     Raises DataError if it cannot be read or breaks off before its second picture.
     """
-    return _sound_pictures(path, size=None)
+    return _intact_pictures(path, size=None)
 
 
 def read_clip(path: Path, size: int) -> list[Image]:
     """Decode a clip or photo into (size, size, 3) pictures; see `read_frames`."""
-    return _sound_pictures(path, size)
+    return _intact_pictures(path, size)
 
 
-def _sound_pictures(path: Path, size: int | None) -> list[Image]:
+def _intact_pictures(path: Path, size: int | None) -> list[Image]:
     frames: list[Image] = []
     try:
         for picture in stream_pictures(path):
@@ -135,17 +139,33 @@ def build_cache(
 ) -> Cache:
     """Decode a folder's clips and find their faces' meshes, below `root`; an existing cache of the same is reused.
 
-    A build that was interrupted goes on where it stopped. Clips that cannot be read are skipped and named.
+    A cache is decoded again if a clip's size or time has changed. A build that was interrupted goes on where it
+    stopped. Clips that cannot be read are skipped and named.
     Raises DataError if the disk is too small or no clip can be read.
     """
     clips = find_clips(folder, split)
-    out = root / "-".join(split_folder(folder, split).resolve().parts[-2:])
+    out = cache_folder(folder, root, split)
     wanted: dict[str, Any] = {"size": size, "paths": [str(clip.path) for clip in clips]}
     if subject != "face":
         wanted["has_faces"] = False
-    if _read_json(out / "index.json").get("wanted") != wanted:
-        _write_cache(clips, out, size, processes, wanted)
+    stamped = wanted | {"stamps": [_stamp(clip.path) for clip in clips]}
+    index = _read_json(out / "index.json")
+    if index.get("wanted") == wanted:  # of a version that did not look at the clips' times
+        _write_json(out / "index.json", index | {"wanted": stamped})
+    elif index.get("wanted") != stamped:
+        _write_cache(clips, out, size, processes, stamped)
     return open_cache(out)
+
+
+def cache_folder(folder: Path, root: Path, split: Split = "train") -> Path:
+    """Return where below `root` the clips of a folder are kept."""
+    return root / "-".join(split_folder(folder, split).resolve().parts[-2:])
+
+
+def _stamp(path: Path) -> list[int]:
+    """Return what changes when a clip is replaced by another of its name: its size in bytes and its time in ns."""
+    state = path.stat()
+    return [state.st_size, state.st_mtime_ns]
 
 
 def open_cache(out: Path) -> Cache:
@@ -161,7 +181,7 @@ def open_cache(out: Path) -> Cache:
             np.memmap(out / "landmarks.f32", np.float32, "r", shape=(count, LANDMARK_COUNT, 3)),
         )
     except (OSError, ValueError) as error:
-        raise DataError(f"the cache in {out} is damaged: {error}; delete it to have it made anew") from error
+        raise DataError(f"the cache in {out} is damaged: {error}; delete it to have it made again") from error
 
 
 # A cache is finished when it has index.json, which is written last. Until then plan.json says which rows belong to
@@ -172,8 +192,11 @@ def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, w
     plan = _read_json(out / "plan.json")
     if plan.get("wanted") != wanted or not all((out / name).exists() for name in ROW_FILES):
         plan = {"wanted": wanted} | _count_all(clips, processes)
-        _lay_out(out)
-        _write_json(out / "plan.json", plan)
+        try:
+            _lay_out(out)
+            _write_json(out / "plan.json", plan)
+        except OSError as error:
+            raise DataError(f"cannot write the cache in {out}: {error}; choose another --cache") from error
     counts = plan["counts"]
     starts = np.cumsum([0, *counts])
     done = _read_done(out)
@@ -206,14 +229,14 @@ def _count_all(clips: list[FoundClip], processes: int) -> dict[str, Any]:
 
 
 def _lay_out(out: Path) -> None:
-    """Clear the place of what an earlier list of clips left; who still reads that keeps it until closing."""
+    """Remove what an earlier list of clips left; a process that still reads it keeps it until it closes it."""
     out.mkdir(parents=True, exist_ok=True)
     for name in ("index.json", "plan.json", "done.jsonl", *ROW_FILES):
         (out / name).unlink(missing_ok=True)
 
 
 def _reserve(out: Path, jobs: list[DecodeJob], size: int, total: int) -> None:
-    """Tell the size of what is to come and lay out the files, which take up room only as they are filled."""
+    """Log the size of what is to come and lay out the files, which take up room only as they are filled."""
     picture_bytes, mesh_bytes = size * size * 3, LANDMARK_COUNT * 12
     count = sum(job.count for job in jobs)
     needed, free = count * (picture_bytes + mesh_bytes), shutil.disk_usage(out).free
@@ -226,7 +249,7 @@ def _reserve(out: Path, jobs: list[DecodeJob], size: int, total: int) -> None:
 
 
 def _finish(clips: list[FoundClip], out: Path, plan: dict[str, Any], done: dict[int, Decoded]) -> None:
-    """Tell what is missing, write the index and clear away what was only for going on."""
+    """Log what is missing, write the index and clear away what only an interrupted build needs."""
     problems = {int(index): problem for index, problem in plan["problems"].items()}
     problems |= {index: decoded.problem for index, decoded in done.items() if decoded.problem}
     kept, skipped, start = [], [], 0
@@ -243,21 +266,21 @@ def _finish(clips: list[FoundClip], out: Path, plan: dict[str, Any], done: dict[
     ]
     missing = [f"{clip['name']} ({clip['reason']})" for clip in skipped]
     if short:
-        logger.warning("%d of %d clips break off: %s", len(short), len(clips), _told(short))
+        logger.warning("%d of %d clips break off: %s", len(short), len(clips), _listed(short))
     if missing:
-        logger.warning("skipped %d of %d clips: %s", len(missing), len(clips), _told(missing))
+        logger.warning("skipped %d of %d clips: %s", len(missing), len(clips), _listed(missing))
     if kept:
         values = {"wanted": plan["wanted"], "count": start, "clips": [asdict(clip) for clip in kept]}
         _write_json(out / "index.json", values | {"skipped": skipped})
     for name in ("plan.json", "done.jsonl"):
         (out / name).unlink()
     if not kept:
-        raise DataError(f"none of the {len(clips)} clips can be read: {_told(missing)}")
+        raise DataError(f"none of the {len(clips)} clips can be read: {_listed(missing)}")
 
 
-def _told(items: list[str]) -> str:
-    rest = f" (and {len(items) - TOLD_CLIPS} more)" if len(items) > TOLD_CLIPS else ""
-    return ", ".join(items[:TOLD_CLIPS]) + rest
+def _listed(items: list[str]) -> str:
+    rest = f" (and {len(items) - MAX_CLIPS_NAMED} more)" if len(items) > MAX_CLIPS_NAMED else ""
+    return ", ".join(items[:MAX_CLIPS_NAMED]) + rest
 
 
 def _count(job: tuple[int, Path]) -> Decoded:
@@ -269,7 +292,7 @@ def _count(job: tuple[int, Path]) -> Decoded:
 
 
 def _decode(job: DecodeJob) -> Decoded:
-    """Fill the rows of a clip. One that breaks off keeps what it has, from two pictures on."""
+    """Fill the rows of a clip. A clip that breaks off keeps what it has, if that is two pictures or more."""
     count, problem = 0, None
     landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
     with contextlib.ExitStack() as stack:
@@ -298,7 +321,7 @@ def _decode(job: DecodeJob) -> Decoded:
 
 
 def _read_done(out: Path) -> dict[int, Decoded]:
-    """Return the clips that an interrupted build decoded; a line that it left half-written does not count."""
+    """Return the clips that an interrupted build decoded; a half-written line does not count."""
     done = {}
     if (out / "done.jsonl").exists():
         for line in (out / "done.jsonl").read_text().splitlines():
@@ -317,7 +340,4 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write a file that is there whole or not at all."""
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(values))
-    unfinished.replace(path)
+    write_whole(path, json.dumps(values))

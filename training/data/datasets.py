@@ -7,9 +7,9 @@ Layouts may be mixed; nothing has to be declared.
   VoxCeleb and TaiChiHD (`train/id10001#7w0IBEWc9Qw#000993#001143.mp4/0000000.png`), or if it lies directly in a
   `train`, `val` or `test` folder and its pictures' names are consecutive numbers and nothing else (`train/017/00.png`).
   A folder of portraits, whose pictures are named by person, stays a folder of stills.
-- A folder that holds `train`, `val` or `test` is split: one of them is read and what lies beside it is not.
-- Whose face it is, is told by the name up to the first '#' (VoxCeleb, TaiChiHD), else up to the first '_'
-  (`anna_03.mp4`), else by the whole name.
+- A folder that holds `train`, `val` or `test` is split: one of them is read, everything else in the folder is not.
+- The name says whose face it is: up to the first '#' (VoxCeleb, TaiChiHD), else up to the first '_' (`anna_03.mp4`),
+  else the whole name.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 Split = Literal["train", "val", "test"]
 Subject = Literal["face", "body", "any"]
-"""What clips show, and so what may be known of it: a face has a mesh, a body landmarks, anything else its pictures."""
+"""What clips show, which decides what is read off them: a face's mesh, a body's landmarks, of anything else nothing."""
 
 SPLIT_FOLDERS: dict[Split, tuple[Split, ...]] = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
-"""Folders that a split is read from, the first that exists; a data set often has one of `val` and `test` only."""
+"""Folders that a split is read from, the first that exists; a data set often has only one of `val` and `test`."""
 
 MIN_PICTURES = 2
-"""A clip that breaks off is worth using from here on: a pair."""
+"""A clip that breaks off is used from this number of pictures on: they make a pair."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class ClipPair:
 
 
 class ClipError(DataError):
-    """A clip cannot be read, or not to its end; `reason` leaves out which."""
+    """A clip cannot be read, or not to its end; `reason` says why without the clip's name."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"cannot decode {path}: {reason}")
@@ -74,7 +74,7 @@ class ClipError(DataError):
 def find_clips(folder: Path, split: Split = "train") -> list[FoundClip]:
     """Return the clips below a folder, sorted by path.
 
-    A folder that is split gives one split only, `train` unless told otherwise; a folder that is not gives all it holds.
+    A folder that is split gives one split only; a folder that is not split gives all it holds.
     Raises DataError if there is no such folder or split, or no clip in it.
     """
     if not folder.is_dir():
@@ -142,7 +142,7 @@ def read_pairs(path: Path, clips: Sequence[FoundClip]) -> list[ClipPair]:
 
 
 def count_pictures(path: Path) -> int:
-    """Return how many pictures a clip announces, without decoding it. Raises ClipError if it cannot be opened."""
+    """Return how many pictures a clip says it has, without decoding it. Raises ClipError if it cannot be opened."""
     if path.is_dir():
         return len(_pictures_in(path))
     if path.suffix.lower() in PHOTO_SUFFIXES:
@@ -155,7 +155,7 @@ def count_pictures(path: Path) -> int:
 
 
 def stream_pictures(path: Path) -> Iterator[Image]:
-    """Yield a clip's pictures (H, W, 3), upright; what is transparent shows white.
+    """Yield a clip's pictures (H, W, 3), upright; transparent parts are white.
 
     Raises ClipError where it breaks off, and at once if it cannot be opened or holds no picture.
     """
@@ -172,7 +172,7 @@ def stream_pictures(path: Path) -> Iterator[Image]:
 
 
 def frame_rate(path: Path) -> Fraction:
-    """Return a video's mean rate in Hz; 25 if it tells none. Raises ClipError if it cannot be opened."""
+    """Return a video's mean rate in Hz; 25 if it does not say. Raises ClipError if it cannot be opened."""
     try:
         with av.open(str(path)) as container:
             return Fraction(container.streams.video[0].average_rate or 25)
@@ -181,7 +181,7 @@ def frame_rate(path: Path) -> Fraction:
 
 
 def _clip_paths(folder: Path, split: Split, above: frozenset[Path]) -> Iterator[Path]:
-    """Yield the clips below a folder. `above`: the folders that it lies in, against links that run in a circle."""
+    """Yield the clips below a folder. above: the folders that it lies in, against links that run in a circle."""
     place = folder.resolve()
     if place in above:
         return
@@ -198,7 +198,7 @@ def _clip_paths(folder: Path, split: Split, above: frozenset[Path]) -> Iterator[
 
 
 def _is_frame_folder(folder: Path) -> bool:
-    """Tell whether a folder's pictures are the frames of one clip; the rule is in this file's first lines."""
+    """Return whether a folder's pictures are the frames of one clip; the rule is in this file's first lines."""
     if folder.suffix.lower() in VIDEO_SUFFIXES:
         return any(_is_picture(path) for path in folder.iterdir())
     if folder.parent.name not in SPLIT_FOLDERS:

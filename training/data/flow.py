@@ -1,4 +1,4 @@
-"""Optical flow between source and driving pictures: what dense motion should find, seen with both pictures at hand."""
+"""Optical flow between source and driving pictures: what dense motion should find, computed from both pictures."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from torch.nn import functional as F
 from avatarify_plus.types import FloatArray, Image
 
 FLOW_PX = 128
-"""Side of the pictures that flow is computed on: 2 ms a pair, and motion is learned on 64 cells anyway."""
+"""Side of the pictures that flow is computed on: it takes 2 ms a pair, and motion is learned on 64 cells anyway."""
 
 UNTRUSTED_ERROR = 0.08
-"""Where the flow leaves this mean difference between warped source and driving picture, it is not believed at all."""
+"""Where the warped source differs from the driving picture by this mean difference, the flow has no confidence."""
 
 
 class Flow(NamedTuple):
-    """deformation: (B, m, m, 2), for each driving pixel the source coordinate in [-1, 1]. confidence: (B, m, m)."""
+    """The flow of a batch.
+
+    deformation: (B, m, m, 2), for each driving pixel the source coordinate in [-1, 1]. confidence: (B, m, m) in [0, 1].
+    """
 
     deformation: Tensor
     confidence: Tensor
 
 
 class FlowFinder:
-    """Dense inverse search (Kroeger et al. 2016, OpenCV's). One thread at a time."""
+    """Find flow by dense inverse search (Kroeger et al. 2016, OpenCV's), in one thread at a time."""
 
     def __init__(self, cells: int) -> None:
         self._cells = cells
@@ -38,7 +41,7 @@ class FlowFinder:
     def find(self, source: Image, driving: Image) -> tuple[FloatArray, FloatArray]:
         """Return deformation (m, m, 2) and confidence (m, m) in [0, 1] of two (S, S, 3) pictures.
 
-        The confidence falls with what the flow cannot explain: hidden places, new light.
+        The confidence falls where the flow cannot explain the picture: at hidden places, in new light.
         """
         source, driving = (_shrunk(image) for image in (source, driving))
         size = source.shape[0]
@@ -86,9 +89,9 @@ def _find_all(finder: FlowFinder, pairs: NDArray[np.uint8]) -> list[tuple[FloatA
 
 
 def flow_loss(flow: Flow, deformation: Tensor, furthest: float = 0.5) -> Tensor:
-    """Return the mean distance of a deformation (B, m, m, 2) from the flow's, where the flow is believed.
+    """Return the mean distance of a deformation (B, m, m, 2) from the flow's, weighted by the flow's confidence.
 
-    Distances count up to `furthest` picture halves: beyond that the flow is more likely wrong than the motion.
+    Distances count up to `furthest` picture halves: beyond that the flow is more likely to be wrong than the motion.
     """
     distance = (deformation.float() - flow.deformation).abs().sum(-1)  # (B, m, m)
     return (distance.clamp(max=furthest) * flow.confidence).mean()
@@ -98,7 +101,7 @@ def keypoint_flow_loss(flow: Flow, source: Tensor, driving: Tensor, furthest: fl
     """Return how far keypoints (B, K, 2) are from showing the same thing in source and driving picture.
 
     A driving keypoint's place should flow to the source keypoint's. The flow's own slope at the driving keypoint is
-    taken to be one.
+    taken as 1.
     """
     place = driving.detach().clamp(-1, 1)[:, None]  # (B, 1, K, 2)
     sampled = [

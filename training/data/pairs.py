@@ -23,14 +23,15 @@ IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 CANDIDATES = 8
-"""A hard pair's driving frame is the farthest from its source of so many."""
+"""Of this many driving frames a hard pair takes the one that is farthest from its source."""
 
 FACE_ASPECT, MOUTH_ASPECT, EYES_ASPECT = range(3)
 ASPECT_SHARES = (0.3, 0.45, 0.25)
-"""Of the hard pairs: what a pair is hard in. The inside of a mouth is what warping cannot show."""
+"""The shares of hard pairs that differ in the whole face, the mouth and the eyes. Warping cannot show the inside of a
+mouth, so mouths have the largest share."""
 
 MOUTH, EYES = ("lip", "corner"), ("eyelid", "iris")
-"""How the names of a layout's keypoints at the mouth and at the eyes end."""
+"""The ends of the names of a layout's keypoints at the mouth and at the eyes."""
 
 SPLINE_POINTS = 25
 CERTAIN_MIRRORS = {61: 291, 76: 306, 62: 292, 78: 308, 234: 454, 227: 447}
@@ -58,8 +59,8 @@ class Batch(NamedTuple):
 
     source_keypoints, driving_keypoints: read off the face mesh, value (B, K, 2), jacobian (B, K, 2, 2).
     driving_mesh: (B, 478, 2) in [0, 1] of the driving picture, numbered as if found in the mirrored picture itself.
-    These three are None where the subject is no face.
-    is_photo: (B,) True where both pictures are warps of one photo. flow: from driving to source, if asked for.
+    These three are None where the subject is not a face.
+    is_photo: (B,) True where both pictures are warps of one photo. flow: from driving to source, or None.
     """
 
     source: Tensor
@@ -72,11 +73,12 @@ class Batch(NamedTuple):
 
 
 class BatchChoice(NamedTuple):
-    """All that is random about a batch, in NumPy: the same on every device.
+    """Everything random about a batch, in NumPy: the same on every device.
 
     rows: (B, 2) the pool's rows of source and driving.
     affine: (B, 2, 2, 3) and spline: (B, 2, 25, 2), from the new picture's coordinates in [-1, 1] to the frame's; the
-    spline is zero but for photos. is_mirrored: (B,) before both. colours: (B, 3) brightness, contrast, saturation.
+    spline is zero except for photos. is_mirrored: (B,), applied before both. colours: (B, 3) factors of brightness,
+    contrast and saturation. is_photo: (B,) see `Batch`.
     """
 
     rows: IntArray
@@ -96,7 +98,7 @@ class BatchChoice(NamedTuple):
 class Pool:
     """The frames and meshes of all caches under one row number.
 
-    `has_meshes`: whether the subject is a face; without, whatever meshes the caches hold are left alone.
+    has_meshes: whether the subject is a face; if not, the caches' meshes are not used.
     """
 
     def __init__(self, caches: list[Cache], subject: Subject = "face") -> None:
@@ -135,7 +137,7 @@ class Pool:
 
 
 class _Groups:
-    """Rows of identities and, within them, of clips; draws an identity by weight, its row, and others of that clip."""
+    """Rows of identities and of the clips in them: draw an identity by weight, a row of it, and others of that clip."""
 
     def __init__(self, identities: list[list[IntArray]], exponent: float) -> None:
         clips = [rows for identity in identities for rows in identity]
@@ -149,7 +151,7 @@ class _Groups:
         self._upper = np.cumsum(weights) / weights.sum()
 
     def draw(self, chance: NDArray[np.float64]) -> tuple[IntArray, IntArray]:
-        """Turn chance (B, 2 + n) in [0, 1) into rows (B,) and n other rows of the same clip (B, n)."""
+        """Turn random numbers (B, 2 + n) in [0, 1) into rows (B,) and n other rows of the same clip (B, n)."""
         identity = np.minimum(np.searchsorted(self._upper, chance[:, 0], "right"), len(self._upper) - 1)
         position = self._start[identity] + (chance[:, 1] * self._length[identity]).astype(np.int64)
         start, length = self._clip_start[position][:, None], self._clip_length[position][:, None]
@@ -161,12 +163,12 @@ class _Groups:
 class PairSampler:
     """Choose pairs: identities with weight pictures ** identity_exponent, then two pictures of one of their clips.
 
-    A `hard_share` of them takes the farthest of eight driving frames: by the whole face, the mouth or the eyes. Of two
-    frames chosen for their mouths, the more closed one is the source; for their eyes, the more open one: as photos are,
-    and the harder way round. Without meshes there are no hard pairs.
+    A `hard_share` of them takes the farthest of CANDIDATES driving frames: by the whole face, the mouth or the eyes. Of
+    two frames chosen for their mouths, the more closed one is the source; for their eyes, the more open one: as photos
+    are, and the harder way round. Without meshes there are no hard pairs.
     Photos (clips of one picture) give pairs of two random warps of themselves; several photos of one person also give
-    pairs of two stills. Both pictures of a pair share crop, mirror and colour jitter. The n-th batch depends on the
-    seed and n alone.
+    pairs of two stills. Both pictures of a pair share crop, mirror and colour jitter. The n-th batch depends only on
+    the seed and n.
     """
 
     def __init__(self, pool: Pool, layout: MeshLayout, options: PairOptions, seed: int) -> None:
@@ -201,7 +203,7 @@ class PairSampler:
         }
 
     def random(self, index: int) -> np.random.Generator:
-        """Return the chance of the batch of that number, beyond its pairs: such as its window."""
+        """Return a generator for what else is random about the batch of that number, such as its window."""
         return np.random.default_rng([self._seed, 1, index])
 
     def choose(self, index: int, size: int) -> BatchChoice:
@@ -228,8 +230,8 @@ class PairSampler:
     def _maps(self, random: np.random.Generator, is_photo: BoolArray) -> tuple[FloatArray, FloatArray]:
         """Draw a common crop per pair, but a random affine map and spline for each picture of a photo.
 
-        A crop shows 0.8 to 1 of the side: nothing outside the picture is needed. A photo's warp is the equivariance
-        transform of FOMM (affine sigma 0.05, 5 x 5 control points of sigma 0.005 in [-1, 1]), with a zoom.
+        A crop shows 0.8 to 1 of the side, so that nothing outside the picture is needed. A photo's warp is the
+        equivariance transform of FOMM (affine sigma 0.05, 5 x 5 control points of sigma 0.005 in [-1, 1]), with a zoom.
         """
         size = len(is_photo)
         side, corner = random.uniform(0.8, 1.0, (size, 1)), random.random((size, 2))
@@ -262,10 +264,10 @@ class PairSampler:
 def mesh_distances(
     meshes: FloatArray, aspect: IntArray, layout: MeshLayout, parts: list[IntArray]
 ) -> NDArray[np.floating[Any]]:
-    """Return (B, n): how far the meshes (B, 1 + n, 478, 2) are from the first, by each one's aspect (B,).
+    """Return (B, n): how far the meshes (B, 1 + n, 478, 2) are from the first, by each pair's aspect (B,).
 
-    The whole face: as it lies in the picture, in sizes of the face. Mouth and eyes: the landmarks of a part, after the
-    affine map that takes the face to the mean face: what the part does, whatever the pose.
+    The whole face is compared as it lies in the picture, in sizes of the face. Of mouth and eyes, the landmarks are
+    compared after the affine map that takes the face to the mean face, so that the pose does not count.
     """
     face = layout.operator[-1] @ meshes  # (B, 1 + n, 3, 2): centre, d/dx, d/dy of the mean face's affine map
     centred = meshes - face[..., :1, :]
@@ -280,7 +282,7 @@ def mesh_distances(
 
 
 def _landmarks_of(layout: MeshLayout, endings: tuple[str, ...]) -> IntArray:
-    """Return the mesh points of the keypoints whose names end so; all points if there are none."""
+    """Return the mesh points of the keypoints whose names have one of the endings; all points if there are none."""
     keypoints = [index for index, name in enumerate(layout.names) if name.endswith(endings)]
     points = np.flatnonzero(np.abs(layout.operator[keypoints, 0]).sum(0))
     return points if len(points) else np.arange(layout.operator.shape[-1])

@@ -19,9 +19,9 @@ Output = TypeVar("Output")
 
 
 def each_result(function: Callable[[Item], Output], items: Sequence[Item], processes: int) -> Iterator[Output]:
-    """Yield the results of a function as they come, in any order; one process is this one.
+    """Yield the results of a function as they come, in any order. With one process, this process does the work.
 
-    The others are spawned: MediaPipe's threads do not survive a fork. They end with this one, however it ends.
+    Several are spawned: MediaPipe's threads do not survive a fork. They end when this process ends, in any way.
     Raises DataError if one of them dies.
     """
     if processes == 1 or len(items) < 2:
@@ -34,7 +34,7 @@ def each_result(function: Callable[[Item], Output], items: Sequence[Item], proce
                 yield future.result()
         except BrokenProcessPool as error:
             raise DataError(
-                "a process died, for want of memory or over a damaged file; run this again to go on with what is left, "
+                "a process died, for lack of memory or over a damaged file; run this again to go on with what is left, "
                 "with fewer processes if it was the memory"
             ) from error
         finally:
@@ -42,7 +42,7 @@ def each_result(function: Callable[[Item], Output], items: Sequence[Item], proce
 
 
 def _end_with_parent() -> None:
-    """Let Ctrl-C end this process at once, and the parent's death too: a spawned worker would wait for ever."""
+    """End this process at once on Ctrl-C and when its parent ends: it would wait for work otherwise."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     parent = multiprocessing.parent_process()
     if parent is not None:

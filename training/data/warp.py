@@ -8,16 +8,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avatarify_plus.motion.keypoints import MIN_AREA_RATIO, MeshLayout
-from avatarify_plus.network.blocks import coordinate_grid
+from avatarify_plus.network.blocks import coordinate_grid, invert
 from avatarify_plus.types import Keypoints
 from training.data.pairs import Batch, BatchChoice, IntArray
 
 SPLINE_NODES = 17
-"""A spline is computed on so many nodes a side and interpolated in between."""
+"""A spline is computed on this many nodes a side and interpolated in between."""
 
 
 class Renderer:
-    """Turn chosen frames into a batch; the same on every device but for rounding."""
+    """Turn chosen frames into a batch; the same on every device except for rounding."""
 
     def __init__(self, layout: MeshLayout, mirror: IntArray, device: torch.device) -> None:
         self._operator = torch.from_numpy(layout.operator).to(device)
@@ -29,7 +29,7 @@ class Renderer:
         """Render pairs.
 
         frames: (2B, S, S, 3) uint8 on the device, the sources and then the drivings. meshes: (2B, 478, 2) in [0, 1];
-        without, the batch has neither mesh nor keypoints.
+        without them, the batch has neither mesh nor keypoints. size: side of the batch's pictures in px.
         """
         device, pairs = frames.device, len(choice.rows)
         affine, mirrored, colours = (
@@ -80,8 +80,7 @@ class Renderer:
     ) -> Tensor:
         """Return where a frame's mesh (N, 478, 2) in [-1, 1] lies in the new picture: the inverse of the grid's map."""
         linear, shift = affine[:, :, :2], affine[:, None, :, 2]
-        a, b, c, d = linear.flatten(1).unbind(1)
-        inverse = torch.stack([d, -b, -c, a], 1).unflatten(1, (2, 2)) / (a * d - b * c)[:, None, None]
+        inverse = invert(linear)
         moved = (points - shift) @ inverse.mT
         if len(warped):
             target, inner = points[warped] - shift[warped], moved[warped]

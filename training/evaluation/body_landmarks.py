@@ -11,15 +11,15 @@ from avatarify_plus.native_log import hidden_native_messages
 from avatarify_plus.types import FloatArray, Image
 
 BODY_LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
-"""Of MediaPipe's 33: nose, eyes, ears, shoulders, elbows, wrists, hips, knees, ankles, left before right. These are
-COCO's, as the paper's detector has them; the others would weigh face, fingers and feet more."""
+"""Nose, eyes, ears, shoulders, elbows, wrists, hips, knees and ankles of MediaPipe's 33 landmarks, left before right.
+They are COCO's, as in the paper's detector; the others would give more weight to face, fingers and feet."""
 
 MIN_VISIBILITY = 0.5
-"""A landmark counts as seen from this chance on that it is in the picture and nothing hides it."""
+"""A landmark counts as seen if its probability of lying in the picture, unhidden, is this or more."""
 
 
 class BodyLandmarks:
-    """Find the landmarks of one body, each picture searched anew."""
+    """Find the landmarks of one body; each picture is searched independently of the others."""
 
     def __init__(self) -> None:
         with hidden_native_messages():
@@ -43,7 +43,7 @@ class BodyLandmarks:
     def find(self, image: Image) -> FloatArray:
         """Return the landmarks (17, 2) in a picture (H, W, 3), x and y in [0, 1]; NaN where one is not seen."""
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)  # MediaPipe's own affair
+            warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)  # MediaPipe's own
             body = self._pose.process(image).pose_landmarks
         if body is None:
             return np.full((len(BODY_LANDMARKS), 2), np.nan, np.float32)

@@ -12,8 +12,8 @@ class BodyScorer(PictureScorer[FloatArray]):
     """Accumulate scores over pairs of prediction and truth, described by landmarks (N, 2), NaN where not seen.
 
     AKD: mean distance of the landmarks that both show, in px of 256. MKR: share of the true picture's landmarks that
-    the prediction lacks. Both as the First Order Motion Model defines them, over another detector. AED is not measured:
-    it needs a network that tells people apart by their bodies, and none can be had freely.
+    the prediction lacks. Both are as the First Order Motion Model defines them, with another detector. AED is not
+    measured: it needs a network that distinguishes people by their bodies, and none is freely available.
     """
 
     def distances(self, predicted: FloatArray, true: FloatArray) -> Distances:

@@ -1,4 +1,4 @@
-"""How trials against a truth are looked at, by their subject: what is found in pictures, shown to models and scored."""
+"""How trials against a truth are examined, by their subject: what is found in pictures, shown to models and scored."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from training.evaluation.metrics import FaceDescriber, FaceDescription, PictureS
 
 
 class Examiner:
-    """Look at any subject: nothing is found in pictures, and models find their keypoints themselves.
+    """Examine any subject: nothing is found in pictures, and models find their keypoints themselves.
 
-    measures: what failures are picked by. By the first, repeating the source is worst in a trial's telling frame.
+    measures: what failures are picked by. A trial's farthest frame is where repeating the source is worst by the first.
     """
 
     measures: tuple[str, ...] = ("l1",)
 
     def describe(self, image: Image) -> Any:
-        """Return what `scorer` wants to know of a picture (H, W, 3)."""
+        """Return what `scorer` needs to know about a picture (H, W, 3)."""
         return None
 
     def scorer(self) -> PictureScorer[Any]:
-        """Return a new scorer for one performer in one trial."""
+        """Return a new scorer for one animation of one trial."""
         return PictureScorer()
 
     def view(self, image: Image) -> View:
-        """Return a picture as a puppeteer wants it."""
+        """Return a picture as a puppeteer takes it."""
         return plain_view(image)
 
     def watch(self) -> AbstractContextManager[Callable[[Image], View]]:
@@ -45,7 +45,7 @@ class Examiner:
 
 
 class BodyExaminer(Examiner):
-    """Look at bodies: their landmarks are compared."""
+    """Examine bodies: their landmarks are compared."""
 
     measures = ("akd_px", "l1")
 
@@ -66,7 +66,7 @@ class BodyExaminer(Examiner):
 
 
 class FaceExaminer(Examiner):
-    """Look at faces: their meshes and identities are compared, and models may read the mesh."""
+    """Examine faces: their meshes and identities are compared, and models may read the mesh."""
 
     measures = ("akd_px", "l1", "aed")
 
@@ -101,13 +101,13 @@ class FaceExaminer(Examiner):
 
 
 def open_examiner(subject: Subject) -> Examiner:
-    """Return what looks at a subject; close it. Raises ConfigError where something that it needs is missing."""
+    """Return what examines a subject, for the caller to close. Raises ConfigError if something it needs is missing."""
     examiners: dict[Subject, type[Examiner]] = {"face": FaceExaminer, "body": BodyExaminer, "any": Examiner}
     return examiners[subject]()
 
 
 def plain_view(image: Image) -> View:
-    """Return a picture for a model that needs to be told nothing about it."""
+    """Return the view of a picture for a model that needs nothing but the picture."""
     return View(image, None, has_face=True)
 
 

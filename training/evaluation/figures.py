@@ -1,4 +1,4 @@
-"""Figures of a report: side by side, keypoints, and how a picture came about (Figures 11 to 14 of the paper)."""
+"""Figures of a report: side by side, keypoints, and how a picture was made (Figures 11 to 14 of the paper)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BACKGROUND_COLOUR = (40, 40, 40)
 def side_by_side(moment: Moment, names: Sequence[str]) -> Image:
     """Return source | driving | the other bundles | ours | truth (Figures 11 and 12).
 
-    names: the bundles', ours first. The truth is missing where nobody knows it.
+    names: the bundles', ours first. Without a truth its picture is left out.
     """
     others = list(zip(names[1:], moment.predictions[1:], strict=True))
     cells = [("source", moment.source), ("driving", moment.driving), *others, (names[0], moment.predictions[0])]
@@ -40,7 +40,7 @@ def side_by_side(moment: Moment, names: Sequence[str]) -> Image:
 
 
 def keypoint_figure(moment: Moment) -> Image:
-    """Return source and driving with their keypoints, and the picture with those it was asked to show (Figure 13)."""
+    """Return source and driving with their keypoints, and the prediction with those it should show (Figure 13)."""
     scale = axis_scale(moment.source_keypoints)
     cells = [
         draw_keypoints(image, keypoints, scale)
@@ -54,10 +54,10 @@ def keypoint_figure(moment: Moment) -> Image:
 
 
 def motion_figure(moment: Moment, model: AnimationModel) -> Image:
-    """Return how a picture came about: source | driving | ours | the source warped only | masks | occlusion maps.
+    """Return how a picture was made: source | driving | ours | the source warped only | masks | occlusion maps.
 
     Masks are drawn by the strongest at each place, in its keypoint's colour; the background's is dark grey. Of the
-    occlusion maps the coarsest and the finest: white keeps the warped source, black paints anew. Computed in torch
+    occlusion maps the coarsest and the finest: white keeps the warped source, black is painted. Computed in torch
     from the bundle's weights.
     """
     import torch  # measuring needs no torch, this figure does
@@ -109,7 +109,7 @@ def draw_dots(image: Image, keypoints: Keypoints, side_px: int, radius_px: int) 
 
 
 def axis_scale(keypoints: Keypoints) -> float:
-    """Return how long to draw a unit of the jacobians, in px, for the median axis to be AXIS_PX long."""
+    """Return the length of a unit of the jacobians in px that makes the median axis AXIS_PX long."""
     return AXIS_PX / max(float(np.median(np.linalg.norm(keypoints.jacobian, axis=1))), 1e-6)
 
 

@@ -11,24 +11,24 @@ from training.evaluation.runner import Moment, Outcome, Skipped, TrialJob, Trial
 from training.evaluation.score_table import ScoreTable
 
 FAILURES = 4
-"""How many of the worst frames are kept per measure, each of another trial."""
+"""This many of the worst frames are kept per measure, each of another trial."""
 
 BASELINE = "repeat the source"
-"""The trivial performer that the others stand beside wherever there is a truth."""
+"""The trivial animation that the others are compared with wherever there is a truth."""
 
 MEASURES = {"akd_px": "AKD", "l1": "L1", "aed": "AED"}
-"""What failures are picked by, and how people call it."""
+"""What failures are picked by, with the name that the report gives it."""
 
 TITLES = {
     "self-reenactment": ("Reconstruction", "What people look at"),
     "cross-identity": ("Cross-identity, against the truth", "What people look at"),
     "animation": ("Animation",),
 }
-"""Per kind of evaluation, the titles of its tables; the second is of faces alone."""
+"""The titles of the tables per kind of evaluation; the second table is for faces only."""
 
 
 class Findings:
-    """Collect outcomes in any order. Pictures are dropped but for a fixed number, so memory does not grow with them.
+    """Collect outcomes in any order. Only a fixed number of pictures is kept, so memory does not grow with the trials.
 
     kind: a key of TITLES. performers: as they stand in `TrialResult.tables`.
     """
@@ -47,8 +47,8 @@ class Findings:
             self.skipped.append(outcome)
             return
         self._tables[job.index] = (outcome.trial.name, outcome.tables)
-        if outcome.telling is not None:
-            self.moments[job.index] = outcome.telling
+        if outcome.farthest is not None:
+            self.moments[job.index] = outcome.farthest
         self._keep_failures(outcome)
 
     def _keep_failures(self, result: TrialResult) -> None:
@@ -59,7 +59,7 @@ class Findings:
 
     @property
     def count(self) -> int:
-        """How many trials were scored."""
+        """The number of scored trials."""
         return len(self._tables)
 
     def side_by_side(self) -> list[Moment]:

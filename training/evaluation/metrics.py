@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarify_plus.errors import ConfigError
+from avatarify_plus.face.landmarks import FACE_HEIGHT, NOSE_BASE, OUTER_EYE_CORNERS
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.types import FloatArray, Image
 from training.data.face_points import EYELIDS, LIPS, Openings, openings
@@ -21,17 +22,16 @@ FACE_PX = 150
 SAME_PERSON_DISTANCE = 0.6
 """dlib's own threshold on the distance of two descriptors: below it they count as one person's."""
 
-EYE_CORNERS = (33, 263)
-FOREHEAD_TO_NOSE = (10, 2)
-"""Upright in the face and, unlike the chin, no part of the jaw."""
+FOREHEAD_TO_NOSE = (FACE_HEIGHT[0], NOSE_BASE)
+"""The mesh points of an axis that is upright in the face and, unlike one to the chin, does not move with the jaw."""
 
 MIN_TURN_DEG = 1.5
 MIN_MOUTH_OPENING = 0.01
 MIN_EYE_OPENING = 0.02
-"""Standard deviations below which a driver counts as still: what is left is the mesh's own noise."""
+"""A driver counts as still below these standard deviations: what is left is the mesh's own noise."""
 
 MIN_FRAMES = 5
-"""Correlations of fewer frames mean nothing."""
+"""Correlations of fewer frames mean nothing and are not computed."""
 
 CLOSED_EYES = 0.5
 """Eyes count as closed below this share of their usual (median) opening."""
@@ -53,7 +53,7 @@ class Scores(NamedTuple):
 
 
 class Distances(NamedTuple):
-    """How far the subject of one prediction is from the true one, as in `Scores`; NaN where that was not measured."""
+    """How far the subject of one prediction is from the true one, see `Scores`; NaN where that was not measured."""
 
     akd_px: float
     mkr: float
@@ -115,7 +115,7 @@ class FaceDescription(NamedTuple):
 class FaceDescriber:
     """Describe faces by MediaPipe's meshes and dlib's 128-d identity descriptor.
 
-    Each picture is searched anew, so that no measurement depends on the one before.
+    Each picture is searched independently, so that no measurement depends on the one before.
     Raises ConfigError where dlib or its weights are missing.
     """
 
@@ -154,19 +154,19 @@ class FaceDescriber:
         return FaceDescription(landmarks, identity, self.find(image))
 
     def find(self, image: Image) -> FloatArray | None:
-        """Return the refined mesh (478, 3) alone, which takes a tenth of the time, or None."""
+        """Return only the refined mesh (478, 3), or None; this takes a tenth of the time."""
         return self._refined_mesh.find(image)
 
 
 class PictureScorer(Generic[Description]):
-    """Accumulate scores over pairs of prediction and truth: L1 and PSNR, and what descriptions of the subject tell."""
+    """Accumulate scores over pairs of prediction and truth: L1, PSNR and distances of what descriptions say."""
 
     def __init__(self) -> None:
         self._rows: list[Scores] = []
         self._squared_errors: list[float] = []
 
     def add(self, prediction: Image, truth: Image, predicted: Description, true: Description) -> Scores:
-        """Add one pair of (H, W, 3) pictures and what is known of them; return this pair's own scores."""
+        """Add one pair of (H, W, 3) pictures and their descriptions; return this pair's own scores."""
         difference = (prediction.astype(np.float32) - truth) / 255
         squared_error = float((difference**2).mean())
         distances = self.distances(predicted, true)
@@ -177,7 +177,7 @@ class PictureScorer(Generic[Description]):
         return row
 
     def distances(self, predicted: Description, true: Description) -> Distances:
-        """Return how far the subject of a prediction is from the true one: unknown, of any subject."""
+        """Return how far the subject of a prediction is from the true one: unknown for any subject."""
         return Distances(np.nan, np.nan, np.nan)
 
     def _add_details(self, difference: FloatArray, predicted: Description, true: Description) -> None:
@@ -185,7 +185,7 @@ class PictureScorer(Generic[Description]):
 
     def scores(self) -> Scores:
         """Return the means of what was added; NaN where there was nothing to measure."""
-        # From the mean error: a driver's first frame is often the source itself, whose own PSNR is endless.
+        # From the mean error: a driver's first frame is often the source itself, whose own PSNR is infinite.
         return mean_scores(self._rows)._replace(psnr_db=psnr_db(float(np.mean(self._squared_errors))))
 
     def tables(self) -> tuple[AnyScores, ...]:
@@ -257,7 +257,7 @@ class AnimationScorer:
         self._faces: list[tuple[FloatArray, FloatArray] | None] = []  # the prediction's and the driver's
 
     def add(self, predicted_face: FaceDescription, driver: FloatArray | None) -> Scores:
-        """Add a prediction and its driver's (478, 3) mesh; return MKR and AED, to the photo, of this one alone."""
+        """Add a prediction and its driver's (478, 3) mesh; return its own MKR, and its AED to the photo."""
         nan = float("nan")
         if driver is None:
             return Scores(nan, nan, nan, nan, nan)
@@ -291,7 +291,7 @@ def angles_deg(mesh: FloatArray) -> tuple[float, float, float]:
 
     Pitch is off by a constant, the slope of the forehead; differences and correlations do not see it.
     """
-    across = mesh[EYE_CORNERS[1]] - mesh[EYE_CORNERS[0]]
+    across = mesh[OUTER_EYE_CORNERS[1]] - mesh[OUTER_EYE_CORNERS[0]]
     across = across / max(float(np.linalg.norm(across)), 1e-6)
     down = mesh[FOREHEAD_TO_NOSE[1]] - mesh[FOREHEAD_TO_NOSE[0]]
     down = down - (down @ across) * across
@@ -301,12 +301,12 @@ def angles_deg(mesh: FloatArray) -> tuple[float, float, float]:
     return float(np.degrees(yaw)), float(np.degrees(pitch)), float(np.degrees(roll))
 
 
-def correlation(predicted: NDArray[np.float64], true: NDArray[np.float64], least_spread: float) -> float:
-    """Return Pearson's correlation; NaN if the truth varies less than `least_spread` or is too short to tell.
+def correlation(predicted: NDArray[np.float64], true: NDArray[np.float64], min_spread: float) -> float:
+    """Return Pearson's correlation; NaN if the truth varies less than `min_spread` or is too short.
 
     A prediction that does not vary at all has none: 0.
     """
-    if len(true) < MIN_FRAMES or true.std() < least_spread:
+    if len(true) < MIN_FRAMES or true.std() < min_spread:
         return float("nan")
     if predicted.std() < 1e-9:
         return 0.0

@@ -1,4 +1,4 @@
-"""A row's animation of one source, as the paper measures it: the network's own keypoints, unsmoothed and unlimited."""
+"""A trained network's animation of one source, as the paper measures it: with its own keypoints, unchanged."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from training.evaluation.trained_network import TrainedNetwork
 
 
 class NetworkAnimation:
-    """One row's animation of one source. Raises ConfigError for relative motion."""
+    """One trained network's animation of one source. Raises ConfigError for relative motion."""
 
-    def __init__(self, row: TrainedNetwork, motion: MotionMode) -> None:
+    def __init__(self, trained: TrainedNetwork, motion: MotionMode) -> None:
         if motion != "absolute":
             raise ConfigError("a run's checkpoint is measured by reconstruction only: export a bundle for the rest")
-        self._network = row.network
+        self._network = trained.network
         self._source: EncodedSource | None = None
         self._driving: Keypoints | None = None
 
@@ -39,7 +39,7 @@ class NetworkAnimation:
             picture: Image = to_app_image(self._network.animate(self._source, self._driving).image)[0].numpy()
         return picture
 
-    def keypoints(self, view: View, time_s: float) -> tuple[Keypoints, Keypoints]:
+    def keypoints(self) -> tuple[Keypoints, Keypoints]:
         """Return the driver's keypoints in the view that was just animated, and those that were shown: the same."""
         assert self._driving is not None, "animate comes first"
         return app_keypoints(self._driving), app_keypoints(self._driving)

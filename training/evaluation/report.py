@@ -10,12 +10,14 @@ from pathlib import Path
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.errors import DataError
+from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
 from training.evaluation.figures import keypoint_figure, motion_figure, side_by_side
 from training.evaluation.findings import MEASURES, Findings
 from training.evaluation.runner import Moment
 
+PAGE = "report.html"
 PICTURES = "pictures"
 KEYPOINT_FIGURES = 4
 STYLE = """
@@ -29,7 +31,7 @@ pre { white-space: pre-wrap; background: #f4f4f4; padding: 1em }
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """How the numbers came about, besides the bundle: for people to run it again."""
+    """What is needed, besides the bundle, to measure the same numbers again."""
 
     command: str
     date: str
@@ -39,18 +41,18 @@ class About:
 def write_report(
     folder: Path, findings: Findings, bundles: Sequence[Bundle], names: Sequence[str], about: About
 ) -> Path:
-    """Write report.html and its pictures into a folder and return the page's path.
+    """Write the page and its pictures into a folder and return the page's path.
 
     names: the bundles', ours first, as they stand in the tables. Raises DataError if it cannot be written.
     """
-    page = folder / "report.html"
+    page = folder / PAGE
     draw = _Gallery(folder)
     sections = [
         ("Scores", _scores(findings)),
         ("Run", _run(findings, bundles, names, about)),
         ("Side by side", _side_by_side(findings, names, draw)),
         ("Keypoints", _keypoints(findings, draw)),
-        ("How the picture comes about", _motion(findings, bundles[0], draw)),
+        ("How the picture is made", _motion(findings, bundles[0], draw)),
         ("Failure cases", _failures(findings, names, draw)),
         ("Per trial, worst first", _per_trial(findings)),
         ("Skipped", _skipped(findings)),
@@ -63,7 +65,7 @@ def write_report(
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        page.write_text(text, encoding="utf-8")
+        write_whole(page, text)
     except OSError as error:
         raise DataError(f"cannot write the report {page}: {error}") from error
     return page
@@ -122,7 +124,7 @@ def _motion(findings: Findings, bundle: Bundle, draw: _Gallery) -> str:
     model = read_model(bundle.weights, bundle.config)
     note = (
         "<p>Warp only: the source moved by the deformation, nothing painted. Masks: the strongest at each place, in "
-        "its keypoint's colour, background dark grey. Occlusion: white keeps what is warped, black paints anew.</p>"
+        "its keypoint's colour, background dark grey. Occlusion: white keeps what is warped, black is painted.</p>"
     )
     moments = findings.side_by_side()[:KEYPOINT_FIGURES]
     return note + _joined(draw(motion_figure(m, model), _caption(m)) for m in moments)

@@ -1,4 +1,4 @@
-"""The tables of a comparison as a page: our figures, the spread between seeds, and the paper's beside them."""
+"""The tables of a comparison as a page: our figures, the spread between seeds, and the paper's figures."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.program.whole_file import write_whole
 from training.evaluation.findings import BASELINE
 from training.evaluation.studies import REFERENCE, Study
 
@@ -46,7 +47,7 @@ TITLES = {
 
 
 def write_tables(page: Path, study: Study, found: Sequence[Measured]) -> None:
-    """Write a study's tables into a page, in place of those that stand between its marks; a new page gets them alone.
+    """Write a study's tables into a page, in place of those between its marks; a new page holds nothing else.
 
     Raises DataError if the page cannot be read or written.
     """
@@ -58,7 +59,7 @@ def write_tables(page: Path, study: Study, found: Sequence[Measured]) -> None:
         if not mark:
             head, rest = f"{text.rstrip()}\n\n## {study.title}\n\n", f"{end}\n"
         page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(f"{head}{block}{rest.partition(end)[2]}", encoding="utf-8")
+        write_whole(page, f"{head}{block}{rest.partition(end)[2]}")
     except OSError as error:
         raise DataError(f"cannot write the tables into {page}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Run trials through engines of the app and score what comes out; one runner is one process's share of the work."""
+"""Run trials through engines of the app and score the pictures; one runner is one process's share of the work."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import EngineName, MotionMode, Precision
-from avatarify_plus.engines import Engine, Source, open_engine
+from avatarify_plus.engines import Engine, open_engine
 from avatarify_plus.errors import ConfigError, DataError, SourceError
 from avatarify_plus.pictures.images import View
 from avatarify_plus.puppeteer import Puppeteer
@@ -32,7 +32,7 @@ FRAME_RATE_HZ = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every process needs: who performs, ours first, the engine that computes bundles, and which frames to score.
+    """What every process needs: what is measured, ours first; the engine that computes bundles; which frames to score.
 
     performers: opened bundles, animated as the app does, or paths that `read_trained_network` takes, animated as the
     paper does.
@@ -48,10 +48,10 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One frame of a trial, to be looked at.
+    """One frame of a trial, to be shown.
 
-    predictions: one per bundle. errors: of the first bundle's, this frame's own. The keypoints are the first bundle's:
-    `moved_keypoints` is what its engine was asked for, the source's moved as the driver did.
+    predictions: one per performer. errors: the first performer's scores of this frame only. The keypoints are the first
+    performer's; moved_keypoints: what it was asked to show, the source's keypoints moved as the driver moved.
     """
 
     trial: str
@@ -71,13 +71,13 @@ class TrialResult:
     """Scores of one trial.
 
     tables: one row per table of the report; a row has the scores of each performer: the bundles, then the baseline
-    where there is a truth. telling: the frame in which the driver is farthest from where it started, if wanted.
+    where there is a truth. farthest: the frame in which the driver is farthest from where it started, if it is shown.
     worst: per failure measure the worst frame.
     """
 
     trial: Trial
     tables: tuple[tuple[AnyScores, ...], ...]
-    telling: Moment | None
+    farthest: Moment | None
     worst: dict[str, Moment]
 
 
@@ -102,75 +102,42 @@ class TrialJob:
 
 
 def severity(errors: Scores, measure: str) -> float:
-    """Return how bad a frame is by a measure: a face that is gone is worst, what was not measured least."""
+    """Return how bad a frame is by a measure: infinite if the face is lost, -infinite if nothing was measured."""
     if measure != "l1" and errors.mkr == 1:
         return float("inf")
     value = float(getattr(errors, measure))
     return float("-inf") if np.isnan(value) else value
 
 
-class RecordingEngine(Engine):
-    """An engine that remembers the keypoints it was last asked to show. See `Engine`.
-
-    `is_idle` True: it does not compute pictures, for when keypoints alone are wanted.
-    """
-
-    def __init__(self, engine: Engine, is_idle: bool = False) -> None:
-        self.name, self.device, self.config = engine.name, engine.device, engine.config
-        self.precision = engine.precision
-        self.keypoints: Keypoints | None = None
-        self._engine = engine
-        self._is_idle = is_idle
-        self._picture: Image = np.zeros((0, 0, 3), np.uint8)
-
-    def detect(self, image: Image) -> Keypoints:
-        """See `Engine.detect`."""
-        return self._engine.detect(image)
-
-    def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
-        """See `Engine.encode_source`."""
-        self._picture = image
-        return Source(keypoints, {}) if self._is_idle else self._engine.encode_source(image, keypoints)
-
-    def animate(self, source: Source, keypoints: Keypoints) -> Image:
-        """See `Engine.animate`."""
-        self.keypoints = keypoints
-        return self._picture if self._is_idle else self._engine.animate(source, keypoints)
-
-    def close(self) -> None:
-        """Leave the engine open: it is its opener's."""
-
-
 class BundleAnimation:
     """One bundle's animation of one source, with its keypoints."""
 
     def __init__(self, engine: Engine, motion: MotionMode) -> None:
-        self._recording_engine, self._idle = RecordingEngine(engine), RecordingEngine(engine, is_idle=True)
-        self._puppeteer = Puppeteer(self._recording_engine, motion)
-        self._follower = Puppeteer(self._idle, "absolute")  # tells the driver's own keypoints
+        self._puppeteer = Puppeteer(engine, motion)
 
     def set_source(self, view: View) -> None:
         """Set the photo. Raises SourceError if it shows no face."""
         self._puppeteer.set_source(view)
-        self._follower.set_source(view)
 
     def animate(self, view: View, time_s: float) -> Image:
         """Return the picture for a view of the driver."""
         return self._puppeteer.animate(view, time_s)
 
-    def keypoints(self, view: View, time_s: float) -> tuple[Keypoints, Keypoints]:
-        """Return the driver's keypoints in a view that was just animated, and those that were shown."""
-        self._follower.animate(view, time_s)
-        assert self._idle.keypoints is not None and self._recording_engine.keypoints is not None, (
-            "set_source shows the source"
-        )
-        return self._idle.keypoints, self._recording_engine.keypoints
+    def keypoints(self) -> tuple[Keypoints, Keypoints]:
+        """Return the driver's keypoints in the view that was just animated, and those that were shown.
+
+        Until the driver shows a face, both are the source's.
+        """
+        driving, shown = self._puppeteer.driving, self._puppeteer.shown
+        assert shown is not None, "set_source comes first"
+        return (shown if driving is None else driving), shown
 
     @property
     def source_keypoints(self) -> Keypoints:
         """The source's keypoints; ask before the first view is animated."""
-        assert self._idle.keypoints is not None, "set_source shows the source"
-        return self._idle.keypoints
+        shown = self._puppeteer.shown
+        assert shown is not None, "set_source comes first"
+        return shown
 
 
 AnyAnimation: TypeAlias = "BundleAnimation | NetworkAnimation"
@@ -185,30 +152,26 @@ class _Take:
     truth: Image | None
     predictions: tuple[Image, ...]
 
-    @property
-    def time_s(self) -> float:
-        return self.index / FRAME_RATE_HZ
-
 
 @dataclass(slots=True)
 class _Album:
-    """The frames of a trial that are worth looking at; no others are kept."""
+    """The frames of a trial that are worth showing; no others are kept."""
 
     job: TrialJob
     source: Image
     source_keypoints: Keypoints
     measures: tuple[str, ...]
-    telling: Moment | None = None
+    farthest: Moment | None = None
     worst: dict[str, Moment] = field(default_factory=dict)
-    _farthest: float = -1.0
+    _farthest_travel: float = -1.0
 
     def look(self, take: _Take, animation: AnyAnimation, errors: Scores, travel: float) -> None:
         """Keep a frame if it is the worst so far, or the one where the driver has travelled farthest."""
         worse = [measure for measure in self.measures if self._is_worst(errors, measure)]
-        is_farther = self.job.is_shown and travel > self._farthest
+        is_farther = self.job.is_shown and travel > self._farthest_travel
         if not worse and not is_farther:
             return
-        driving_keypoints, moved_keypoints = animation.keypoints(take.view, take.time_s)
+        driving_keypoints, moved_keypoints = animation.keypoints()
         moment = Moment(
             trial=self.job.trial.name,
             index=take.index,
@@ -223,7 +186,7 @@ class _Album:
         )
         self.worst |= dict.fromkeys(worse, moment)
         if is_farther:
-            self.telling, self._farthest = moment, travel
+            self.farthest, self._farthest_travel = moment, travel
 
     def _is_worst(self, errors: Scores, measure: str) -> bool:
         known = severity(self.worst[measure].errors, measure) if measure in self.worst else float("-inf")
@@ -233,7 +196,7 @@ class _Album:
 class _OpenedPerformer(NamedTuple):
     """A performer, opened: what computes it, its pictures' side in px, and how to give it a source.
 
-    follows_faces: whether it wants to be told where the driver's face is.
+    follows_faces: whether it needs to know where the driver's face is.
     """
 
     device: str
@@ -247,7 +210,7 @@ def _open_performer(performer: Bundle | Path, setup: Setup, stack: contextlib.Ex
     if isinstance(performer, Bundle):
         if setup.subject != "face" and performer.config.reads_mesh:
             raise ConfigError(
-                f"{performer.manifest.name} reads keypoints off a face mesh, which --subject {setup.subject} has not: "
+                f"{performer.manifest.name} reads keypoints off a face mesh; --subject {setup.subject} has none: "
                 "measure a model with learned keypoints"
             )
         engine = stack.enter_context(open_engine(performer, setup.engine, setup.threads, setup.precision))
@@ -255,8 +218,8 @@ def _open_performer(performer: Bundle | Path, setup: Setup, stack: contextlib.Ex
     from training.evaluation.network_animation import NetworkAnimation
     from training.evaluation.trained_network import read_trained_network  # torch, which bundles do without
 
-    row = read_trained_network(performer)
-    return _OpenedPerformer("CPU (PyTorch, fp32)", row.config.image_size, False, partial(NetworkAnimation, row))
+    trained = read_trained_network(performer)
+    return _OpenedPerformer("CPU (PyTorch, fp32)", trained.config.image_size, False, partial(NetworkAnimation, trained))
 
 
 class Runner:
@@ -286,7 +249,7 @@ class Runner:
         return self._performers[0].device
 
     def run(self, job: TrialJob) -> Outcome:
-        """Animate a trial and score every `stride`-th frame. What cannot be read or shows no face is skipped."""
+        """Animate a trial and score every `stride`-th frame; skip what cannot be read or shows no face."""
         try:
             return self._judge_against_truth(job) if job.trial.truth else self._judge_animation(job)
         except (DataError, SourceError) as error:
@@ -307,7 +270,7 @@ class Runner:
             travel = float(getattr(scorers[-1].add(source, take.truth, shown, true), measures[0]))
             album.look(take, animations[0], errors[0], travel)
         tables = tuple(zip(*(scorer.tables() for scorer in scorers), strict=True))
-        return TrialResult(job.trial, tables, album.telling, album.worst)
+        return TrialResult(job.trial, tables, album.farthest, album.worst)
 
     def _judge_animation(self, job: TrialJob) -> TrialResult:
         examiner = self._examiner
@@ -325,7 +288,7 @@ class Runner:
             first = driver if first is None else first
             travel = -1.0 if first is None or driver is None else mean_distance_px(driver, first)
             album.look(take, animations[0], errors[0], travel)
-        return TrialResult(job.trial, (tuple(s.scores() for s in scorers),), album.telling, album.worst)
+        return TrialResult(job.trial, (tuple(s.scores() for s in scorers),), album.farthest, album.worst)
 
     def _prepare(self, job: TrialJob, measures: tuple[str, ...]) -> tuple[Image, list[AnyAnimation], _Album]:
         """Set the source in every bundle's animation. Raises SourceError if it shows no face."""
@@ -348,7 +311,7 @@ class Runner:
                 animation.animate(initial, 0.0)
         with self._examiner.watch() if follows_faces else contextlib.nullcontext(plain_view) as see:
             for index, (driving, truth) in enumerate(trial.frames(self._size)):
-                view = see(driving)  # a tracker wants every frame
+                view = see(driving)  # a tracker needs every frame
                 count += 1
                 if index % self._setup.stride:
                     continue

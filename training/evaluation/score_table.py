@@ -13,7 +13,7 @@ from training.evaluation.metrics import AnimationScores, AnyScores, FaceScores, 
 
 
 class Column(NamedTuple):
-    """title: short, with the unit. decimals: digits after the point."""
+    """A column of scores: its short title with the unit, and the number of decimals."""
 
     title: str
     decimals: int
@@ -42,7 +42,7 @@ COLUMNS: dict[type[AnyScores], tuple[Column, ...]] = {
         Column("jitter", 2),
     ),
 }
-"""Per kind of scores its columns, in the order of its fields."""
+"""The columns of each kind of scores, in the order of its fields."""
 
 LEGENDS: dict[type[AnyScores], str] = {
     Scores: "L1 and PSNR of the pictures; AKD over the 468-point face mesh, or a body's 17 landmarks, in px of 256; "
@@ -57,8 +57,10 @@ LEGENDS: dict[type[AnyScores], str] = {
 
 @dataclass(frozen=True, slots=True)
 class ScoreTable:
-    """One kind of scores for several performers or trials; compares_to_last: adds the first row's difference to the
-    last, in per cent."""
+    """One kind of scores for several performers or trials.
+
+    compares_to_last: whether to add a line with the first row's difference from the last in per cent.
+    """
 
     title: str
     rows: Sequence[tuple[str, AnyScores]]

@@ -1,4 +1,4 @@
-"""The comparisons that `ablation.py` runs: which rows, on what data and budget, and what the paper says of them."""
+"""The comparisons that `ablation.py` runs: which rows, on what data and budget, and the paper's figures."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class PaperScores(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Study:
-    """Rows that differ in their network alone: data, seed, steps, batch, losses and schedule are the same for all.
+    """Rows that differ only in their network: data, seed, steps, batch, losses and schedule are the same for all.
 
-    data_note: what the data were, for the page. train: options of training/train.py beside those of the fields. stride:
-    every n-th frame is scored. paper: by the name of a data set, what the paper says of each row.
+    data_note: what the data were, for the page. train: more options of training/train.py. stride: every n-th frame is
+    scored. paper: the paper's figures of each row, by the name of a data set.
     """
 
     name: str
@@ -80,9 +80,9 @@ FOMM_LOSSES = (
     *("--photo-share", "0", "--hard-pairs", "0"),
     *("--weight", "pixels=0", "flow=0", "expression_gain=0", "identity=0"),
 )
-"""FOMM's own: perceptual pyramid and equivariance of random pairs.
+"""FOMM's own losses: perceptual pyramid and equivariance of random pairs.
 
-The data sets' budgets are those of its configs at its rate, with our schedule: 100 epochs of so many repeats of each
+The data sets' budgets are those of its configs at its rate, with our schedule: 100 epochs of several repeats of each
 identity (VoxCeleb1: 75 of about 425, batch 40; TaiChiHD: 150 of 252, batch 30) or GIF (25 of 900, batch 36).
 Source: github.com/AliaksandrSiarohin/first-order-model, folder config.
 """

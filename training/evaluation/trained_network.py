@@ -1,4 +1,4 @@
-"""A row of a comparison: one trained network, as a run leaves it or stored in a single file."""
+"""A trained network, as a run leaves it or stored in a single file."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.network.blocks import model_float_operations
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.model import AnimationModel
-from training.loop.checkpoint import load_checkpoint
+from avatarify_plus.program.whole_file import write_whole
+from training.loop.checkpoint import CHECKPOINT, Weights, read_checkpoint
 from training.networks import Network, build_network
 
-CHECKPOINT = "checkpoint.pt"
 SUFFIX = ".safetensors"
+"""How the name of a stored network ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class TrainedNetwork:
 
     @property
     def parameters(self) -> int:
-        """How many numbers were trained."""
+        """The number of trained numbers."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property
@@ -52,7 +53,7 @@ class TrainedNetwork:
 
 
 class _Frame(nn.Module):
-    """What one driving frame takes, as one call."""
+    """The work for one driving frame, as one call."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -67,47 +68,45 @@ def read_trained_network(path: Path) -> TrainedNetwork:
 
     Raises ModelError if it is none of them, or if its network reads keypoints off the face mesh.
     """
-    weights, config, training = _read_stored(path) if path.suffix == SUFFIX else _read_run(path)
+    config, weights, training = _read_stored(path) if path.suffix == SUFFIX else _read_run(path)
+    network = build_network(config)
     try:
-        fixed = NetworkConfig.from_dict(config)
-        network = build_network(fixed)
         network.load_state_dict(weights)
-    except (ConfigError, TypeError, ValueError, RuntimeError) as error:
+    except RuntimeError as error:
         raise ModelError(f"{path} holds no network of this version: {str(error).splitlines()[0]}") from error
-    if isinstance(network, AnimationModel) and fixed.reads_mesh:
+    if isinstance(network, AnimationModel) and config.reads_mesh:
         raise ModelError(f"{path} reads keypoints off the face mesh: export it as a bundle and measure that")
     return TrainedNetwork(network.eval(), training)
 
 
-def write_trained_network(row: TrainedNetwork, path: Path) -> None:
-    """Store a row in one file: weights in half precision, config and training in its header.
+def write_trained_network(trained: TrainedNetwork, path: Path) -> None:
+    """Store a trained network in one file: weights in half precision, config and training in its header.
 
     Raises ModelError if it cannot be written.
     """
     tensors = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
-        for name, tensor in row.network.state_dict().items()
+        for name, tensor in trained.network.state_dict().items()
     }
-    about = {"config": json.dumps(row.config.to_dict()), "training": json.dumps(row.training)}
+    about = {"config": json.dumps(trained.config.to_dict()), "training": json.dumps(trained.training)}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(save(tensors, about))
+        write_whole(path, save(tensors, about))
     except OSError as error:
-        raise ModelError(f"cannot write the row {path}: {error}") from error
+        raise ModelError(f"cannot write the trained network {path}: {error}") from error
 
 
-def _read_run(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
-    values = load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
-    training = {**values.get("training", {}), "steps": int(values["step"]), "samples": int(values.get("samples", 0))}
-    return values["ema"], values["config"], training
+def _read_run(path: Path) -> tuple[NetworkConfig, Weights, dict[str, Any]]:
+    saved = read_checkpoint(path / CHECKPOINT if path.is_dir() else path)
+    return saved.config, saved.ema, {**saved.training, "steps": saved.step, "samples": saved.samples}
 
 
-def _read_stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+def _read_stored(path: Path) -> tuple[NetworkConfig, Weights, dict[str, Any]]:
     try:
         with safe_open(path, "pt") as file:
             about = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
-        config, training = json.loads(about["config"]), json.loads(about["training"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise ModelError(f"cannot read the row {path}: {error}") from error
-    return {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}, config, training
+        config, training = NetworkConfig.from_dict(json.loads(about["config"])), json.loads(about["training"])
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, ConfigError) as error:
+        raise ModelError(f"cannot read the trained network {path}: {error}") from error
+    return config, {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}, training

@@ -1,4 +1,4 @@
-"""Spread jobs over processes that each keep a runner open: a job that kills its process costs that process alone."""
+"""Spread jobs over processes that each keep a runner open: a job that kills its process costs only that process."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def judge(setup: Setup, jobs: Sequence[TrialJob], processes: int, findings: Find
 
 
 def run_jobs(setup: Setup, jobs: Sequence[TrialJob], processes: int) -> Iterator[tuple[TrialJob, Outcome, str]]:
-    """Yield each job's outcome as it is done, with the device that computed it; one process is this one.
+    """Yield each job's outcome as it is done, with the device that computed it.
 
-    The others are spawned: MediaPipe's threads do not survive a fork. Raises whatever AvatarifyError keeps a runner
-    from working at all, and DataError if every process died.
+    With one process, this process does the work. Several are spawned: MediaPipe's threads do not survive a fork.
+    Raises the AvatarifyError that keeps a runner from opening, and DataError if every process died.
     """
     if min(processes, len(jobs)) <= 1:
         with Runner(setup) as runner:
@@ -41,13 +41,13 @@ def run_jobs(setup: Setup, jobs: Sequence[TrialJob], processes: int) -> Iterator
                 yield job, runner.run(job), runner.device
         return
     waiting = list(reversed(jobs))
-    with _TrialProcesses(setup, min(processes, len(jobs))) as pool:
-        while waiting or pool.is_busy:
-            yield from pool.step(waiting)
+    with _TrialProcesses(setup, min(processes, len(jobs))) as processes_open:
+        while waiting or processes_open.is_busy:
+            yield from processes_open.step(waiting)
 
 
 class _TrialProcesses:
-    """Processes that each hold one job at most; a pipe leads to each."""
+    """Processes that each do one job at a time, each at the end of a pipe."""
 
     def __init__(self, setup: Setup, count: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -85,36 +85,36 @@ class _TrialProcesses:
         return any(job is not None for job in self._links.values())
 
     def step(self, waiting: list[TrialJob]) -> Iterator[tuple[TrialJob, Outcome, str]]:
-        """Wait for news; yield finished jobs and hand out waiting ones, the last first."""
+        """Wait for a message; yield finished jobs and hand out waiting ones, the last first."""
         if not self._links:
             raise DataError(f"all processes died with {len(waiting)} trials left: run again with --processes 1")
         ready = wait(list(self._links))
         for link in [link for link in self._links if link in ready]:
             job = self._links[link]
             try:
-                news = link.recv()
+                answer = link.recv()
             except (EOFError, OSError):
                 del self._links[link]
                 link.close()
                 if job is not None:
                     yield job, Skipped(job.trial, "its process died"), self._devices[link]
                 continue
-            if isinstance(news, AvatarifyError):
-                raise news
-            if isinstance(news, str):
-                self._devices[link] = news  # it is ready
+            if isinstance(answer, AvatarifyError):
+                raise answer
+            if isinstance(answer, str):
+                self._devices[link] = answer  # it is ready
             following = waiting.pop() if waiting else None
             self._links[link] = following
             if following is not None:
                 link.send(following)
             if job is not None:
-                yield job, news, self._devices[link]
+                yield job, answer, self._devices[link]
 
 
 def _serve(link: Connection, setup: Setup) -> None:
-    """Tell the device, then answer jobs until None comes; an AvatarifyError ends it and is the answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends us
-    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent is gone
+    """Send the device, then answer jobs until None comes; an AvatarifyError is sent and ends it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
+    with contextlib.suppress(EOFError, BrokenPipeError):  # the parent has ended
         try:
             with Runner(setup) as runner:
                 link.send(runner.device)

@@ -31,7 +31,7 @@ Item = TypeVar("Item")
 class Trial:
     """One animation: the first picture of `source` follows `driving`, and should look like `truth` frame by frame.
 
-    truth: None where nobody knows what the animation should look like. initial: the number of the driving picture that
+    truth: None where it is unknown what the animation should look like. initial: the number of the driving picture that
     relative motion is measured from.
     """
 
@@ -47,15 +47,17 @@ class Trial:
         return next(decode_squares(self.source, size))
 
     def initial_picture(self, size: int) -> Image:
-        """Return the driving picture that motion is measured from, (size, size, 3). Raises DataError for lack of it."""
+        """Return the driving picture that motion is measured from, (size, size, 3). Raises DataError without one."""
         picture = next(itertools.islice(decode_squares(self.driving, size), self.initial, None), None)
         if picture is None:
             raise DataError(f"{self.driving} has no frame {self.initial} to measure motion from")
         return picture
 
     def frames(self, size: int) -> Iterator[tuple[Image, Image | None]]:
-        """Yield driving pictures with the truth, (size, size, 3) each. Raises DataError if one cannot be read to its
-        end, or if they differ in length."""
+        """Yield driving pictures with the truth, (size, size, 3) each.
+
+        Raises DataError if a clip cannot be read to its end, or if the two differ in length.
+        """
         if self.truth is None or self.truth == self.driving:
             for image in decode_squares(self.driving, size):
                 yield image, None if self.truth is None else image
@@ -99,8 +101,8 @@ def animations(
 ) -> list[Trial]:
     """Return one trial per photo and driver, with relative motion and no truth.
 
-    photos, drivers: folders, or one file each; a clip serves as photo by its first frame. photo_count, driver_count:
-    take so many of each, evenly spread. pairs: take so many of the pairs, seeded; or a list as `read_pairs` takes it.
+    photos, drivers: folders, or one file each; a clip's first frame serves as a photo. photo_count, driver_count: how
+    many of each to take, evenly spread. pairs: how many of the pairs to take, seeded; or a list for `read_pairs`.
     Raises DataError if nothing is left.
     """
     sources = spread(_clips(photos), photo_count)

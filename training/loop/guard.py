@@ -13,24 +13,31 @@ from typing import Any
 from avatarify_plus.errors import AvatarifyError
 
 EXPLOSION_FACTOR = 10.0
+"""A loss above this many times its running median is too high."""
+
 EXPLOSION_STEPS = 5
+"""A run ends when this many losses in a row are too high."""
+
 MEDIAN_STEPS = 200
+"""The median is that of this many losses at most."""
+
 MIN_STEPS = 20
+"""Before this many losses there is no median."""
 
 
 class DivergedError(AvatarifyError):
-    """Training went wrong beyond repair; the message names what to go back to."""
+    """Training went wrong and cannot recover; the message names the checkpoint to go back to."""
 
 
 class LossGuard:
-    """Watch the loss: not a number once, or over ten times its running median for five steps, ends the run."""
+    """End a run whose loss is not a number once, or is too high for EXPLOSION_STEPS steps."""
 
     def __init__(self) -> None:
         self._past: deque[float] = deque(maxlen=MEDIAN_STEPS)
         self._high_steps = 0
 
     def check(self, step: int, loss: float, gradient_norm: float, last_good: str) -> None:
-        """Take in a step's loss and gradient norm. Raises DivergedError, which says `last_good`."""
+        """Take in a step's loss and gradient norm. Raises DivergedError, whose message ends with `last_good`."""
         if not math.isfinite(loss) or not math.isfinite(gradient_norm):
             raise _diverged(step, f"the loss is {loss}, the gradient's norm {gradient_norm}", last_good)
         median = statistics.median(self._past) if len(self._past) >= MIN_STEPS else math.inf
@@ -48,7 +55,7 @@ def _diverged(step: int, reason: str, last_good: str) -> DivergedError:
 
 
 class StopRequest:
-    """Notice SIGTERM instead of dying of it, while the context is open."""
+    """Note SIGTERM instead of ending by it, while the context is open."""
 
     def __init__(self) -> None:
         self.is_set = False

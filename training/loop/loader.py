@@ -18,10 +18,14 @@ from training.loop.ranks import Ranks
 from training.loop.schedule import Stage
 
 AHEAD = 2
+"""This many batches are prepared ahead."""
 
 
 class _Prepared(NamedTuple):
-    """What a batch needs from the host; meshes is None where there are none, frames where the device holds them."""
+    """What a batch needs from the host.
+
+    meshes: (2B, 478, 2), None where there are none. frames: (2B, S, S, 3), None where the device holds them.
+    """
 
     choice: BatchChoice
     meshes: Tensor | None
@@ -29,10 +33,10 @@ class _Prepared(NamedTuple):
 
 
 class BatchLoader:
-    """Give batch after batch on the training device, two prepared ahead by a thread.
+    """Give batch after batch on the training device, prepared ahead by a thread.
 
-    With `hold_frames` all frames lie in the device's memory; otherwise the thread gathers them from the cache.
-    `flow_cells`: give each batch its optical flow on so many cells a side; 0 leaves it out.
+    hold_frames: keep all frames in the device's memory; otherwise the thread gathers them from the cache.
+    flow_cells: give each batch its optical flow on this many cells a side; 0 leaves it out.
     """
 
     def __init__(
@@ -71,7 +75,7 @@ class BatchLoader:
         return prepared if isinstance(prepared, Batch) else self._render(prepared, stage)
 
     def _prepare(self, index: int, stage: Stage) -> _Prepared | Batch:
-        """Do the host's work; on a CPU, or where flow must see the pictures, all of it."""
+        """Do the host's work; on a CPU, or where flow needs the pictures, render them too."""
         choice = self._sampler.choose(index, stage.batch).part(self._ranks.rank, self._ranks.count)
         rows = choice.rows.T.ravel()  # sources, then drivings
         pin = self._ranks.device.type == "cuda"
@@ -100,7 +104,7 @@ class BatchLoader:
 
 
 def _threads(device: torch.device) -> int:
-    """Return how many threads look for flow: one beside a network that trains on the CPU itself."""
+    """Return how many threads compute flow: a single one if the network trains on the CPU too."""
     return max(1, (os.cpu_count() or 1) - 2) if device.type == "cuda" else 1
 
 

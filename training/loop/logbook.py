@@ -1,4 +1,4 @@
-"""What a run leaves to look at: metrics.csv, loss.png, sheets, TensorBoard. The first rank alone keeps it."""
+"""What a run leaves to look at: metrics.csv, loss.png, sheets, TensorBoard. Only the first rank keeps it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from pathlib import Path
 from typing import Any
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.program.whole_file import replaced
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
 
 logger = logging.getLogger("training")
 
 NOT_LOSSES = ("step", "samples", "elapsed_s", "rate", "samples_per_s")
+"""The columns of metrics.csv that are not losses."""
+
 TENSORBOARD_STEPS = 20
+"""TensorBoard gets the mean losses of this many steps at a time."""
 
 
 class Logbook:
     """Average the losses of every step; write a row of them when asked, and to TensorBoard every 20 steps.
 
-    Rows after `step`, from where the run goes on, are dropped: they are about to come again.
+    step: where the run goes on. Later rows are dropped, since they are about to come again.
     """
 
     def __init__(self, out: Path, step: int) -> None:
@@ -46,7 +50,7 @@ class Logbook:
             self._recent = {}
 
     def write(self, step: int, samples: int, elapsed_s: float, rate: float, validation: dict[str, float]) -> None:
-        """Write a row: the mean losses since the last one, the speed, what was validated; nothing without a step."""
+        """Write a row: the mean losses since the last row, the speed and the validation; nothing without a step."""
         if not self._sums:
             return
         last = self._rows[-1] if self._rows else {"samples": 0, "elapsed_s": 0.0}
@@ -82,7 +86,7 @@ class Logbook:
 
 @contextlib.contextmanager
 def _failing_softly(out: Path) -> Iterator[None]:
-    """Let no log end a run: a full disk is told and training goes on."""
+    """Let no log end a run: a full disk is logged and training goes on."""
     try:
         yield
     except (OSError, DataError) as error:
@@ -90,14 +94,12 @@ def _failing_softly(out: Path) -> Iterator[None]:
 
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Replace the file in one step, so that a full disk costs the newest row alone."""
+    """Replace the file in one step, so that a full disk costs only the newest row."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    temporary = path.with_suffix(".part")
-    with open(temporary, "w", newline="") as file:
+    with replaced(path) as draft, open(draft, "w", newline="") as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
         writer.writerows(rows)
-    temporary.replace(path)
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
@@ -115,7 +117,7 @@ def _number(text: str) -> int | float | None:
 
 
 def _tensorboard_writer(folder: Path, step: int) -> Any:
-    """Return a writer that forgets what follows `step`; None, with a line in the log, without TensorBoard."""
+    """Return a writer that drops what follows `step`; without TensorBoard log that and return None."""
     try:
         return importlib.import_module("torch.utils.tensorboard").SummaryWriter(str(folder), purge_step=step + 1)
     except ImportError:
@@ -136,9 +138,10 @@ def _write_loss_curve(path: Path, rows: list[dict[str, Any]]) -> None:
         points = [(r["samples"], float(r[name])) for r in rows if r.get(name) not in (None, "")]
         axes.plot([x for x, _ in points], [y for _, y in points], label=name)
     axes.set(xlabel="samples", ylabel="weighted loss", yscale="log")
-    axes.yaxis.set_major_formatter("{x:g}")  # the default sets type as TeX does, which takes a second
+    axes.yaxis.set_major_formatter("{x:g}")  # the default typesets by TeX's rules, which takes a second
     axes.yaxis.set_minor_formatter("")
     if names:
         axes.legend()
-    figure.savefig(path, dpi=100)
+    with replaced(path) as draft:
+        figure.savefig(draft, dpi=100, format="png")
     pyplot.close(figure)

@@ -1,8 +1,9 @@
-"""FIELD=VALUE on the command line: changes to the fields of a frozen options class, read by each field's type."""
+"""FIELD=VALUE on the command line: changes to the fields of a frozen options class, parsed by the fields' types."""
 
 from __future__ import annotations
 
 import types
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -11,7 +12,7 @@ from avatarify_plus.errors import ConfigError
 T = TypeVar("T")
 
 
-def apply_overrides(options: T, changes: list[str], flag: str) -> T:
+def apply_overrides(options: T, changes: Sequence[str], flag: str) -> T:
     """Return the options with changes such as "mask_prior=4", "motion.width=48" or "occlusion_widths=16,8".
 
     Raises ConfigError naming `flag` for a malformed change, an unknown field or a value of the wrong type.

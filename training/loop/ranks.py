@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 PATIENCE = timedelta(hours=3)
-"""How long ranks wait for each other: the first one decodes the clips while the others wait."""
+"""Ranks wait this long for each other: the first rank decodes the clips while the others wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,10 @@ class Ranks:
             dist.barrier()
 
     def largest(self, *values: float) -> list[float]:
-        """Return the largest of each value over all ranks, so that all decide alike."""
+        """Return the largest of each value over all ranks, so that all decide the same."""
         if self.count == 1:
             return list(values)
-        tensor = torch.tensor(values, dtype=torch.float64)  # on the CPU: no device waits for it
+        tensor = torch.tensor(values, dtype=torch.float64)  # on the CPU, so that no device waits for it
         dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor.tolist()
 

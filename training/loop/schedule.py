@@ -11,10 +11,10 @@ from avatarify_plus.errors import ConfigError
 from avatarify_plus.network.generator import Window
 
 WARMUP_STEPS = 100
-
+"""The learning rate rises for this many steps."""
 
 CENTRAL_SHARE = 0.6
-"""Share of the windows that keep to the middle half of their places."""
+"""This share of the windows keeps to the middle half of their places."""
 
 
 class Stage(NamedTuple):

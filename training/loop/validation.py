@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.face.landmarks import MESH_POINTS
 from avatarify_plus.motion.keypoints import MeshLayout, keypoints_from_mesh
 from avatarify_plus.pictures.images import resize
 from avatarify_plus.types import FloatArray, Image, Keypoints
@@ -17,9 +18,10 @@ from training.networks import Network
 
 
 class Validation:
-    """Self-reenactment of a few clips: L1 at the network's size and a contact sheet. Source = first frame.
+    """Self-reenactment of a few clips: L1 at the network's size and a contact sheet.
 
-    Driving = the frame whose face, or of other subjects picture, differs most from it: the hardest of the clip.
+    The source is a clip's first frame, the driving frame the hardest: its face, or the whole picture of other subjects,
+    differs most from the source's.
     """
 
     def __init__(self, cache: Cache, layout: MeshLayout, clips: int, subject: Subject = "face") -> None:
@@ -37,7 +39,7 @@ class Validation:
         ]
 
     def run(self, model: Network) -> tuple[dict[str, float], Image]:
-        """Return the "val L1", a mean over the pairs, and the contact sheet; leaves the model in evaluation mode."""
+        """Return "val L1", the mean over the pairs, and the contact sheet; leave the model in evaluation mode."""
         model.eval()
         errors, rows = [], []
         device = next(model.parameters()).device
@@ -57,7 +59,7 @@ class Validation:
         return {"val L1": float(np.mean(errors))}, contact_sheet(rows, labels)
 
     def _shows(self, mesh: FloatArray) -> bool:
-        """Return whether a picture with this mesh can be a source."""
+        """Return whether a picture with this mesh (478, 3) can be a source."""
         return self._layout is None or not np.isnan(mesh[0, 0])
 
     def _read(self, mesh: FloatArray, device: torch.device) -> Keypoints | None:
@@ -69,7 +71,7 @@ class Validation:
 
 def _farthest_face(cache: Cache, start: int, count: int) -> int:
     """Return the frame whose face differs most from the first's."""
-    meshes = cache.landmarks[start : start + count, :468, :2]
+    meshes = cache.landmarks[start : start + count, :MESH_POINTS, :2]
     distance = np.abs(meshes - meshes[0]).mean((1, 2))
     return start + int(np.nanargmax(distance))
 

@@ -1,4 +1,4 @@
-"""FOMM's discriminator: convolutional, on several scales, shown the driving keypoints; with least-squares losses."""
+"""FOMM's discriminator: convolutional, on several scales, given the driving keypoints; with least-squares losses."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ KERNEL = 4
 
 @dataclass(frozen=True, slots=True)
 class DiscriminatorConfig:
-    """The discriminator's form; the defaults are FOMM's for faces (vox-adv). Raises ConfigError if out of range.
+    """The discriminator's shape; the defaults are FOMM's for faces (vox-adv). Raises ConfigError if out of range.
 
-    `scales`: how many, each half the one before. `width`: half the channels of the first of `blocks` convolutions,
-    doubling up to `max_width`. `heatmap_variance`: of the keypoints' Gaussians, in coordinates of [-1, 1].
+    scales: how many, each half the size of the one before. width: half the channels of the first of `blocks`
+    convolutions, doubled up to max_width. heatmap_variance: of the keypoints' Gaussians, in coordinates of [-1, 1].
     """
 
     scales: int = 1
@@ -69,7 +69,7 @@ class MultiScaleDiscriminator(nn.Module):
         self.scales = nn.ModuleList(_ScaleDiscriminator(channels, config) for _ in range(config.scales))
 
     def condition(self, keypoints: Keypoints, size: int, window: Window | None = None) -> Tensor:
-        """Return what the discriminator is shown beside pictures of `size` px, or beside their window.
+        """Return what the discriminator is given besides pictures of `size` px, or besides their window.
 
         (B, K, s, s) heatmaps of keypoints (B, K, ...), K being 0 without conditioning. Made once for a batch, since a
         step judges it several times.
@@ -88,7 +88,7 @@ class MultiScaleDiscriminator(nn.Module):
             return [scale(antialias(x, side >> level)) for level, scale in enumerate(self.scales)]
 
     def _normalise_weights(self) -> None:
-        """Compute the normalised weights before autocast can: the power iteration wants float32."""
+        """Compute the normalised weights before autocast can: the power iteration needs float32."""
         with torch.autocast(next(self.parameters()).device.type, enabled=False):
             for module in self.modules():
                 if parametrize.is_parametrized(module):
@@ -128,7 +128,7 @@ def generator_loss(fake: list[Judgement]) -> Tensor:
 
 
 def discriminator_loss(real: list[Judgement], fake: list[Judgement]) -> Tensor:
-    """Return the discriminator's: (1 - D(real))^2 + D(fake)^2, summed over scales."""
+    """Return the discriminator's least-squares loss: (1 - D(real))^2 + D(fake)^2, summed over scales."""
     wrong = [(judgement.prediction.float() ** 2).mean() for judgement in fake]
     return generator_loss(real) + torch.stack(wrong).sum()
 

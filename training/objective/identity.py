@@ -11,14 +11,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avatarify_plus.errors import ModelError
+from avatarify_plus.face.landmarks import LEFT_EYE, NOSE_BASE, RIGHT_EYE
 from avatarify_plus.network.generator import Window
 from training.packages import package_folder
 
 CHIP_PX = 150
 """Side of the aligned face that the network expects, in px."""
 
-ALIGNMENT_POINTS = (263, 362, 33, 133, 2)
-"""Mesh points that stand for dlib's five: the subject's left eye outside and inside, right eye likewise, nose base."""
+ALIGNMENT_POINTS = (*LEFT_EYE.corners, *RIGHT_EYE.corners, NOSE_BASE)
+"""Mesh points that stand for dlib's five: outer and inner corner of the left and of the right eye, and nose base."""
 
 MEAN_FACE = (
     (0.8595674595992, 0.2134981538014),
@@ -31,11 +32,11 @@ MEAN_FACE = (
 
 PADDING = 0.25
 FINEST_PX = 256
-"""Side of the largest picture whose pixels are taken one by one: a face is then about as large as its chip."""
+"""Side of the largest picture whose pixels are sampled one by one: its face is about as large as the chip."""
 
 
 class IdentityNetwork(nn.Module):
-    """Return dlib's 128-d face descriptors; frozen, the gradient flows to the faces alone.
+    """Return dlib's 128-d face descriptors; frozen: the gradient flows only to the faces.
 
     forward: aligned faces (B, 3, 150, 150) in [0, 1] to (B, 128) float32. One person's faces lie within 0.6 of each
     other. Source: King's dnn_face_recognition_ex, a ResNet-34 (He et al. 2016) with fewer layers and half the width.
@@ -72,7 +73,7 @@ class IdentityNetwork(nn.Module):
 
 
 class _Residual(nn.Module):
-    """Two convolutions beside a shortcut; halving, the shortcut averages and gains empty channels."""
+    """Two convolutions and a shortcut; where they halve the size, the shortcut averages and gains empty channels."""
 
     def __init__(self, reader: DlibReader, channels: int, out_channels: int, halves: bool) -> None:
         super().__init__()
@@ -111,7 +112,7 @@ class DlibReader:
             raise ModelError(f"cannot read {path}: {error.strerror}") from error
 
     def tensor(self, layer: str, shape: tuple[int, ...], integers_before: int = 0) -> Tensor:
-        """Return the parameters of the next layer of this name; `integers_before` them are passed over."""
+        """Return the parameters of the next layer of this name; `integers_before` them are skipped."""
         name = struct.pack("B", len(layer)) + layer.encode()
         start = self._data.find(name, self._position)
         self._position = start + len(name)
@@ -159,9 +160,8 @@ def face_chips(image: Tensor, landmarks: Tensor) -> Tensor:
     found = landmarks[:, list(ALIGNMENT_POINTS)].detach().float() * 2 - 1  # (B, 5, 2), x and y in [-1, 1]
     wanted = (torch.tensor(MEAN_FACE, device=image.device) + PADDING) / (1 + 2 * PADDING) * 2 - 1  # (5, 2)
     linear, shift = _similarity(wanted, found)
-    samples = -(
-        -size // FINEST_PX
-    )  # a shrunk face is averaged, lest it alias; by the size alone: no device is waited for
+    # A shrunk face is averaged, so that it does not alias; by the size only, so that no device is waited for.
+    samples = -(-size // FINEST_PX)
     transform = torch.cat([linear, shift[:, :, None]], -1)  # (B, 2, 3)
     side = CHIP_PX * samples
     grid = F.affine_grid(transform, [len(image), 3, side, side], align_corners=False)
@@ -185,8 +185,8 @@ def identity_distance(
 ) -> Tensor:
     """Return the mean distance of the descriptors of prediction and truth (B, 3, S, S), both aligned as the truth.
 
-    landmarks: the truth's face mesh (B, 468 or 478, 2) in [0, 1]. With a window the prediction is that part alone, and
-    the truth surrounds it. The gradient flows to the prediction alone.
+    landmarks: the truth's face mesh (B, 468 or 478, 2) in [0, 1]. With a window the prediction is only that part, and
+    the truth surrounds it. The gradient flows only to the prediction.
     """
     if window is not None:
         whole = truth.float().clone()

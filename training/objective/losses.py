@@ -8,33 +8,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from avatarify_plus.face.landmarks import ACROSS_MOUTH
 from avatarify_plus.network.blocks import coordinate_grid, heatmaps, invert, multiply
 from avatarify_plus.network.generator import Painting
 from avatarify_plus.types import Keypoints
-from training.data.face_points import ACROSS_MOUTH, EYE_RIMS, OUTER_LIPS
+from training.data.face_points import NEAR_EYES, NEAR_LIPS
 
 EXPRESSION_VARIANCE = 0.0022
-"""Of the Gaussians that weigh mouth and eyes: a standard deviation of 6 px in 256."""
+"""Variance of the Gaussians that weigh mouth and eyes: a standard deviation of 6 px in 256."""
 
 EXPRESSION_CELLS = 64
-"""Side of the map of weights, before it is enlarged."""
+"""Side of the map of weights before it is enlarged."""
 
 DECIDING_DIFFERENCE = 0.005
-"""Mean difference by which the warped photo may be worse than the painting before the painting is preferred; also how
-much more tips the balance from 0.5 to 0.73. The photo is sharp: a softer choice would show a mixture everywhere."""
+"""Mean difference by which the warped photo may be worse than the painting before the painting is preferred; the same
+difference again raises the preference from 0.5 to 0.73. The photo is sharp: a softer choice would mix everywhere."""
 
 WRONG_DIFFERENCE, WRONG_SOFTNESS = 0.08, 0.02
-"""Mean difference from the true frame at which the warped photo is held to be wrong, with what softness."""
+"""Mean difference from the true frame at which the warped photo counts as wrong, and how soft that threshold is."""
 
 COPY_SHARE = 0.25
-"""What a place where the warped photo is right counts in the painting's own loss, against one where it is wrong."""
+"""Weight in the painting's own loss of a place where the warped photo is right; where it is wrong it is 1 more."""
 
 
 def perceptual_pyramid(network: nn.Module, prediction: Tensor, target: Tensor, weight: Tensor, scales: int) -> Tensor:
     """Return the mean absolute difference of features, each normalised by its mean magnitude, over halving scales.
 
-    prediction, target: (B, 3, S, S) in [0, 1]. weight: (B, 1, S, S), what each place counts. Source: FOMM's multi-scale
-    perceptual loss; the normalisation makes perceptual networks exchangeable.
+    prediction, target: (B, 3, S, S) in [0, 1]. weight: (B, 1, S, S), how much each place counts. Source: FOMM's
+    multi-scale perceptual loss; the normalisation makes perceptual networks exchangeable.
     """
     total = prediction.new_zeros(())
     for scale in range(scales):
@@ -69,7 +70,7 @@ def expression_weight(mesh: Tensor, size: int, gain: float) -> Tensor:
     mesh: (B, 478, 2) in [0, 1]. People look at mouths and eyes, which cover few pixels.
     """
     upper, lower = (mesh[:, [pair[side] for pair in ACROSS_MOUTH]] for side in (0, 1))
-    points = torch.cat([mesh[:, [*OUTER_LIPS, *EYE_RIMS]], upper, lower, (upper + lower) / 2], dim=1)  # (B, P, 2)
+    points = torch.cat([mesh[:, [*NEAR_LIPS, *NEAR_EYES]], upper, lower, (upper + lower) / 2], dim=1)  # (B, P, 2)
     near = heatmaps(points * 2 - 1, EXPRESSION_CELLS, EXPRESSION_VARIANCE, corner_aligned=False)
     near = near.amax(1, keepdim=True)  # (B, 1, 64, 64)
     return 1 + gain * F.interpolate(near, size=(size, size), mode="bilinear", align_corners=False)
@@ -78,8 +79,8 @@ def expression_weight(mesh: Tensor, size: int, gain: float) -> Tensor:
 def occlusion_loss(painting: Painting, target: Tensor, weight: Tensor) -> Tensor:
     """Return the cross-entropy between the finest occlusion map and which of warped and painted is nearer the target.
 
-    A map that is sure of itself gets no gradient through the blend, however wrong it is; from here it does.
-    target: (B, 3, S, S). weight: (B, 1, S, S). Differences are averaged over 5 px, lest noise decide.
+    A map near 0 or 1 gets no gradient through the blend, however wrong it is; from this loss it does.
+    target: (B, 3, S, S). weight: (B, 1, S, S). Differences are averaged over 5 px against noise.
     """
     with torch.no_grad():
         warped, painted = (_difference(picture, target) for picture in (painting.warped, painting.painted))
@@ -104,7 +105,7 @@ def _difference(picture: Tensor, target: Tensor) -> Tensor:
 def restoration_loss(gates: tuple[Tensor, ...], wrong: Tensor, weight: Tensor) -> Tensor:
     """Return the cross-entropy between the coarser occlusion maps and whether the warped photo is right at all.
 
-    Where a mouth opens, the features of what was warped there are lips: a painter that is given them paints lips.
+    Where a mouth opens, the features of what was warped there are lips: a painter that sees them paints lips.
     gates: maps (B, 1, s, s). wrong: `wrongness`. weight: (B, 1, S, S).
     """
     total = wrong.new_zeros(())

@@ -34,6 +34,7 @@ from training.objective.losses import (
 )
 
 DISCRIMINATOR_RATE = 2e-4
+"""The discriminator's peak learning rate, FOMM's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ class LossWeights:
     `painted`: of the decoder's picture before it is blended with the warped photo, above all where that is wrong:
     through the blend, the decoder would learn nothing where the photo prevails and could never prevail. `occlusion`:
     see `occlusion_loss` and, for eyes and mouth, `restoration_loss`. `flow`: of the deformation's distance from optical
-    flow, and of learned keypoints' that do not follow it. The equivariance losses and the warm-up concern learned
-    keypoints only. `expression_gain`: how much more than elsewhere an error counts at the eyes and in the mouth.
+    flow, and of learned keypoints' that do not follow it. The equivariance losses and the warm-up concern only learned
+    keypoints. `expression_gain`: how much more than elsewhere an error counts at the eyes and in the mouth.
     It, `mesh_keypoints` and `identity` need face meshes.
     `adversarial` adds FOMM's discriminator, and with it `feature_matching`, which FOMM weighs by 10.
     """
@@ -97,7 +98,7 @@ class TrainingModel(nn.Module):
         return groups
 
     def extra_state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint must keep beside the network: the discriminator's tensors."""
+        """Return what a checkpoint must keep besides the network: the discriminator's tensors."""
         return {} if self.discriminator is None else dict(self.discriminator.state_dict())
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
@@ -108,7 +109,7 @@ class TrainingModel(nn.Module):
     def forward(self, batch: Batch, window: Window | None, follow_mesh: bool) -> dict[str, Tensor]:
         """Return the weighted losses of a batch by name, in a window of the pictures if given.
 
-        `follow_mesh` adds the loss that starts the detector from the face mesh.
+        follow_mesh: add the loss that starts the detector from the face mesh.
         """
         losses: dict[str, Tensor] = {}
         source_keypoints = self.model.locate(batch.source, batch.source_keypoints)
@@ -148,7 +149,7 @@ class TrainingModel(nn.Module):
         return losses
 
     def _weight(self, batch: Batch) -> Tensor:
-        """Return (B, 1, S, S): what each place of the driving pictures counts."""
+        """Return (B, 1, S, S): how much each place of the driving pictures counts."""
         if batch.driving_mesh is None:
             return torch.ones_like(batch.driving[:, :1])
         return expression_weight(batch.driving_mesh, batch.driving.shape[-1], self.weights.expression_gain)

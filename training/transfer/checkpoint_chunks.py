@@ -1,62 +1,70 @@
-"""A checkpoint as files of limited size, to bring it home from a machine that gives back small files only."""
+"""A checkpoint as files of limited size, to fetch it from a machine that gives back only small files."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from avatarify_plus.errors import ModelError
-from training.loop.checkpoint import load_checkpoint, save_checkpoint
+from avatarify_plus.errors import ModelError, SinkError
+from avatarify_plus.program.whole_file import write_whole
+from training.loop.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 
 LIST = "pieces.json"
+"""The file that lists the chunks, whose own names begin with "piece-", and the SHA-256 of their content."""
 
 
-def write_pieces(checkpoint: Path, folder: Path, piece_bytes: int, whole: bool) -> list[Path]:
-    """Write a checkpoint's averaged weights in float16, or the `whole` file to resume from; return the pieces.
+def write_chunks(checkpoint: Path, folder: Path, chunk_bytes: int, whole: bool) -> list[Path]:
+    """Write a checkpoint's averaged weights in float16, or the `whole` file to resume from, and return the files.
 
-    Pieces of before are removed.
+    Earlier chunks in the folder are removed. Raises SinkError if one cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in [folder / LIST, *folder.glob("piece-*")]:
-        old.unlink(missing_ok=True)
     if whole:
         data = checkpoint.read_bytes()
     else:
-        values = load_checkpoint(checkpoint)
-        kept = {name: values[name] for name in ("config", "step", "samples", "training")}
-        buffer = io.BytesIO()
-        torch.save(kept | {"ema": {name: _halved(tensor) for name, tensor in values["ema"].items()}}, buffer)
-        data = buffer.getvalue()
-    paths = []
-    for index, start in enumerate(range(0, len(data), piece_bytes)):
-        paths.append(folder / f"piece-{index:03}.bin")
-        paths[-1].write_bytes(data[start : start + piece_bytes])
-    listed = {"pieces": [path.name for path in paths], "sha256": hashlib.sha256(data).hexdigest(), "whole": whole}
-    (folder / LIST).write_text(json.dumps(listed))
+        saved = read_checkpoint(checkpoint)
+        halved = {name: _halved(tensor) for name, tensor in saved.ema.items()}
+        data = replace(saved, ema=halved, state=None).to_bytes()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in [folder / LIST, *folder.glob("piece-*")]:
+            old.unlink(missing_ok=True)
+        paths = []
+        for index, start in enumerate(range(0, len(data), chunk_bytes)):
+            paths.append(folder / f"piece-{index:03}.bin")
+            write_whole(paths[-1], data[start : start + chunk_bytes])
+        listed = {"pieces": [path.name for path in paths], "sha256": hashlib.sha256(data).hexdigest(), "whole": whole}
+        write_whole(folder / LIST, json.dumps(listed))
+    except OSError as error:
+        raise SinkError(f"cannot write the checkpoint chunks in {folder}: {error}; free some space") from error
     return [*paths, folder / LIST]
 
 
-def join_pieces(folder: Path, out: Path) -> None:
-    """Put pieces back into a checkpoint. Raises ModelError if one is missing or damaged."""
+def join_chunks(folder: Path, out: Path) -> None:
+    """Put chunks back into a checkpoint.
+
+    Raises ModelError if one is missing or damaged, and SinkError if the checkpoint cannot be written.
+    """
     try:
         listed: dict[str, Any] = json.loads((folder / LIST).read_text())
         data = b"".join((folder / name).read_bytes() for name in listed["pieces"])
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"cannot read the pieces in {folder}: {error}") from error
+        raise ModelError(f"cannot read the checkpoint chunks in {folder}: {error}") from error
     if hashlib.sha256(data).hexdigest() != listed["sha256"]:
-        raise ModelError(f"the pieces in {folder} do not fit together: fetch them again")
+        raise ModelError(f"the checkpoint chunks in {folder} do not fit together: fetch them again")
     if listed["whole"]:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_bytes(data)
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(out, data)
+        except OSError as error:
+            raise SinkError(f"cannot write {out}: {error.strerror or error}; free some space") from error
         return
-    values = torch.load(io.BytesIO(data), weights_only=True)
-    save_checkpoint(out, values | {"ema": {name: _widened(tensor) for name, tensor in values["ema"].items()}})
+    saved = Checkpoint.from_bytes(data, folder)
+    write_checkpoint(out, replace(saved, ema={name: _widened(tensor) for name, tensor in saved.ema.items()}))
 
 
 def _halved(tensor: Tensor) -> Tensor:

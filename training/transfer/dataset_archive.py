@@ -1,6 +1,6 @@
-"""Clips with their face meshes as a few files of limited size, for a machine that cannot find meshes itself.
+"""Clips with their face meshes as a few files of limited size, for a machine without MediaPipe.
 
-Each part is a zip. Per clip it holds the clip's own files, `clip.json`, and `mesh.xz`: x and y of the landmarks as
+Each part is a zip file. Per clip it holds the clip's own files, `clip.json`, and `mesh.xz`: x and y of the landmarks as
 differences from frame to frame, in steps of 1 / 4096 of the picture.
 """
 
@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from avatarify_plus.errors import DataError
-from avatarify_plus.face.mesh import LANDMARK_COUNT
+from avatarify_plus.errors import DataError, SinkError
+from avatarify_plus.face.landmarks import LANDMARK_COUNT
+from avatarify_plus.program.whole_file import replaced, write_whole
 from avatarify_plus.types import FloatArray
 from training.data.cache import build_cache, read_clip
 from training.data.datasets import FoundClip, find_clips
@@ -29,13 +30,15 @@ from training.data.parallel import each_result
 logger = logging.getLogger("training")
 
 STEPS = 4096
+"""Landmarks are kept in steps of the picture's side over this number."""
+
 UNSEEN = -1.0
-"""Where a landmark lies that was not found."""
+"""The coordinate that stands for a landmark that was not found."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Packed:
-    """A clip on its way into a pack."""
+class _ArchivedClip:
+    """A clip on its way into an archive; mesh: its landmarks, compressed."""
 
     clip: FoundClip
     files: list[Path]
@@ -48,7 +51,7 @@ class _Packed:
 
 
 @dataclass(frozen=True, slots=True)
-class _PackJob:
+class _UnpackJob:
     """Decode the clip in folder `entry` of a part into rows [start, start + count) of the files in `out`."""
 
     part: Path
@@ -59,50 +62,53 @@ class _PackJob:
     count: int
 
 
-def write_pack(folder: Path, cache_root: Path, out: Path, part_bytes: int, size: int, processes: int) -> list[Path]:
+def write_archive(folder: Path, cache_root: Path, out: Path, part_bytes: int, size: int, processes: int) -> list[Path]:
     """Pack a folder's clips with the meshes of its cache, which is built if need be; return the parts.
 
-    Raises DataError if a clip alone is larger than a part, or `out` holds a pack already.
+    Raises DataError if a clip is larger than a part or `out` holds an archive already, SinkError if writing fails.
     """
-    if is_pack(out):
-        raise DataError(f"{out} holds a pack already: choose another folder")
+    if is_archive(out):
+        raise DataError(f"{out} holds a data set archive already: choose another folder")
     cache = build_cache(folder, cache_root, size, processes)
     found = {clip.name: clip for clip in find_clips(folder)}
-    parts: list[list[_Packed]] = [[]]
+    parts: list[list[_ArchivedClip]] = [[]]
     room = part_bytes
     for kept in tqdm(cache.clips, desc="pack", unit="clip"):
         clip = found[kept.name]
         files = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
         landmarks = cache.landmarks[kept.start : kept.start + kept.count]
-        packed = _Packed(clip, files, kept.count, _squeezed(landmarks))
-        if packed.size > part_bytes:
-            raise DataError(f"{clip.path} takes {packed.size / 1e6:.0f} MB, a part at most {part_bytes / 1e6:.0f} MB")
-        if packed.size > room:
+        archived = _ArchivedClip(clip, files, kept.count, _squeezed(landmarks))
+        if archived.size > part_bytes:
+            raise DataError(f"{clip.path} takes {archived.size / 1e6:.0f} MB, a part at most {part_bytes / 1e6:.0f} MB")
+        if archived.size > room:
             parts.append([])
             room = part_bytes
-        parts[-1].append(packed)
-        room -= packed.size
-    out.mkdir(parents=True, exist_ok=True)
+        parts[-1].append(archived)
+        room -= archived.size
     paths = [out / f"part-{index:03}-of-{len(parts):03}.zip" for index in range(len(parts))]
-    for path, part in zip(paths, parts, strict=True):
-        _write_part(path, part)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for path, part in zip(paths, parts, strict=True):
+            _write_part(path, part)
+    except OSError as error:
+        raise SinkError(f"cannot write the archive in {out}: {error}; choose another --out") from error
     return paths
 
 
-def is_pack(folder: Path) -> bool:
-    """Return whether a folder holds parts of a pack."""
+def is_archive(folder: Path) -> bool:
+    """Return whether a folder holds parts of an archive."""
     return any(folder.glob("part-*-of-*.zip"))
 
 
 def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
-    """Decode a pack into a cache at `out` and return it; one that is there already is kept.
+    """Decode an archive into a cache at `out` and return that path; a cache that is there already is kept.
 
     Raises DataError if a part is missing or damaged, or no clip can be decoded.
     """
     parts = sorted(folder.glob("part-*-of-*.zip"))
     expected = int(parts[0].stem.rpartition("-")[2]) if parts else 0
     if len(parts) != expected or not parts:
-        raise DataError(f"{folder} holds {len(parts)} parts of a pack of {expected}: bring the others too")
+        raise DataError(f"{folder} holds {len(parts)} parts of an archive of {expected}: bring the others too")
     wanted = {"size": size, "parts": [[part.name, part.stat().st_size] for part in parts]}
     index = out / "index.json"
     if index.exists() and json.loads(index.read_text()).get("wanted") == wanted:
@@ -110,12 +116,12 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     index.unlink(missing_ok=True)
     clips: list[dict[str, Any]] = []
-    jobs: list[_PackJob] = []
+    jobs: list[_UnpackJob] = []
     total = 0
     for part in parts:
         for entry, values in _entries(part):
             clips.append(values | {"start": total})
-            jobs.append(_PackJob(part, entry, out, size, total, values["count"]))
+            jobs.append(_UnpackJob(part, entry, out, size, total, values["count"]))
             total += values["count"]
     for name, row_bytes in (("frames.u8", size * size * 3), ("landmarks.f32", LANDMARK_COUNT * 12)):
         with open(out / name, "wb") as file:
@@ -125,17 +131,18 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
         logger.warning("skipped %d of %d clips: %s", len(problems), len(jobs), "; ".join(problems))
     if len(problems) == len(jobs):
         raise DataError(f"none of the clips in {folder} can be decoded")
-    index.write_text(json.dumps({"wanted": wanted, "count": total, "clips": clips}))
+    write_whole(index, json.dumps({"wanted": wanted, "count": total, "clips": clips}))
     return out
 
 
-def _write_part(path: Path, part: list[_Packed]) -> None:
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:  # what is inside is compressed already
-        for number, packed in enumerate(part):
-            values = {"name": packed.clip.name, "identity": packed.clip.identity, "count": packed.count}
-            archive.writestr(f"{number:05}/clip.json", json.dumps(values | {"folder": packed.clip.path.is_dir()}))
-            archive.writestr(f"{number:05}/mesh.xz", packed.mesh)
-            for file in packed.files:
+def _write_part(path: Path, part: list[_ArchivedClip]) -> None:
+    # Stored as it is: what is inside is compressed already.
+    with replaced(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+        for number, archived in enumerate(part):
+            values = {"name": archived.clip.name, "identity": archived.clip.identity, "count": archived.count}
+            archive.writestr(f"{number:05}/clip.json", json.dumps(values | {"folder": archived.clip.path.is_dir()}))
+            archive.writestr(f"{number:05}/mesh.xz", archived.mesh)
+            for file in archived.files:
                 archive.write(file, f"{number:05}/files/{file.name}")
 
 
@@ -147,10 +154,10 @@ def _entries(part: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 values = json.loads(archive.read(name))
                 yield name.partition("/")[0], {key: values[key] for key in ("name", "identity", "count")}
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise DataError(f"{part} is no part of a pack, or damaged: {error}") from error
+        raise DataError(f"{part} is not a part of an archive, or damaged: {error}") from error
 
 
-def _fill(job: _PackJob) -> str | None:
+def _fill(job: _UnpackJob) -> str | None:
     """Write a clip's frames and meshes into the cache; return what was wrong with it, if anything."""
     landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
     problem = None

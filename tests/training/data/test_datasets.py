@@ -27,7 +27,7 @@ from training.data.datasets import (
     stream_pictures,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 SIZE = 64
 
 
@@ -302,7 +302,7 @@ def test_each_split_has_a_cache_and_an_index_of_before_still_counts(mixed: Path,
     index.write_text(json.dumps(values))
     os.utime(index, (1, 1))
     assert contents(build_cache(mixed, root, SIZE, 1)) == contents(cache)
-    assert index.stat().st_mtime == 1  # not made anew
+    assert index.stat().st_mtime == 1  # not made again
     assert contents(build_cache(mixed / "train", root, SIZE // 2, 1)).keys() == contents(cache).keys()
     assert index.stat().st_mtime != 1  # another size
     index.write_text(index.read_text()[:50])
@@ -336,7 +336,7 @@ def test_a_killed_build_goes_on(mixed: Path, tmp_path: Path, monkeypatch: pytest
     np.testing.assert_array_equal(cache.landmarks, whole.landmarks)
 
 
-def test_a_full_disk_is_told_before_decoding(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_before_decoding(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = training.data.cache.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(training.data.cache.shutil, "disk_usage", lambda _: usage._replace(free=1000))
     with pytest.raises(DataError, match=r"needs .* GB, .* GB free"):

@@ -1,4 +1,4 @@
-"""Measures obey their definitions, and an evaluation survives bad data, any number of processes, and tells it all."""
+"""Measures obey their definitions, and an evaluation survives bad data and any number of processes."""
 
 import json
 import os
@@ -36,7 +36,7 @@ SECTIONS = (
     "Run",
     "Side by side",
     "Keypoints",
-    "How the picture comes about",
+    "How the picture is made",
     "Failure cases",
     "Per trial, worst first",
     "Skipped",
@@ -54,7 +54,7 @@ def write_clip(path: Path, pictures: list[Image]) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two clips of a face, one without, and a file that is no video."""
+    """Two clips of a face, one without, and a file that is not a video."""
     folder = tmp_path_factory.mktemp("clips")
     frames = example_driver(16, 256)
     write_clip(folder / "a_1.mp4", frames[:6])
@@ -67,7 +67,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def face() -> FloatArray:
     """The mean face of the mesh layout, flat, in the middle of the picture; (478, 3)."""
-    file = Path(__file__).resolve().parents[2] / "avatarify_plus" / "mesh_layouts" / "face-20.json"
+    file = Path(__file__).resolve().parents[3] / "avatarify_plus" / "mesh_layouts" / "face-20.json"
     flat = np.array(json.loads(file.read_text())["mean_face"]) * 0.15 + 0.5
     return np.concatenate([flat, np.zeros((478, 1))], 1).astype(np.float32)
 
@@ -204,7 +204,7 @@ def test_trials_against_a_truth(clips: Path, tmp_path: Path) -> None:
         animations(clips, EXAMPLES / "avatar_1.jpg")
 
 
-def test_one_and_two_processes_agree_and_tell_all(
+def test_one_and_two_processes_agree_and_report_everything(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     common = ["--bundle", "live-256", "--clips", str(clips), "--stride", "3"]
@@ -262,7 +262,7 @@ def test_a_trial_that_kills_its_process_is_named(clips: Path) -> None:
     assert isinstance(outcomes["harmless"], TrialResult)
 
 
-def test_mistakes_are_told(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_named(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--bundle", "live-256", "--clips", str(tmp_path)]) == 1
     assert "no videos" in capsys.readouterr().err
     (tmp_path / "bad_1.mp4").write_bytes(b"no video")
@@ -271,6 +271,25 @@ def test_mistakes_are_told(clips: Path, tmp_path: Path, capsys: pytest.CaptureFi
     for wrong in (["--photos", "2"], ["--stride", "0"], ["--engine", "abacus"]):
         with pytest.raises(SystemExit, match="2"):
             main(["--bundle", "live-256", "--clips", str(clips), *wrong])
+
+
+@pytest.mark.parametrize("option", ["--json", "--sheet", "--report"])
+def test_a_place_that_cannot_be_written_is_named_before_anything_is_measured(
+    option: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    place = tmp_path / "file" / "out.png"
+    assert main(["--model", "no-such-model", "--clips", str(clips), option, str(place)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"avatarify: error: cannot write {place}") and f"for {option}" in error
+
+
+def test_json_on_stdout_is_all_there_is(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips" / "a_1.mp4").write_bytes((clips / "a_1.mp4").read_bytes())
+    command = ["--model", "live-256", "--clips", str(tmp_path / "clips"), "--report", str(tmp_path / "report")]
+    assert main([*command, "--stride", "3", "--processes", "1", "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["trials"] == 1 and (tmp_path / "report" / "report.html").exists()
 
 
 def test_keypoints_are_drawn_where_they_are() -> None:
@@ -287,7 +306,9 @@ def test_keypoints_are_drawn_where_they_are() -> None:
     assert len(set(keypoint_colours(count))) == count
 
 
-def test_a_filmstrip_shows_the_frames_asked_for(clips: Path, tmp_path: Path) -> None:
+def test_a_filmstrip_shows_the_frames_asked_for(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "strip.png"
     video = str(clips / "a_1.mp4")
     assert filmstrip.main([video, video, "--frames", "4", "0", "4", "--side", "32", "--out", str(out)]) == 0
@@ -295,3 +316,6 @@ def test_a_filmstrip_shows_the_frames_asked_for(clips: Path, tmp_path: Path) -> 
     assert strip.shape == (64, 96, 3)
     np.testing.assert_array_equal(strip[:, :32], strip[:, 64:])
     assert filmstrip.main([video, "--frames", "6", "--out", str(out)]) == 1
+    capsys.readouterr()
+    assert filmstrip.main([video, "--frames", "1", "--out", str(tmp_path / "strip")]) == 1
+    assert "choose a name that ends in .png or .jpg" in capsys.readouterr().err

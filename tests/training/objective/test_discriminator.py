@@ -71,7 +71,7 @@ def test_feature_matching_is_zero_for_equal_pictures_and_pulls_the_prediction_on
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_a_few_steps_tell_real_pictures_from_noise(precision: torch.dtype) -> None:
+def test_a_few_steps_distinguish_real_pictures_from_noise(precision: torch.dtype) -> None:
     discriminator = MultiScaleDiscriminator(DiscriminatorConfig(width=8, blocks=3), 5)
     optimiser = torch.optim.Adam(discriminator.train().parameters(), 2e-3, betas=(0.5, 0.999))
     keypoints = some_keypoints(4)

@@ -24,7 +24,7 @@ from training.objective.identity import (
 )
 from training.packages import package_folder
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 PHOTOS = ("avatar_1.jpg", "avatar_2.jpg", "avatar_3.jpg")
 
 

@@ -1,0 +1,28 @@
+"""The log of a run outlives a full disk and goes without TensorBoard."""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from training.loop.logbook import Logbook
+
+
+def test_a_full_disk_does_not_end_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = Logbook(tmp_path, 0)
+    (tmp_path / "metrics.csv").mkdir()  # nothing can be written there
+    log.add(1, {"pixels": 1.0})
+    log.write(1, 4, 1.0, 1e-3, {})
+    log.close()
+    assert "cannot write the logs" in caplog.text
+
+
+def test_no_tensorboard_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with caplog.at_level(logging.INFO):
+        Logbook(tmp_path, 0).close()
+    assert [record.getMessage() for record in caplog.records] == [
+        "no TensorBoard log: tensorboard is not installed (pip install tensorboard)"
+    ]

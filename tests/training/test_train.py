@@ -1,0 +1,64 @@
+"""Training learns, saves and resumes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from avatarify_plus.network.config import network_config
+from avatarify_plus.network.model import AnimationModel
+from synthetic_cache import rendered
+from training.data.cache import Cache
+from training.data.pairs import PairOptions
+from training.loop.checkpoint import read_checkpoint
+from training.loop.schedule import Stage
+from training.train import main
+
+
+@pytest.fixture(autouse=True)
+def _seed() -> None:
+    torch.manual_seed(0)
+
+
+def test_one_pair_overfits(cache: Cache) -> None:
+    batch = rendered(cache, PairOptions(photo_share=0), Stage(64, 64, 1, 1), 1)
+    config = network_config("ours-skip", "tiny", keypoints="mesh", keypoint_count=20, image_size=64, motion_size=32)
+    model = AnimationModel(config).train()
+    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
+    losses = []
+    for _ in range(25):
+        loss = (model(batch.source, batch.source_keypoints, batch.driving_keypoints).image - batch.driving).abs().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.4 * losses[0]
+
+
+def test_training_runs_saves_and_resumes(clips: Path, tmp_path: Path) -> None:
+    def command(steps: int) -> list[str]:
+        shape = ["--preset", "ours-skip", "--size", "tiny", "--stages", "64x1:0.5,128/64x1:0.5"]
+        return [
+            *("--data", str(clips), "--val", str(clips), "--out", str(tmp_path), *shape),
+            *("--steps", str(steps), "--seed", "1", "--precision", "fp32", "--device", "cpu"),
+        ]
+
+    assert main(command(2)) == 0
+    first = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert first.step == 2 and first.training["data"]["identities"] == 2
+    assert list(tmp_path.glob("sheet-*.png")) and (tmp_path / "loss.png").exists()
+    assert main(command(4)) == 0
+    second = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert second.step == 4 and second.elapsed_s > first.elapsed_s
+    other = [*command(6), "--keypoints", "learned"]
+    assert main(other) == 1  # the run folder holds another network
+
+
+def test_learned_keypoints_train_from_the_mesh(clips: Path, tmp_path: Path) -> None:
+    shape = ["--preset", "ours", "--size", "tiny", "--stages", "64x2:1", "--keypoints", "learned", "--mesh-warmup", "1"]
+    arguments = ["--data", str(clips), "--out", str(tmp_path), *shape, "--steps", "2", "--device", "cpu"]
+    assert main(arguments) == 0
+    assert (
+        json.loads(json.dumps(read_checkpoint(tmp_path / "checkpoint.pt").config.to_dict()))["keypoints"] == "learned"
+    )
