@@ -13,9 +13,10 @@ if not __package__:
 
 from avatarify_plus.bundle import Manifest
 from avatarify_plus.errors import ConfigError, ModelError
+from avatarify_plus.network.checkpoint import read_torch_file
 from avatarify_plus.network.config import HourglassConfig, NetworkConfig, network_config
 from avatarify_plus.network.model import AnimationModel
-from avatarify_plus.network.weights import build_model, read_torch_file
+from avatarify_plus.network.weights import build_model
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from export.onnx_bundle import export_bundle, git_revision, print_summary, quiet_exporter
 

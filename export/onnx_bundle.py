@@ -18,13 +18,14 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.bundle import MANIFEST, OPSET, WEIGHTS, Manifest, graph_file, open_bundle, write_manifest
-from avatarify_plus.errors import ConfigError, ModelError
+from avatarify_plus.errors import ModelError
 from avatarify_plus.motion.keypoints import load_mesh_layout
 from avatarify_plus.network import tensor_names
+from avatarify_plus.network.checkpoint import read_checkpoint
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
-from avatarify_plus.network.weights import build_model, read_checkpoint, read_model, write_weights
+from avatarify_plus.network.weights import build_model, read_model, write_weights
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 
 # isort: split
@@ -114,13 +115,9 @@ def load(checkpoint: str) -> tuple[AnimationModel, Manifest]:
 def load_checkpoint(path: Path) -> tuple[AnimationModel, Manifest]:
     """Read a training checkpoint. Raises ModelError if it is not one, or of a network that cannot be exported."""
     checkpoint = read_checkpoint(path)
-    try:
-        config = NetworkConfig.from_dict(checkpoint.config)
-    except (ConfigError, TypeError, ValueError) as error:
-        raise ModelError(f"{path} does not hold a valid network config: {error}") from error
-    model = build_model(config, checkpoint.weights, str(path))
+    model = build_model(checkpoint.config, checkpoint.ema, str(path))
     training = {**checkpoint.training, "steps": checkpoint.step, "samples": checkpoint.samples}
-    return model, Manifest(name="", network=config, training=training, revision=git_revision())
+    return model, Manifest(name="", network=checkpoint.config, training=training, revision=git_revision())
 
 
 def read_metrics(path: Path) -> dict[str, Any]:

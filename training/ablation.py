@@ -17,6 +17,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.errors import ConfigError, DataError
+from avatarify_plus.network.checkpoint import read_checkpoint
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.whole_file import save_result
 from training import train
@@ -38,7 +39,7 @@ from training.evaluation.trained_network import (
 )
 from training.evaluation.trial_processes import judge
 from training.evaluation.trials import self_reenactments
-from training.loop.checkpoint import CHECKPOINT, read_checkpoint
+from training.loop.checkpoint import CHECKPOINT
 from training.loop.option_fields import positive
 from training.networks import base_config
 

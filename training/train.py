@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
+from avatarify_plus.network.checkpoint import Checkpoint, RunState, read_checkpoint
 from avatarify_plus.network.config import NetworkConfig
 from training.config import HEADINGS, StepConfig, TrainingConfig
 from training.data.cache import Cache, build_cache, cache_folder, open_cache
@@ -32,17 +33,7 @@ from training.data.datasets import Split
 from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
 from training.evaluation.output_files import require_place
-from training.loop.checkpoint import (
-    CHECKPOINT,
-    Checkpoint,
-    RunState,
-    SaveError,
-    is_finite,
-    load_what_fits,
-    read_checkpoint,
-    read_start,
-    write_checkpoint,
-)
+from training.loop.checkpoint import CHECKPOINT, SaveError, is_finite, load_what_fits, read_start, write_checkpoint
 from training.loop.guard import DivergedError, LossGuard, StopRequest
 from training.loop.loader import BatchLoader, fits_on_device
 from training.loop.logbook import Logbook

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -19,62 +16,6 @@ from avatarify_plus.program.whole_file import write_whole
 
 NAMED_IN_ERRORS = 5
 """How many tensors an error message names of each kind."""
-
-
-class Checkpoint(NamedTuple):
-    """What a training checkpoint holds, see `training/train.py`.
-
-    config: of a NetworkConfig, or of another network that training builds. weights: the average over the steps, by
-    tensor name. step, samples: how many were trained on. training: what is known of the run, JSON-ready. values:
-    everything in the file by its key, what resuming needs included.
-    """
-
-    config: dict[str, Any]
-    weights: dict[str, Tensor]
-    step: int
-    samples: int
-    training: dict[str, Any]
-    values: dict[str, Any]
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a training checkpoint on the CPU, running no code from it; without samples it has 0, without training {}.
-
-    Raises ModelError if it is missing, cannot be read or is something else.
-    """
-    values = read_torch_file(path)
-    missing = sorted({"config", "ema", "step"} - set(values))
-    if missing:
-        raise ModelError(f"{path} is not a checkpoint of training/train.py: it lacks {', '.join(missing)}")
-    return Checkpoint(
-        config=values["config"],
-        weights=values["ema"],
-        step=int(values["step"]),
-        samples=int(values.get("samples", 0)),
-        training=values.get("training", {}),
-        values=values,
-    )
-
-
-def read_torch_file(path: Path) -> dict[str, Any]:
-    """Read a dictionary of tensors and plain values that torch.save wrote, on the CPU, running no code from it.
-
-    Raises ModelError if it is missing, cannot be read or is something else.
-    """
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f"no checkpoint at {path}") from error
-    except pickle.UnpicklingError as error:  # torch's own message is long and advises to run the code
-        raise ModelError(
-            f"cannot read checkpoint {path}: it is not a PyTorch file of tensors and plain values alone"
-        ) from error
-    except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"cannot read checkpoint {path}: {reason}") from error
-    if not isinstance(values, dict):
-        raise ModelError(f"{path} is not a checkpoint: it holds a {type(values).__name__} instead of a dictionary")
-    return values
 
 
 def read_model(path: Path, config: NetworkConfig) -> AnimationModel:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from avatarify_plus.bundle import Bundle, open_bundle
-from conftest import lively_model, save_as_training_does
 from export import onnx_bundle
 from fakes import EXAMPLES, read_film
 from guest_image import default_folder
+from tiny_models import lively_model, save_as_training_does
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(os.environ.get("AVATARIFY_GUEST", default_folder()))

@@ -134,7 +134,7 @@ def test_nothing_is_overwritten_by_accident(
     ("change", "message"),
     [
         ({"ema": {}}, "missing: dense_motion"),
-        ({"config": {"legs": 4}}, "does not hold a valid network config: .*legs"),
+        ({"config": {"legs": 4}}, "holds no network of this version: .*legs"),
         ({"step": None}, "lacks step"),
     ],
 )

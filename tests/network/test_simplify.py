@@ -9,7 +9,7 @@ from avatarify_plus.network.config import network_config
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.simplify import PhaseUpBlock, simplify
 from avatarify_plus.types import Keypoints
-from conftest import lively_model
+from tiny_models import lively_model
 
 
 def lively_block(channels: int, out_channels: int) -> UpBlock:

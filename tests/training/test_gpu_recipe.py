@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.network.checkpoint import read_checkpoint
 from export import onnx_bundle
 from synthetic_cache import tiny_command
 from training import gpu_recipe, train
 from training.data.cache import build_cache, open_cache, read_clip
-from training.loop.checkpoint import read_checkpoint
 from training.transfer import dataset_archive as archive
 
 ROOT = Path(__file__).resolve().parents[2]

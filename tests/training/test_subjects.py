@@ -16,6 +16,7 @@ import training.data.cache
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.errors import DataError
 from avatarify_plus.motion.keypoints import load_mesh_layout
+from avatarify_plus.network.checkpoint import read_checkpoint
 from avatarify_plus.types import FloatArray, Image
 from fakes import example_driver
 from synthetic_cache import write_cache
@@ -28,7 +29,6 @@ from training.evaluation.body_landmarks import BODY_LANDMARKS, BodyLandmarks, se
 from training.evaluation.body_scorer import BodyScorer
 from training.evaluation.metrics import PictureScorer
 from training.evaluation.trials import self_reenactments
-from training.loop.checkpoint import read_checkpoint
 from training.loop.loader import BatchLoader
 from training.loop.ranks import Ranks
 from training.loop.schedule import Stage

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from avatarify_plus.network.checkpoint import read_checkpoint
 from avatarify_plus.network.config import network_config
 from avatarify_plus.network.model import AnimationModel
 from synthetic_cache import rendered
 from training.data.cache import Cache
 from training.data.pairs import PairOptions
-from training.loop.checkpoint import read_checkpoint
 from training.loop.schedule import Stage
 from training.train import main
 

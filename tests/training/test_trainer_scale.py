@@ -13,12 +13,13 @@ from torch import nn
 
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.motion.keypoints import load_mesh_layout
+from avatarify_plus.network.checkpoint import Checkpoint, read_checkpoint
 from synthetic_cache import tiny_command, write_cache
 from training import train
 from training.data.cache import open_cache
 from training.data.pairs import PairOptions, PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.loop.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from training.loop.checkpoint import write_checkpoint
 from training.loop.loader import BatchLoader, fits_on_device
 from training.loop.ranks import Ranks, SynchronisedBatchNorm, synchronise_batch_norm
 from training.loop.schedule import Stage, parse_stages

@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from avatarify_plus.bundle import Bundle
+from avatarify_plus.network.checkpoint import Checkpoint, read_checkpoint
 from synthetic_cache import tiny_command, write_cache
 from training import train
 from training.config import LEARNED_BESIDE_MESH
-from training.loop.checkpoint import Checkpoint, SaveError, read_checkpoint, write_checkpoint
+from training.loop.checkpoint import SaveError, write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 BIG = {"weights": torch.zeros(100_000)}

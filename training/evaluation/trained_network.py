@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.network.blocks import model_float_operations
+from avatarify_plus.network.checkpoint import Weights, read_checkpoint
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.program.whole_file import write_whole
-from training.loop.checkpoint import CHECKPOINT, Weights, read_checkpoint
+from training.loop.checkpoint import CHECKPOINT
 from training.networks import Network, build_network
 
 SUFFIX = ".safetensors"

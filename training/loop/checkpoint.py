@@ -1,13 +1,11 @@
-"""Training checkpoints: written whole or not at all, read without running code; weights to start from."""
+"""Training checkpoints, written whole or not at all; weights to start from."""
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from avatarify_plus.bundle import open_bundle
-from avatarify_plus.errors import AvatarifyError, ConfigError, ModelError
-from avatarify_plus.network.config import NetworkConfig
+from avatarify_plus.errors import AvatarifyError, ModelError
+from avatarify_plus.network.checkpoint import Checkpoint, Weights, read_checkpoint
 from avatarify_plus.program.whole_file import replaced
 
 logger = logging.getLogger("training")
@@ -28,97 +26,9 @@ CHECKPOINT = "checkpoint.pt"
 SPACE_MARGIN = 1.2
 """A checkpoint is written next to the last one: this many times its size must be free."""
 
-REQUIRED = ("config", "ema", "step")
-"""What a file must hold to be a checkpoint."""
-
-Weights = dict[str, Tensor]
-
 
 class SaveError(AvatarifyError):
     """A checkpoint could not be written; the one before it is untouched."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunState:
-    """What a run needs to go on, beyond its averaged weights.
-
-    model: the weights that are trained. objective: what the losses keep, see `TrainingModel.extra_state`.
-    """
-
-    model: Weights
-    optimiser: dict[str, Any]
-    objective: Weights
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A training run as it was at one step; in its file a dictionary of tensors and plain values.
-
-    ema: the averaged weights, which are what is exported. training: what a model card should say of the run. state:
-    None in a checkpoint of the averaged weights only, as checkpoint chunks leave it.
-    """
-
-    config: NetworkConfig
-    ema: Weights
-    step: int
-    samples: int = 0
-    elapsed_s: float = 0.0
-    training: dict[str, Any] = field(default_factory=dict)
-    state: RunState | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return what the file holds; `from_dict` is the inverse."""
-        values = {
-            "config": self.config.to_dict(),
-            "ema": self.ema,
-            "step": self.step,
-            "samples": self.samples,
-            "elapsed_s": self.elapsed_s,
-            "training": self.training,
-        }
-        if self.state is not None:
-            values |= {"model": self.state.model, "optimiser": self.state.optimiser}
-            values |= {"objective": self.state.objective} if self.state.objective else {}
-        return values
-
-    @staticmethod
-    def from_dict(values: Any, origin: object) -> Checkpoint:
-        """Return the checkpoint that a file holds; `origin` names the file in errors.
-
-        Raises ModelError if it is not a checkpoint.
-        """
-        missing = set(REQUIRED) - set(values) if isinstance(values, dict) else set(REQUIRED)
-        if missing:
-            raise ModelError(
-                f"{origin} is not a checkpoint of training/train.py: it lacks {', '.join(sorted(missing))}"
-            )
-        try:
-            config = NetworkConfig.from_dict(values["config"])
-        except (ConfigError, TypeError, ValueError) as error:
-            raise ModelError(f"{origin} holds no network of this version: {error}") from error
-        state = None
-        if "model" in values and "optimiser" in values:
-            state = RunState(values["model"], values["optimiser"], values.get("objective", {}))
-        return Checkpoint(
-            config=config,
-            ema=values["ema"],
-            step=int(values["step"]),
-            samples=int(values.get("samples", 0)),
-            elapsed_s=float(values.get("elapsed_s", 0.0)),
-            training=values.get("training", {}),
-            state=state,
-        )
-
-    def to_bytes(self) -> bytes:
-        """Return the file's content; `from_bytes` is the inverse."""
-        buffer = io.BytesIO()
-        torch.save(self.to_dict(), buffer)
-        return buffer.getvalue()
-
-    @staticmethod
-    def from_bytes(content: bytes, origin: object) -> Checkpoint:
-        """Return the checkpoint of a file's content, see `from_dict`."""
-        return Checkpoint.from_dict(torch.load(io.BytesIO(content), weights_only=True), origin)
 
 
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -142,17 +52,6 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch wraps the file's own error
         raise SaveError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
-
-
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU. Raises ModelError if it is missing or not one of training/train.py."""
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f"no checkpoint at {path}") from error
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise ModelError(f"cannot read checkpoint {path}: {error}") from error
-    return Checkpoint.from_dict(values, path)
 
 
 def read_start(path: Path) -> tuple[Weights, dict[str, Any]]:

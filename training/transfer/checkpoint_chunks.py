@@ -11,8 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from avatarify_plus.errors import ModelError, SinkError
+from avatarify_plus.network.checkpoint import Checkpoint, read_checkpoint
 from avatarify_plus.program.whole_file import write_whole
-from training.loop.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from training.loop.checkpoint import write_checkpoint
 
 LIST = "pieces.json"
 """The file that lists the chunks, whose own names begin with "piece-", and the SHA-256 of their content."""

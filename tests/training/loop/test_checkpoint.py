@@ -9,18 +9,11 @@ import pytest
 import torch
 
 from avatarify_plus.errors import ModelError
+from avatarify_plus.network.checkpoint import Checkpoint, RunState, read_checkpoint
 from avatarify_plus.network.config import network_config
 from avatarify_plus.network.model import AnimationModel
 from training.loop import checkpoint
-from training.loop.checkpoint import (
-    Checkpoint,
-    RunState,
-    SaveError,
-    load_what_fits,
-    read_checkpoint,
-    read_start,
-    write_checkpoint,
-)
+from training.loop.checkpoint import SaveError, load_what_fits, read_start, write_checkpoint
 
 CONFIG = network_config("ours", "tiny")
 SMALL, BIG = (Checkpoint(CONFIG, {"weights": torch.zeros(count)}, step=1) for count in (10, 100_000))

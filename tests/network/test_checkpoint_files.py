@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from avatarify_plus.errors import ModelError
-from avatarify_plus.network.weights import read_checkpoint
+from avatarify_plus.network.checkpoint import read_checkpoint
+from avatarify_plus.network.config import network_config
 
-VALUES = {"config": {"preset": "ours"}, "ema": {"w": torch.ones(2)}, "step": 3, "optimizer": {"lr": 0.1}}
+CONFIG = network_config("ours", "tiny")
+VALUES = {"config": CONFIG.to_dict(), "ema": {"w": torch.ones(2)}, "step": 3}
+STATE = {"model": {"w": torch.zeros(2)}, "optimiser": {"lr": 0.1}}
 
 
 def saved(path: Path, values: Any) -> Path:
@@ -19,21 +22,22 @@ def saved(path: Path, values: Any) -> Path:
 
 def test_a_checkpoint_is_read_with_all_that_it_holds(tmp_path: Path) -> None:
     known = {"samples": 12, "training": {"data": "none"}}
-    found = read_checkpoint(saved(tmp_path / "checkpoint.pt", VALUES | known))
-    assert (found.config, found.step, found.samples, found.training) == ({"preset": "ours"}, 3, 12, {"data": "none"})
-    assert torch.equal(found.weights["w"], torch.ones(2))
-    assert found.values["optimizer"] == {"lr": 0.1}
+    found = read_checkpoint(saved(tmp_path / "checkpoint.pt", VALUES | STATE | known))
+    assert (found.config, found.step, found.samples, found.training) == (CONFIG, 3, 12, {"data": "none"})
+    assert torch.equal(found.ema["w"], torch.ones(2))
+    assert found.state is not None and found.state.optimiser == {"lr": 0.1}
 
 
 def test_a_checkpoint_may_say_nothing_of_its_training(tmp_path: Path) -> None:
     found = read_checkpoint(saved(tmp_path / "checkpoint.pt", VALUES))
-    assert (found.samples, found.training) == (0, {})
+    assert (found.samples, found.training, found.state) == (0, {}, None)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"config": {}}, r"odd\.pt is not a checkpoint of training/train\.py: it lacks ema, step"),
+        ({**VALUES, "config": {"colour": "red"}}, r"odd\.pt holds no network of this version: .*colour"),
         ([1, 2], r"odd\.pt is not a checkpoint: it holds a list instead of a dictionary"),
         (
             {**VALUES, "step": Path("code")},
