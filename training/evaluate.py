@@ -41,13 +41,13 @@ Measure a model bundle as the paper does, through an engine of the app.
 
 --clips: reconstruction. The source is each clip's first frame, the truth is the clip itself.
 --puppet: clips of several characters that do the same motion frame by frame. The source is the first frame of one, the
-driver is another, the truth is the first one's own clip. These two stand beside the trivial baseline that repeats the
-source.
+driver is another, the truth is the first one's own clip. These two are compared with the trivial baseline that repeats
+the source.
 --animate: every photo follows every driver, by relative motion, as in the app. There is no truth: measured are identity
 and how well the driver is followed. Photos and clips should be squares around the head, as the app cuts them.
 
 --subject says what --clips or --puppet show. Faces are compared by their meshes and identities, bodies by AKD and MKR
-of their landmarks; of anything else L1 and PSNR alone are measured. Without a face, models must have learned
+of their landmarks; of anything else only L1 and PSNR are measured. Without a face, models must have learned
 keypoints."""
 
 EXAMPLES = (
@@ -163,7 +163,7 @@ def build_parser() -> ProgramParser:
     )
     what = parser.add_argument_group("what is measured")
     what.add_argument("--model", "--bundle", required=True, metavar="BUNDLE", help=MODEL_HELP)
-    what.add_argument("--compare", nargs="+", default=[], metavar="BUNDLE", help="bundles to measure beside it")
+    what.add_argument("--compare", nargs="+", default=[], metavar="BUNDLE", help="bundles to compare it with")
     what.add_argument("--engine", choices=get_args(EngineName), default="auto", help="what computes the pictures")
     what.add_argument(
         "--precision", choices=get_args(Precision), default="auto", help="what the pictures are computed in"
@@ -220,7 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.animate and (options.photos or options.drivers or options.pairs):
         parser.error("--photos, --drivers and --pairs belong to --animate")
     if options.animate and options.subject != "face":
-        parser.error(f"--animate measures faces alone, found --subject {options.subject}: take --clips or --puppet")
+        parser.error(f"--animate measures only faces, found --subject {options.subject}: take --clips or --puppet")
     configure_logging(options.verbose)
     words = sys.argv[1:] if arguments is None else arguments
     return run_program(lambda: evaluate(options, shlex.join(["python", "training/evaluate.py", *words])))
