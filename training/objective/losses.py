@@ -135,9 +135,10 @@ class RandomTransform(NamedTuple):
         return RandomTransform(affine, control, torch.randn(batch, 25, device=like.device) * 0.005)
 
     def apply(self, points: Tensor) -> Tensor:
-        """Map points (B, P, 2)."""
+        """Map points (B, P, 2), or (1, P, 2) if they are the same for all; (B, P, 2)."""
         moved = multiply_points(self.affine[:, None, :, :2], points) + self.affine[:, None, :, 2]
-        distance = (points[:, :, None] - self.control[None, None]).abs().sum(-1)  # (B, P, 25)
+        along_x, along_y = ((points[..., i, None] - self.control[:, i]).abs() for i in (0, 1))
+        distance = along_x + along_y  # (B, P, 25)
         spline = (distance**2 * torch.log(distance + 1e-6) * self.weight[:, None]).sum(-1, keepdim=True)
         return moved + spline
 
@@ -152,7 +153,7 @@ class RandomTransform(NamedTuple):
     def warp(self, image: Tensor) -> Tensor:
         """Return the picture that shows at z what `image` shows at apply(z); reflection outside."""
         size = image.shape[-1]
-        grid = coordinate_grid(size, False, image).flatten(0, 1).expand(len(image), -1, -1)
+        grid = coordinate_grid(size, False, image).flatten(0, 1)[None]
         moved = self.apply(grid).unflatten(1, (size, size))
         return F.grid_sample(image, moved, padding_mode="reflection", align_corners=False)
 

@@ -150,4 +150,7 @@ def _same_convolution(x: Tensor, weight: Tensor, bias: Tensor, stride: int) -> T
         return F.conv2d(x, weight, bias, padding=kernel // 2, groups=groups)
     total = [max(0, (-(-side // stride) - 1) * stride + kernel - side) for side in x.shape[-2:]]
     x = F.pad(x, (total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2))
-    return F.conv2d(x, weight, bias, stride=stride, groups=groups)
+    if groups == 1 or x.device.type != "cpu":
+        return F.conv2d(x, weight, bias, stride=stride, groups=groups)
+    with torch.autocast("cpu", enabled=False):  # oneDNN goes back through this in bfloat16 at a tenth of the speed
+        return F.conv2d(x.float(), weight, bias, stride=stride, groups=groups)
