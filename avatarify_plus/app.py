@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, fields
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from avatarify_plus.config import AppConfig
+from avatarify_plus.config import WEBCAM, AppConfig
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.program.command_line import DONE, ProgramParser, configure_logging, run_program
+from avatarify_plus.program.option_fields import add_fields
 from avatarify_plus.program.stop import stop_on_signal
-from avatarify_plus.types import Size
 
 if TYPE_CHECKING:  # the rest is imported once signals are caught: OpenCV and others take their time
     from avatarify_plus.live import Summary
@@ -66,71 +64,11 @@ def build_parser() -> ProgramParser:
         has_verbose=False,
         argument_default=argparse.SUPPRESS,
     )
-    types = get_type_hints(AppConfig)
-    groups = {name: parser.add_argument_group(name) for name in dict.fromkeys(_group_order())}
-    for option in fields(AppConfig):
-        name = option.name.replace("_", "-")
-        kind, text = types[option.name], option.metadata["help"].replace("%", "%%")
-        group = groups[option.metadata["group"]]
-        if kind is bool:
-            shown = f"{text} (default: {'yes' if option.default else 'no'})"
-            group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, help=shown)
-            continue
-        is_required = option.default is MISSING
-        group.add_argument(
-            f"--{name}",
-            required=is_required,
-            nargs="+" if get_origin(kind) is tuple else None,
-            type=_parser_of(kind),
-            choices=get_args(kind) if get_origin(kind) is Literal else None,
-            metavar=option.metadata["metavar"] or "NAME",
-            help=_with_default(text if get_origin(kind) is not Literal else _with_choices(text, kind), option.default),
-        )
-        if option.name == "camera":
-            group.add_argument(
-                "--list-cameras", action=ListCameras, nargs=0, help="list the webcams and what they offer"
-            )
+    groups = add_fields(parser, AppConfig, only_given=True)
+    groups[WEBCAM].add_argument(
+        "--list-cameras", action=ListCameras, nargs=0, help="list the webcams and what they offer"
+    )
     return parser
-
-
-def _with_choices(text: str, kind: Any) -> str:
-    return f"{text}; one of {', '.join(get_args(kind))}"
-
-
-def _with_default(text: str, default: Any) -> str:
-    return text if default is MISSING or default is None else f"{text} (default: {default})"
-
-
-def _group_order() -> list[str]:
-    return [option.metadata["group"] for option in fields(AppConfig)]
-
-
-def _parser_of(kind: Any) -> Any:
-    """Return what turns an option's text into a field's type."""
-    if get_origin(kind) is Literal:
-        return str
-    members = [member for member in get_args(kind) if member not in (NoneType, Ellipsis)] or [kind]
-    parse = {float: _number, Size: _size}.get(members[0], members[0])
-    return _or_auto(parse) if NoneType in get_args(kind) and parse in (_number, _size) else parse
-
-
-def _or_auto(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    return lambda text: None if text == "auto" else parse(text)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def _size(text: str) -> Size:
-    width, _, height = text.partition("x")
-    try:
-        return Size(int(width), int(height))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 1280x720") from None
 
 
 def markdown_table() -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_type_hints
 
 from avatarify_plus.errors import ConfigError
+from avatarify_plus.program.option_fields import AUTO, about, choices_of
 from avatarify_plus.types import Size
 
 EngineName = Literal[
@@ -54,11 +55,9 @@ WINDOW, RUN = "preview window", "the run"
 
 
 def _option(default: Any, group: str, text: str, metavar: str | None = None, persists: bool = False) -> Any:
-    """Return a field of AppConfig.
-
-    group: under which --help lists it. text: its help. persists: whether what keys make of it is kept, see `settings`.
-    """
-    return field(default=default, metadata={"group": group, "help": text, "metavar": metavar, "persists": persists})
+    """Return a field of AppConfig; a metavar that ends in AUTO makes that word stand for None."""
+    has_auto = metavar is not None and metavar.endswith(f"|{AUTO}")
+    return field(default=default, metadata=about(group, text, metavar, has_auto=has_auto, persists=persists))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ class AppConfig:
     """
 
     avatar: tuple[Path, ...] = field(
-        metadata={"group": WHO, "metavar": "PHOTO", "help": "photos of the faces to animate, or folders of such photos"}
+        metadata=about(WHO, "photos of the faces to animate, or folders of such photos", "PHOTO")
     )
     camera: str = _option(
         "0",
@@ -169,9 +168,12 @@ class AppConfig:
     verbose: bool = _option(False, RUN, "log what happens, and let the libraries log it too")
 
     def __post_init__(self) -> None:
-        for name, kind in get_type_hints(AppConfig).items():
-            if get_origin(kind) is Literal and getattr(self, name) not in get_args(kind):
-                raise ConfigError(f"{name} must be one of {', '.join(get_args(kind))}, found {getattr(self, name)!r}")
+        kinds = get_type_hints(AppConfig)
+        for option in fields(self):
+            choices = choices_of(option, kinds[option.name])
+            if choices and getattr(self, option.name) not in choices:
+                found = getattr(self, option.name)
+                raise ConfigError(f"{option.name} must be one of {', '.join(choices)}, found {found!r}")
         if not self.camera:
             raise ConfigError("camera is empty: give a webcam's number, a file, a folder, a pattern or a URL")
         if self.output is not None and self.output.suffix.lower() != ".mp4":

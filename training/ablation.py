@@ -19,6 +19,7 @@ if not __package__:
 from avatarify_plus.errors import ConfigError, DataError
 from avatarify_plus.network.checkpoint import read_checkpoint
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.option_fields import positive
 from avatarify_plus.program.whole_file import save_result
 from training import train
 from training.config import TrainingConfig
@@ -40,7 +41,6 @@ from training.evaluation.trained_network import (
 from training.evaluation.trial_processes import judge
 from training.evaluation.trials import self_reenactments
 from training.loop.checkpoint import CHECKPOINT
-from training.loop.option_fields import positive
 from training.networks import base_config
 
 DESCRIPTION = """\

@@ -29,13 +29,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from avatarify_plus.motion.keypoints import MeshLayout
+from avatarify_plus.program.option_fields import add_fields, positive, read_fields
 from training import train
 from training.config import HEADINGS, StepConfig, TrainingPrecision
 from training.data.cache import Cache, Clip, open_cache
 from training.data.pairs import Batch, PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
 from training.loop.loader import BatchLoader
-from training.loop.option_fields import add_fields, positive, read_fields
 from training.loop.ranks import Ranks
 from training.loop.schedule import Stage, parse_stages
 from training.networks import build_network

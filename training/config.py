@@ -12,9 +12,9 @@ import torch
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.motion.keypoints import MeshLayout, load_mesh_layout
 from avatarify_plus.network.config import SIZES, KeypointOrigin, NetworkConfig
+from avatarify_plus.program.option_fields import about, check_choices
 from training.data.datasets import Subject
 from training.data.pairs import CANDIDATES, PairOptions
-from training.loop.option_fields import about, check_choices
 from training.loop.overrides import apply_overrides
 from training.loop.schedule import parse_stages
 from training.networks import BASELINE, TRAINABLE, base_config

@@ -26,6 +26,7 @@ from avatarify_plus.program.command_line import (
     require_json_file,
     run_program,
 )
+from avatarify_plus.program.option_fields import positive
 from training.contact_sheet import contact_sheet, write_picture
 from training.data.datasets import Subject
 from training.evaluation.findings import BASELINE, Findings
@@ -34,7 +35,6 @@ from training.evaluation.report import PAGE, About, write_report
 from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.trial_processes import judge
 from training.evaluation.trials import Trial, animations, puppet_pairs, self_reenactments, spread
-from training.loop.option_fields import positive
 
 DESCRIPTION = """\
 Measure a model bundle as the paper does, through an engine of the app.

@@ -14,11 +14,11 @@ from avatarify_plus.program.command_line import ProgramParser, configure_logging
 # isort: split
 import numpy as np
 
+from avatarify_plus.program.option_fields import positive
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
 from training.evaluation.output_files import require_place
 from training.evaluation.trials import decode_squares
-from training.loop.option_fields import positive
 
 EXAMPLES = ("python training/filmstrip.py examples/driver.mp4 avatar.mp4 --frames 0 60 120 --out strip.jpg",)
 

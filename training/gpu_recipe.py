@@ -14,10 +14,10 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.option_fields import add_fields, positive, read_fields
 from training import train
 from training.config import HEADINGS, TrainingConfig
 from training.loop.checkpoint import CHECKPOINT
-from training.loop.option_fields import add_fields, positive, read_fields
 from training.transfer.checkpoint_chunks import join_chunks, write_chunks
 from training.transfer.dataset_archive import is_archive, unpack, write_archive
 

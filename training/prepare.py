@@ -33,10 +33,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from avatarify_plus.pictures.images import Box, crop
+from avatarify_plus.program.option_fields import about, add_fields, positive, read_fields
 from avatarify_plus.types import Image
 from training.data.datasets import VIDEO_SUFFIXES, ClipError, frame_rate, stream_pictures
 from training.data.parallel import each_result
-from training.loop.option_fields import about, add_fields, positive, read_fields
 
 logger = logging.getLogger("training.prepare")
 

@@ -27,6 +27,7 @@ from tqdm import tqdm
 
 from avatarify_plus.network.checkpoint import Checkpoint, RunState, read_checkpoint
 from avatarify_plus.network.config import NetworkConfig
+from avatarify_plus.program.option_fields import add_fields, read_fields
 from training.config import HEADINGS, StepConfig, TrainingConfig
 from training.data.cache import Cache, build_cache, cache_folder, open_cache
 from training.data.datasets import Split
@@ -37,7 +38,6 @@ from training.loop.checkpoint import CHECKPOINT, SaveError, is_finite, load_what
 from training.loop.guard import DivergedError, LossGuard, StopRequest
 from training.loop.loader import BatchLoader, fits_on_device
 from training.loop.logbook import Logbook
-from training.loop.option_fields import add_fields, read_fields
 from training.loop.ranks import Ranks, joined_ranks, synchronise_batch_norm
 from training.loop.schedule import learning_rate, parse_stages, stage_at
 from training.loop.validation import Validation

@@ -9,8 +9,12 @@ from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from avatarify_plus.errors import ConfigError
+from avatarify_plus.types import Size
 
 T = TypeVar("T")
+
+AUTO = "auto"
+"""The word that stands for None in options that leave something to the program."""
 
 
 def about(
@@ -21,12 +25,15 @@ def about(
     unset: str | None = None,
     accumulates: bool = False,
     rival: str | None = None,
+    has_auto: bool = False,
+    persists: bool = False,
 ) -> dict[str, Any]:
     """Return the metadata of a field that is an option.
 
     group: the heading that --help lists it under. text: its help. choices: what a string may be, where its type does
     not say. unset: what None means, for the help. accumulates: whether an option with several values may be given
-    several times. rival: the name of another field; only one of the two may be given.
+    several times. rival: the name of another field; only one of the two may be given. has_auto: whether the word AUTO
+    may be given for None. persists: whether what keys make of the field is kept, see `settings`.
     """
     return {
         "group": group,
@@ -36,6 +43,8 @@ def about(
         "unset": unset,
         "accumulates": accumulates,
         "rival": rival,
+        "has_auto": has_auto,
+        "persists": persists,
     }
 
 
@@ -44,11 +53,13 @@ def add_fields(
     kind: type,
     defaults: Mapping[str, Any] | None = None,
     headings: Sequence[str] = (),
-) -> None:
+    only_given: bool = False,
+) -> dict[str, Any]:
     """Add an option for each field of an options class, whose metadata are of `about`.
 
     defaults: what stands in for the fields' own defaults, by their names. headings: the groups in the order in which
-    --help lists them; others follow.
+    --help lists them; others follow. only_given: parsing yields only what was given, no defaults. Returns the groups by
+    their headings.
     """
     types = get_type_hints(kind)
     used = dict.fromkeys(option.metadata["group"] for option in fields(kind))
@@ -63,7 +74,8 @@ def add_fields(
             place = rivals.setdefault(names, None) or place.add_mutually_exclusive_group()
             rivals[names] = place
         default = (defaults or {}).get(option.name, _default_of(option))
-        _add_option(place, option, types[option.name], default)
+        _add_option(place, option, types[option.name], default, only_given)
+    return groups
 
 
 def read_fields(parser: argparse.ArgumentParser, kind: type[T], options: argparse.Namespace) -> T:
@@ -99,13 +111,35 @@ def positive(text: str) -> int:
     return value
 
 
-def _add_option(place: Any, option: Field[Any], kind: Any, default: Any) -> None:
+def parse_number(text: str) -> float:
+    """Parse a number, whole or not."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
+def parse_size(text: str) -> Size:
+    """Parse a width and a height in pixels, such as 1280x720."""
+    width, _, height = text.partition("x")
+    try:
+        return Size(int(width), int(height))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 1280x720") from None
+
+
+PARSERS: dict[Any, Callable[[str], Any]] = {float: parse_number, Size: parse_size}
+"""What parses an option of a type whose own constructor would not say plainly what is wrong."""
+
+
+def _add_option(place: Any, option: Field[Any], kind: Any, default: Any, only_given: bool) -> None:
     """Add the option of one field to a parser or a group of options."""
-    members = [member for member in get_args(kind) if member is not NoneType]
+    members = [member for member in get_args(kind) if member not in (NoneType, Ellipsis)]
     choices = choices_of(option, kind)
     text = _help_of(option, choices, default)
     if bool in (kind, *members):
-        place.add_argument(_flag(option), action=argparse.BooleanOptionalAction, default=default, help=text)
+        kept = argparse.SUPPRESS if only_given else default
+        place.add_argument(_flag(option), action=argparse.BooleanOptionalAction, default=kept, help=text)
         return
     is_required, is_tuple = default is MISSING, get_origin(kind) is tuple
     more: dict[str, Any] = {"required": True} if is_required else {"default": list(default) if is_tuple else default}
@@ -113,9 +147,18 @@ def _add_option(place: Any, option: Field[Any], kind: Any, default: Any) -> None
         more["nargs"] = "+" if is_required or option.metadata["accumulates"] else "*"
     if option.metadata["accumulates"]:
         more["action"] = "extend"
-    parse: Callable[[str], Any] = str if choices else (members[0] if members else kind)
+    if only_given and not is_required:
+        more["default"] = argparse.SUPPRESS
+    member = str if choices else (members[0] if members else kind)
+    parse: Callable[[str], Any] = PARSERS.get(member, member)
+    if option.metadata["has_auto"]:
+        parse = _or_auto(parse)
     metavar = option.metadata["metavar"] or ("NAME" if choices else None)
     place.add_argument(_flag(option), type=parse, choices=choices or None, metavar=metavar, help=text, **more)
+
+
+def _or_auto(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: None if text == AUTO else parse(text)
 
 
 def _help_of(option: Field[Any], choices: Sequence[str], default: Any) -> str:
@@ -123,6 +166,8 @@ def _help_of(option: Field[Any], choices: Sequence[str], default: Any) -> str:
     if choices:
         text += f"; one of {', '.join(choices)}"
     shown = option.metadata["unset"] if default is None else default
+    if isinstance(shown, bool):
+        shown = "yes" if shown else "no"
     if shown not in (MISSING, None, ()):
         text += f" (default: {shown})"
     return text.replace("%", "%%")
