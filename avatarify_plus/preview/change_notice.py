@@ -26,7 +26,7 @@ class ChangeNotice:
                 text for text, before in zip(_texts(config), _texts(self._before), strict=True) if text != before
             ]
             if changed:
-                self.show(changed[0], now_s)
+                self.show("; ".join(changed), now_s)
         self._before = config
         if now_s >= self._until_s:
             self.text = ""

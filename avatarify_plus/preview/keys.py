@@ -85,7 +85,7 @@ BINDINGS = (
     Binding(VIEW, ("U", "J"), Command.SHIFT_Y, (-COARSE_SHIFT, COARSE_SHIFT), "move the view up or down"),
     Binding(VIEW, ("Shift+H", "Shift+K"), Command.SHIFT_X, (-FINE_SHIFT, FINE_SHIFT), "the same, finely"),
     Binding(VIEW, ("Shift+U", "Shift+J"), Command.SHIFT_Y, (-FINE_SHIFT, FINE_SHIFT), "the same, finely"),
-    Binding(VIEW, ("Shift+Z",), Command.RESET_VIEW, (0,), "zoom and place as at first"),
+    Binding(VIEW, ("Shift+Z",), Command.RESET_VIEW, (0,), "reset zoom and place"),
     Binding(PREVIEW, ("Z", "C"), Command.OVERLAY, (-1, 1), "lay the photo over you, less or more"),
     Binding(PREVIEW, ("R",), Command.MIRROR_PREVIEW, (0,), "mirror this window"),
     Binding(PREVIEW, ("O",), Command.FACE, (0,), "show the face that was found"),
@@ -93,7 +93,7 @@ BINDINGS = (
     Binding(SENT, ("T",), Command.MIRROR_OUTPUT, (0,), "mirror what others see"),
     Binding(SENT, ("P",), Command.PANIC, (0,), "hide: send a still card, on or off"),
     Binding(SENT, ("0",), Command.PASSTHROUGH, (0,), "show yourself, on or off"),
-    Binding(WINDOW, ("Shift+R",), Command.RESET_SETTINGS, (0,), "all that keys change as at first"),
+    Binding(WINDOW, ("Shift+R",), Command.RESET_SETTINGS, (0,), "reset all that keys change"),
     Binding(WINDOW, ("?", "/"), Command.HELP, (0, 0), "show or hide these keys"),
     Binding(WINDOW, ("Esc",), Command.QUIT, (0,), "end; so does closing the window"),
 )

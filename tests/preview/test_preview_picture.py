@@ -11,7 +11,7 @@ import pytest
 
 from avatarify_plus.config import AppConfig
 from avatarify_plus.pictures.images import Box
-from avatarify_plus.preview.change_notice import NOTICE_S
+from avatarify_plus.preview.change_notice import NOTICE_S, ChangeNotice
 from avatarify_plus.preview.face_outline import draw_face
 from avatarify_plus.preview.help_card import HelpCard
 from avatarify_plus.preview.picture import HEADING_PX, MARGIN_PX, PANEL_PX, STEADY_S, PreviewPicture
@@ -240,3 +240,11 @@ def test_the_list_of_keys_fits(size: Size) -> None:
     assert not written[:10].any()
     assert not written[-10:].any()
     assert not written[:, -10:].any()
+
+
+def test_a_reset_says_all_that_it_changed() -> None:
+    notice = ChangeNotice()
+    config = AppConfig(avatar=(Path("a.jpg"),), zoom=2.0, mirror_output=True)
+    notice.update(config, 0.0)
+    notice.update(AppConfig(avatar=(Path("a.jpg"),)), 0.1)
+    assert notice.text == "zoom 1.00, view 0 right, 0 down; others see no mirror image"
