@@ -18,8 +18,9 @@ from avatarify_plus.types import Image
 from training import prepare
 from training.data.cache import build_cache, read_frames
 from training.data.datasets import find_clips
+from training.data.face_tracks import Boxes, Stretch
 from training.data.parallel import each_result
-from training.prepare import Cut, Footage, Settings, Stretch, judge, main, mp4_writer, overlap, place_square
+from training.prepare import Cut, Footage, Settings, judge, main, mp4_writer, place_square
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE_HZ = 25
@@ -199,29 +200,8 @@ def test_of_a_fast_video_every_second_frame_is_taken(tmp_path: Path) -> None:
         assert [number for number, _ in footage.frames()] == list(range(0, 6, step))
 
 
-def test_a_faraway_face_is_found_in_parts_of_the_picture() -> None:
-    driver = read_frames(ROOT / "examples" / "driver.mp4")[0]
-    picture = np.full((720, 1280, 3), 90, np.uint8)
-    picture[400:520, 900:1060] = cv2.resize(driver, (160, 120), interpolation=cv2.INTER_AREA)
-    with prepare.FaceSearch(min_face_px=60) as search:
-        boxes = [search.find(picture) for _ in range(4)]
-    for found in boxes:
-        assert len(found) == 1
-        assert overlap(found, np.array([900 + 213 / 4, 400 + 151 / 4, 900 + 443 / 4, 400 + 423 / 4]))[0] > 0.8
-
-
-def face_at(left: float, top: float, side: float = 100) -> prepare.Boxes:
+def face_at(left: float, top: float, side: float = 100) -> Boxes:
     return np.array([left, top, left + side, top + side], np.float32)
-
-
-def test_a_stretch_follows_its_own_face() -> None:
-    stretch = Stretch(640, 480, [0], [face_at(100, 100)])
-    larger, own = face_at(300, 100, 180), face_at(110, 100)
-    assert np.array_equal(stretch.choose(np.stack([larger, own])), own)
-    assert stretch.choose(larger[None]) is None  # it jumped
-    stretch.boxes.append(face_at(150, 100))
-    assert stretch.choose(face_at(190, 100)[None]) is None  # it has left where it was first
-    assert Stretch(640, 480).ends(None, own[None]) and not Stretch(640, 480).ends(None, own[:0])
 
 
 def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
@@ -248,7 +228,7 @@ def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
 def test_judgements() -> None:
     settings, rate_hz = Settings(min_size=192, min_seconds=1), Fraction(25)
 
-    def stretch(box: prepare.Boxes, count: int = 25) -> Stretch:
+    def stretch(box: Boxes, count: int = 25) -> Stretch:
         return Stretch(640, 480, list(range(count)), [box] * count)
 
     assert judge(Stretch(640, 480, [1, 2]), settings, rate_hz) == "no face"
