@@ -13,7 +13,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.errors import ConfigError, DataError, ModelError
-from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 
 # isort: split
 import cv2
@@ -27,7 +27,6 @@ from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet, write_picture
 from training.evaluation.figures import draw_dots
 from training.evaluation.network_animation import app_keypoints, network_image
-from training.evaluation.output_files import require_place
 from training.evaluation.trained_network import read_trained_network
 from training.evaluation.trials import self_reenactments
 

@@ -32,7 +32,7 @@ from avatarify_plus.pictures.images import Box, crop
 from avatarify_plus.program.option_fields import about, add_fields, positive, read_fields
 from avatarify_plus.types import Image
 from training.data.datasets import VIDEO_SUFFIXES, ClipError, frame_rate, stream_pictures
-from training.data.face_tracks import Boxes, Numbered, Stretch, find_stretches
+from training.data.face_tracks import Boxes, NumberedFrame, Stretch, find_stretches
 from training.data.parallel import each_result
 
 logger = logging.getLogger("training.prepare")
@@ -73,7 +73,7 @@ Reason = Literal["no face", "too short", "face too small", "outside the picture"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ClipRules:
     """What a clip has to be like."""
 
     size: int = field(default=256, metadata=about("clips", "side of the clips in px", "PX"))
@@ -100,7 +100,7 @@ class FootageJob:
     video: Path
     label: str
     out: Path
-    settings: Settings
+    rules: ClipRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ class Outcome:
     problem: str | None
 
 
-class Cut(NamedTuple):
+class ClipRange(NamedTuple):
     """A clip to be written: its first and last frame number and its square."""
 
     first: int
@@ -132,17 +132,19 @@ class Cut(NamedTuple):
     square: Box
 
 
-def judge(stretch: Stretch, settings: Settings, rate_hz: Fraction) -> Cut | Reason:
+def clip_or_reason(stretch: Stretch, rules: ClipRules, rate_hz: Fraction) -> ClipRange | Reason:
     """Return the clip that a stretch gives, or why it gives none."""
     if not stretch.boxes:
         return "no face"
-    if len(stretch.numbers) < settings.min_seconds * rate_hz:
+    if len(stretch.numbers) < rules.min_seconds * rate_hz:
         return "too short"
     square = place_square(np.array(stretch.boxes), stretch.width, stretch.height)
     if square is None:
         return "outside the picture"
     return (
-        "face too small" if square.width < settings.min_size else Cut(stretch.numbers[0], stretch.numbers[-1], square)
+        "face too small"
+        if square.width < rules.min_size
+        else ClipRange(stretch.numbers[0], stretch.numbers[-1], square)
     )
 
 
@@ -173,14 +175,14 @@ class Footage:
         self.seconds = 0.0
         self.problem: str | None = None
 
-    def frames(self) -> Iterator[Numbered]:
+    def frames(self) -> Iterator[NumberedFrame]:
         """Yield the frames from the start."""
         self.seconds, self.problem = 0.0, None
         try:
             for number, image in enumerate(stream_pictures(self._path)):
                 if number % self._step == 0:
                     self.seconds += float(1 / self.rate_hz)
-                    yield Numbered(number, image)
+                    yield NumberedFrame(number, image)
         except ClipError as error:
             self.problem = error.reason
 
@@ -192,41 +194,41 @@ def prepare_video(job: FootageJob) -> Outcome:
     except ClipError as error:
         outcome = Outcome(job.label, 0.0, [], {}, error.reason)
     else:
-        cuts: list[Cut] = []
+        ranges: list[ClipRange] = []
         rejected: Counter[Reason] = Counter()
-        max_frames = math.floor(job.settings.max_seconds * footage.rate_hz)
-        for stretch in find_stretches(footage.frames(), job.settings.min_size / SIDE_PER_FACE, max_frames):
-            judgement = judge(stretch, job.settings, footage.rate_hz)
-            if isinstance(judgement, Cut):
-                cuts.append(judgement)
+        max_frames = math.floor(job.rules.max_seconds * footage.rate_hz)
+        for stretch in find_stretches(footage.frames(), job.rules.min_size / SIDE_PER_FACE, max_frames):
+            found = clip_or_reason(stretch, job.rules, footage.rate_hz)
+            if isinstance(found, ClipRange):
+                ranges.append(found)
             else:
-                rejected[judgement] += 1
+                rejected[found] += 1
         seconds, problem = round(footage.seconds, 2), footage.problem
-        outcome = Outcome(job.label, seconds, _write_clips(footage, cuts, job), dict(rejected), problem)
+        outcome = Outcome(job.label, seconds, _write_clips(footage, ranges, job), dict(rejected), problem)
     _write_note(job, outcome)
     return outcome
 
 
-def _write_clips(footage: Footage, cuts: list[Cut], job: FootageJob) -> list[MadeClip]:
+def _write_clips(footage: Footage, ranges: list[ClipRange], job: FootageJob) -> list[MadeClip]:
     """Read a video once more and write its clips, each whole or not at all."""
     made = []
-    frames = footage.frames() if cuts else iter(())
-    for cut in cuts:
-        name, count = f"{job.label}#{cut.first:06d}#{cut.last:06d}.mp4", 0
+    frames = footage.frames() if ranges else iter(())
+    for clip in ranges:
+        name, count = f"{job.label}#{clip.first:06d}#{clip.last:06d}.mp4", 0
         try:
             with (
                 replaced(job.out / name) as draft,
-                mp4_writer(draft, job.settings.size, footage.rate_hz) as write,
+                mp4_writer(draft, job.rules.size, footage.rate_hz) as write,
             ):
                 for number, image in frames:
-                    if number >= cut.first:
-                        write(crop(image, cut.square, job.settings.size))
+                    if number >= clip.first:
+                        write(crop(image, clip.square, job.rules.size))
                         count += 1
-                    if number == cut.last:
+                    if number == clip.last:
                         break
         except (OSError, ValueError) as error:  # PyAV's errors are both, by kind
             raise DataError(f"cannot write {job.out / name}: {error}; check the free space of the disk") from error
-        square = (int(cut.square.left), int(cut.square.top), int(cut.square.width))
+        square = (int(clip.square.left), int(clip.square.top), int(clip.square.width))
         made.append(MadeClip(name, count, round(float(count / footage.rate_hz), 2), square))
     return made
 
@@ -247,7 +249,7 @@ def mp4_writer(path: Path, size: int, rate_hz: Fraction) -> Iterator[Callable[[I
         container.mux(stream.encode(None))
 
 
-def find_jobs(videos: Path, out: Path, settings: Settings) -> list[FootageJob]:
+def find_jobs(videos: Path, out: Path, rules: ClipRules) -> list[FootageJob]:
     """Return a job for each video below a folder, or for one video.
 
     Raises DataError if there is none or if two would give clips of the same names.
@@ -262,7 +264,7 @@ def find_jobs(videos: Path, out: Path, settings: Settings) -> list[FootageJob]:
         label = "#".join(path.relative_to(folder).with_suffix("").parts)
         if label in jobs:
             raise DataError(f"{jobs[label].video} and {path} would give clips of the same names: rename one")
-        jobs[label] = FootageJob(path, label, out, settings)
+        jobs[label] = FootageJob(path, label, out, rules)
     if not jobs:
         raise DataError(f"no videos found in {videos}; known are {', '.join(VIDEO_SUFFIXES)}")
     return list(jobs.values())
@@ -278,7 +280,7 @@ def _note(job: FootageJob) -> Path:
 def _circumstances(job: FootageJob) -> dict[str, Any]:
     """Return what a video's clips depend on, besides this program."""
     state = job.video.stat()
-    return {"settings": asdict(job.settings), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+    return {"settings": asdict(job.rules), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
 
 
 def _write_note(job: FootageJob, outcome: Outcome) -> None:
@@ -308,12 +310,12 @@ def _clear(out: Path, labels: set[str]) -> None:
             path.unlink()
 
 
-def prepare(videos: Path, out: Path, settings: Settings, processes: int) -> list[Outcome]:
+def prepare(videos: Path, out: Path, rules: ClipRules, processes: int) -> list[Outcome]:
     """Make the clips of all videos, going on where an earlier run stopped, and write the report.
 
     Raises DataError if there are no videos or nothing can be written.
     """
-    jobs = find_jobs(videos, out, settings)
+    jobs = find_jobs(videos, out, rules)
     try:
         (out / ".done").mkdir(parents=True, exist_ok=True)
         outcomes = {job.label: outcome for job in jobs if (outcome := _read_note(job)) is not None}
@@ -324,16 +326,16 @@ def prepare(videos: Path, out: Path, settings: Settings, processes: int) -> list
         for outcome in tqdm(each_result(prepare_video, pending, processes), total=len(pending), unit="video"):
             outcomes[outcome.video] = outcome
         ordered = [outcomes[job.label] for job in jobs]
-        write_whole(out / "report.json", json.dumps(report(ordered, settings), indent=1) + "\n")
+        write_whole(out / "report.json", json.dumps(report(ordered, rules), indent=1) + "\n")
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error}; check its permissions and the free space") from error
     return ordered
 
 
-def report(outcomes: list[Outcome], settings: Settings) -> dict[str, Any]:
+def report(outcomes: list[Outcome], rules: ClipRules) -> dict[str, Any]:
     """Return what became of all videos, and the sums."""
     return {
-        "settings": asdict(settings),
+        "settings": asdict(rules),
         "videos": [asdict(outcome) for outcome in outcomes],
         "damaged": {outcome.video: outcome.problem for outcome in outcomes if outcome.problem},
         "clips": sum(len(outcome.clips) for outcome in outcomes),
@@ -387,7 +389,7 @@ def build_parser() -> ProgramParser:
         metavar="N",
         help="read N videos at a time (default: all cores)",
     )
-    add_fields(parser, Settings)
+    add_fields(parser, ClipRules)
     return parser
 
 
@@ -395,11 +397,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code, see `program.command_line`."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    settings = read_fields(parser, Settings, options)
+    rules = read_fields(parser, ClipRules, options)
     configure_logging(options.verbose, NEWS)
 
     def work() -> None:
-        outcomes = prepare(options.videos, options.out, settings, options.processes)
+        outcomes = prepare(options.videos, options.out, rules, options.processes)
         print(table(outcomes))
         if not any(outcome.clips for outcome in outcomes):
             raise DataError(f"no clip came out of {options.videos}; the table says why")

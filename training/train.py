@@ -16,7 +16,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.errors import ConfigError
-from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 
 # isort: split
 import numpy as np
@@ -33,7 +33,6 @@ from training.data.cache import Cache, build_cache, cache_folder, open_cache
 from training.data.datasets import Split
 from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.evaluation.output_files import require_place
 from training.loop.checkpoint import CHECKPOINT, SaveError, is_finite, load_what_fits, read_start, write_checkpoint
 from training.loop.guard import DivergedError, LossGuard, StopRequest
 from training.loop.loader import BatchLoader, fits_on_device

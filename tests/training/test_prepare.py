@@ -20,7 +20,7 @@ from training.data.cache import build_cache, read_frames
 from training.data.datasets import find_clips
 from training.data.face_tracks import Boxes, Stretch
 from training.data.parallel import each_result
-from training.prepare import Cut, Footage, Settings, judge, main, mp4_writer, place_square
+from training.prepare import ClipRange, ClipRules, Footage, clip_or_reason, main, mp4_writer, place_square
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE_HZ = 25
@@ -226,18 +226,18 @@ def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
 
 
 def test_judgements() -> None:
-    settings, rate_hz = Settings(min_size=192, min_seconds=1), Fraction(25)
+    settings, rate_hz = ClipRules(min_size=192, min_seconds=1), Fraction(25)
 
     def stretch(box: Boxes, count: int = 25) -> Stretch:
         return Stretch(640, 480, list(range(count)), [box] * count)
 
-    assert judge(Stretch(640, 480, [1, 2]), settings, rate_hz) == "no face"
-    assert judge(stretch(face_at(270, 190), 24), settings, rate_hz) == "too short"
-    assert judge(stretch(face_at(270, 190, 90)), settings, rate_hz) == "face too small"
-    assert judge(stretch(face_at(0, 190)), settings, rate_hz) == "outside the picture"
-    assert judge(stretch(face_at(150, 90, 300)), settings, rate_hz) == "outside the picture"
-    made = judge(stretch(face_at(270, 190)), settings, rate_hz)
-    assert isinstance(made, Cut) and (made.first, made.last, made.square.width) == (0, 24, 196)
+    assert clip_or_reason(Stretch(640, 480, [1, 2]), settings, rate_hz) == "no face"
+    assert clip_or_reason(stretch(face_at(270, 190), 24), settings, rate_hz) == "too short"
+    assert clip_or_reason(stretch(face_at(270, 190, 90)), settings, rate_hz) == "face too small"
+    assert clip_or_reason(stretch(face_at(0, 190)), settings, rate_hz) == "outside the picture"
+    assert clip_or_reason(stretch(face_at(150, 90, 300)), settings, rate_hz) == "outside the picture"
+    made = clip_or_reason(stretch(face_at(270, 190)), settings, rate_hz)
+    assert isinstance(made, ClipRange) and (made.first, made.last, made.square.width) == (0, 24, 196)
 
 
 def test_wrong_usage_and_missing_footage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ Boxes = NDArray[np.float32]
 """(..., 4): left, top, right, bottom in px."""
 
 
-class Numbered(NamedTuple):
+class NumberedFrame(NamedTuple):
     """A picture (H, W, 3) with its number in the video."""
 
     number: int
@@ -84,7 +84,7 @@ def overlap(boxes: Boxes, other: Boxes) -> Any:
     return shared / (areas - shared)
 
 
-def find_stretches(frames: Iterable[Numbered], min_face_px: float, max_frames: int) -> Iterator[Stretch]:
+def find_stretches(frames: Iterable[NumberedFrame], min_face_px: float, max_frames: int) -> Iterator[Stretch]:
     """Divide frames at cuts, and each shot into stretches that follow one face, or none, up to a length."""
     for _, shot in itertools.groupby(frames, key=ShotNumber()):
         with FaceSearch(min_face_px) as search:
@@ -98,7 +98,7 @@ class ShotNumber:
         self._shot = 0
         self._look: NDArray[np.int16] | None = None
 
-    def __call__(self, frame: Numbered) -> int:
+    def __call__(self, frame: NumberedFrame) -> int:
         """Return the number of the shot that a frame belongs to."""
         before = self._look
         self._look = cv2.resize(frame.image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.int16)
@@ -177,7 +177,7 @@ def _starts(length: int, side: int) -> list[int]:
     return [round(index * (length - side) / max(count, 1)) for index in range(count + 1)]
 
 
-def _follow(shot: Iterable[Numbered], find_faces: Callable[[Image], Boxes], max_frames: int) -> Iterator[Stretch]:
+def _follow(shot: Iterable[NumberedFrame], find_faces: Callable[[Image], Boxes], max_frames: int) -> Iterator[Stretch]:
     """Yield the stretches of a shot; a new one starts with the largest face."""
     stretch: Stretch | None = None
     for number, image in shot:

@@ -12,19 +12,19 @@ from types import TracebackType
 from tqdm import tqdm
 
 from avatarify_plus.errors import AvatarifyError, DataError
-from training.evaluation.findings import Findings
+from training.evaluation.evaluation_result import EvaluationResult
 from training.evaluation.runner import Outcome, Runner, Setup, Skipped, TrialJob
 
 
-def judge(setup: Setup, jobs: Sequence[TrialJob], processes: int, findings: Findings, title: str) -> str:
-    """Run jobs, with a progress bar, and add what became of them to the findings; return the device that computed.
+def run_trials(setup: Setup, jobs: Sequence[TrialJob], processes: int, result: EvaluationResult, title: str) -> str:
+    """Run jobs, with a progress bar, and add what became of them to the result; return the device that computed.
 
     Raises as `run_jobs`.
     """
     device = "unknown"
     with tqdm(total=len(jobs), unit="trial", desc=title) as bar:
         for job, outcome, device in run_jobs(setup, jobs, processes):  # noqa: B007
-            findings.add(job, outcome)
+            result.add(job, outcome)
             bar.update()
     return device
 

@@ -13,13 +13,13 @@ from training.evaluation.score_table import ScoreTable
 FAILURES = 4
 """This many of the worst frames are kept per measure, each of another trial."""
 
-BASELINE = "repeat the source"
+REPEAT_SOURCE = "repeat the source"
 """The trivial animation that the others are compared with wherever there is a truth."""
 
-MEASURES = {"akd_px": "AKD", "l1": "L1", "aed": "AED"}
+FAILURE_MEASURES = {"akd_px": "AKD", "l1": "L1", "aed": "AED"}
 """What failures are picked by, with the name that the report gives it."""
 
-TITLES = {
+TABLE_TITLES = {
     "self-reenactment": ("Reconstruction", "What people look at"),
     "cross-identity": ("Cross-identity, against the truth", "What people look at"),
     "animation": ("Animation",),
@@ -27,10 +27,10 @@ TITLES = {
 """The titles of the tables per kind of evaluation; the second table is for faces only."""
 
 
-class Findings:
+class EvaluationResult:
     """Collect outcomes in any order. Only a fixed number of pictures is kept, so memory does not grow with the trials.
 
-    kind: a key of TITLES. performers: as they stand in `TrialResult.tables`.
+    kind: a key of TABLE_TITLES. performers: as they stand in `TrialResult.tables`.
     """
 
     def __init__(self, kind: str, performers: tuple[str, ...]) -> None:
@@ -90,7 +90,7 @@ class Findings:
     def _titles(self) -> tuple[str, ...]:
         """The titles of the tables that were measured."""
         _, tables = self._in_order()[0]
-        return TITLES[self.kind][: len(tables)]
+        return TABLE_TITLES[self.kind][: len(tables)]
 
     def _worst_first(self) -> list[int]:
         measures = ("identity_distance",) if self.kind == "animation" else ("akd_px", "l1")
