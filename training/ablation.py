@@ -23,7 +23,7 @@ from avatarify_plus.program.option_fields import positive
 from avatarify_plus.program.whole_file import save_result
 from training import train
 from training.config import TrainingConfig
-from training.data.cache import build_cache
+from training.data.cache import build_cache, is_cache
 from training.data.datasets import Split
 from training.evaluation.evaluation_result import REPEAT_SOURCE, EvaluationResult
 from training.evaluation.metrics import scores_to_dict
@@ -37,7 +37,7 @@ from training.evaluation.trained_network import (
     read_trained_network,
     write_trained_network,
 )
-from training.evaluation.trial_processes import run_trials
+from training.evaluation.trial_processes import run_trials, threads_per_process
 from training.evaluation.trials import self_reenactments
 from training.loop.checkpoint import CHECKPOINT
 from training.networks import base_config
@@ -125,7 +125,7 @@ def decode(study: Study, options: argparse.Namespace) -> None:
     size = base_config(study.rows[0], study.size).image_size
     folders: list[tuple[Path, Split]] = [*((folder, "train") for folder in options.data), (options.val, "val")]
     for folder, split in folders:
-        if not (folder / "frames.u8").exists():
+        if not is_cache(folder):
             build_cache(folder, options.out / "cache", size, os.cpu_count() or 1, split, study.subject)
 
 
@@ -170,7 +170,7 @@ def train_row(study: Study, run: StudyRun, parallel: int) -> None:
     """
     log_file = run.folder / "train.log"
     run.folder.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // parallel)
+    threads = threads_per_process(parallel)
     name = f"{run.row}, seed {run.config.seed}"
     print(f"training {name}: {study.steps} steps; see {log_file}", flush=True)
     with open(log_file, "a", encoding="utf-8") as log:
@@ -213,7 +213,7 @@ def reconstruct(paths: list[Path], names: list[str], study: Study, options: argp
     trials = self_reenactments(options.val)[:: options.every]
     jobs = [TrialJob(index, trial, False) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = threads_per_process(processes)
     setup = Setup(tuple(paths), "torch", threads, study.stride, subject=study.subject)
     result = EvaluationResult("self-reenactment", (*names, REPEAT_SOURCE))
     run_trials(setup, jobs, processes, result, ", ".join(names))

@@ -33,7 +33,7 @@ from training.data.datasets import Subject
 from training.evaluation.evaluation_result import REPEAT_SOURCE, EvaluationResult
 from training.evaluation.html_report import PAGE, About, write_report
 from training.evaluation.runner import Setup, TrialJob
-from training.evaluation.trial_processes import run_trials
+from training.evaluation.trial_processes import run_trials, threads_per_process
 from training.evaluation.trials import Trial, animations, puppet_pairs, self_reenactments, spread
 
 DESCRIPTION = """\
@@ -56,8 +56,8 @@ EXAMPLES = (
     "python training/evaluate.py --model live-256 --animate photos clips/val --photos 10 --drivers 3",
 )
 
-OURS = "ours"
-"""What the tables call the bundle that is measured."""
+MEASURED = "model"
+"""What the tables and pictures call the bundle that is measured."""
 
 MAX_SKIPPED_SHOWN = 10
 """How many skipped trials are printed; the report has all."""
@@ -73,8 +73,8 @@ def open_bundles(options: argparse.Namespace) -> tuple[Bundle, ...]:
 
 
 def performer_names(bundles: tuple[Bundle, ...]) -> tuple[str, ...]:
-    """Return a name for each bundle: ours, then the others' own, by folder and number where names repeat."""
-    names = [OURS]
+    """Return a name for each bundle: MEASURED, then the others' own, by folder and number where names repeat."""
+    names = [MEASURED]
     for bundle in bundles[1:]:
         candidates = [bundle.manifest.name, bundle.folder.name, f"{bundle.folder.name} ({len(names)})"]
         names.append(next(name for name in candidates if name not in (*names, REPEAT_SOURCE)))
@@ -106,8 +106,7 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     shown = set(spread(range(len(trials)), options.sheet_rows) if options.sheet or options.report else [])
     jobs = [TrialJob(index, trial, index in shown) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
-    # Threads do not change the numbers, only the time.
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = threads_per_process(processes)  # they do not change the scores, only the time
     setup = Setup(bundles, options.engine, threads, options.stride, options.precision, options.subject)
     result = EvaluationResult(kind, names if kind == "animation" else (*names, REPEAT_SOURCE))
     began = time.monotonic()

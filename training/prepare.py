@@ -141,11 +141,9 @@ def clip_or_reason(stretch: Stretch, rules: ClipRules, rate_hz: Fraction) -> Cli
     square = place_square(np.array(stretch.boxes), stretch.width, stretch.height)
     if square is None:
         return "outside the picture"
-    return (
-        "face too small"
-        if square.width < rules.min_size
-        else ClipRange(stretch.numbers[0], stretch.numbers[-1], square)
-    )
+    if square.width < rules.min_size:
+        return "face too small"
+    return ClipRange(stretch.numbers[0], stretch.numbers[-1], square)
 
 
 def place_square(boxes: Boxes, width: int, height: int) -> Box | None:

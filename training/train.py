@@ -29,7 +29,7 @@ from avatarify_plus.network.checkpoint import Checkpoint, RunState, read_checkpo
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.program.option_fields import add_fields, read_fields
 from training.config import HEADINGS, StepConfig, TrainingConfig
-from training.data.cache import Cache, build_cache, cache_folder, open_cache
+from training.data.cache import Cache, build_cache, cache_folder, is_cache, open_cache
 from training.data.datasets import Split
 from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
@@ -128,7 +128,7 @@ def build_pool(options: TrainingConfig, size: int, ranks: Ranks) -> tuple[Pool, 
     root = options.cache or options.out / "cache"
 
     def opened(folder: Path, split: Split) -> Cache:
-        if (folder / "frames.u8").exists():
+        if is_cache(folder):
             return open_cache(folder)
         if not ranks.is_first:
             return open_cache(cache_folder(folder, root, split))

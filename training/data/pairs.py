@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarify_plus.errors import ConfigError, DataError
-from avatarify_plus.motion.keypoints import MeshLayout
+from avatarify_plus.motion.keypoints import MeshLayout, load_mean_face
 from avatarify_plus.types import FloatArray, Keypoints
 from training.data.cache import Cache, Clip
 from training.data.datasets import Subject
@@ -293,8 +291,7 @@ def mesh_mirror(layout_name: str) -> IntArray:
 
     Closest pairs first, so that the result is its own inverse.
     """
-    file = resources.files("avatarify_plus") / "mesh_layouts" / f"{layout_name}.json"
-    face = np.asarray(json.loads(file.read_text())["mean_face"])
+    face = load_mean_face(layout_name)
     count = len(face)
     distance = np.linalg.norm((face * [-1, 1])[:, None] - face, axis=-1)
     mirror = np.full(count, -1, np.int64)

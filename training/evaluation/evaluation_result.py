@@ -79,7 +79,7 @@ class EvaluationResult:
         return found
 
     def trial_tables(self) -> list[ScoreTable]:
-        """Return ours per trial, the worst first: by AKD, else L1, or by the distance to the photo's identity."""
+        """Return the model's scores per trial, the worst first: by AKD, else L1, or by the identity distance."""
         found = []
         for number, title in enumerate(self._titles):
             rows = [(name, tables[number][0]) for name, tables in self._in_order()]
@@ -102,7 +102,7 @@ class EvaluationResult:
         return [self._tables[index] for index in sorted(self._tables)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready scores: ours, the baseline, other bundles, and ours per trial."""
+        """Return JSON-ready scores: the model's ("ours"), the baseline's, other bundles', and the model's per trial."""
         has_baseline = self.kind != "animation"
         tables = [dict(table.rows) for table in self.tables()]
         names = [name for name in self.performers[1:] if not has_baseline or name != self.performers[-1]]

@@ -43,7 +43,7 @@ def write_report(
 ) -> Path:
     """Write the page and its pictures into a folder and return the page's path.
 
-    names: the bundles', ours first, as they stand in the tables. Raises DataError if it cannot be written.
+    names: the bundles', the measured one first, as they stand in the tables. Raises DataError if it cannot be written.
     """
     page = folder / PAGE
     draw = _Gallery(folder)

@@ -32,10 +32,10 @@ FRAME_RATE_HZ = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every process needs: what is measured, ours first; the engine that computes bundles; which frames to score.
+    """What every process needs: what is measured; the engine that computes bundles; which frames to score.
 
-    performers: opened bundles, animated as the app does, or paths that `read_trained_network` takes, animated as the
-    paper does.
+    performers: the measured model first; opened bundles, animated as the app does, or paths that
+    `read_trained_network` takes, animated as the paper does.
     """
 
     performers: tuple[Bundle | Path, ...]

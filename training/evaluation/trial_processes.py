@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -27,6 +28,11 @@ def run_trials(setup: Setup, jobs: Sequence[TrialJob], processes: int, result: E
             result.add(job, outcome)
             bar.update()
     return device
+
+
+def threads_per_process(processes: int) -> int:
+    """Return the number of threads for each of the processes that share this machine's cores."""
+    return max(1, (os.cpu_count() or 1) // processes)
 
 
 def run_jobs(setup: Setup, jobs: Sequence[TrialJob], processes: int) -> Iterator[tuple[TrialJob, Outcome, str]]:
