@@ -53,7 +53,7 @@ on."""
 EXAMPLES = ("python training/prepare.py footage clips/train", "python training/train.py --data clips/train ...")
 
 MAX_RATE_HZ = 30
-"""Of a faster video only every second, third, ... frame is used."""
+"""The maximum frame rate of a clip; of a faster video only every second, third, ... frame is used."""
 
 SIDE_PER_TRAVEL = 1.1
 """The square is at least this many times as long as the whole area that the face passes over."""

@@ -69,7 +69,7 @@ CLIP_NORM = 5.0
 """Longer gradients are shortened to this norm."""
 
 VALIDATED_CLIPS = 8
-"""How many clips the contact sheets and "val L1" are of."""
+"""The number of validation clips that the contact sheets show and "val L1" is measured on."""
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
 

@@ -57,6 +57,7 @@ FRAMES, LANDMARKS = ROW_FILES = ("frames.u8", "landmarks.f32")
 """The files that hold a row for each picture: its pixels, and its face's landmarks."""
 
 INDEX = "index.json"
+"""The file that lists the clips and their rows; it is written last, so a cache with it is finished."""
 
 MAX_CLIPS_NAMED = 10
 """How many skipped clips the log names; the index names all."""

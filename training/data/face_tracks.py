@@ -25,12 +25,12 @@ LOOK_CLOSER_EVERY = 10
 """Every tenth frame without a face is searched in parts, for small faces."""
 
 CUT_CHANGE = 24.0
-"""A mean change of a small picture's values, out of 255, above which the picture was cut. In 77 clips of talking people
-the change from one frame to the next is 20 at most; unrelated pictures differ by 31 (median)."""
+"""A mean change of a small picture's values, out of 255, above which the picture was cut. In the 77 val clips of
+docs/experiments.md the change from one frame to the next is 20 at most; unrelated pictures differ by 31 (median)."""
 
 JUMP_OVERLAP = 0.5
 """A face whose box overlaps that of the frame before by less (intersection over union) has jumped: another face, or a
-cut between two similar pictures. In those 77 clips it never falls below 0.54."""
+cut between two similar pictures. In the 77 val clips of docs/experiments.md it never falls below 0.54."""
 
 LEFT_OVERLAP = 0.25
 """A face whose box overlaps the clip's first by less has left its place; as in FOMM's VoxCeleb."""

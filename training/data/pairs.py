@@ -28,8 +28,11 @@ ASPECT_SHARES = (0.3, 0.45, 0.25)
 """The shares of hard pairs that differ in the whole face, the mouth and the eyes. Warping cannot show the inside of a
 mouth, so mouths have the largest share."""
 
-MOUTH, EYES = ("lip", "corner"), ("eyelid", "iris")
-"""The ends of the names of a layout's keypoints at the mouth and at the eyes."""
+MOUTH = ("lip", "corner")
+"""How the names of a layout's keypoints at the mouth end."""
+
+EYES = ("eyelid", "iris")
+"""How the names of a layout's keypoints at the eyes end."""
 
 SPLINE_POINTS = 25
 CERTAIN_MIRRORS = {61: 291, 76: 306, 62: 292, 78: 308, 234: 454, 227: 447}
