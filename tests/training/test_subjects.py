@@ -301,4 +301,4 @@ def test_a_model_that_reads_the_mesh_needs_a_face(
     assert printed.startswith("avatarify: error:") and "face mesh" in printed and "--subject any" in printed
     with pytest.raises(SystemExit, match="2"):
         evaluate.main(["--bundle", str(skip_bundle.folder), "--animate", str(mgif), str(mgif), "--subject", "body"])
-    assert "--animate measures faces alone" in capsys.readouterr().err
+    assert "--animate measures only faces" in capsys.readouterr().err
