@@ -18,27 +18,26 @@ if not __package__:
 
 from avatarify_plus.errors import ConfigError, DataError
 from avatarify_plus.network.checkpoint import read_checkpoint
-from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 from avatarify_plus.program.option_fields import positive
 from avatarify_plus.program.whole_file import save_result
 from training import train
 from training.config import TrainingConfig
-from training.data.cache import build_cache
+from training.data.cache import build_cache, is_cache
 from training.data.datasets import Split
-from training.evaluation.findings import BASELINE, Findings
+from training.evaluation.evaluation_result import REPEAT_SOURCE, EvaluationResult
 from training.evaluation.metrics import scores_to_dict
-from training.evaluation.output_files import require_place
-from training.evaluation.results import Measured, write_tables
 from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.score_table import ScoreTable
 from training.evaluation.studies import STUDIES, Study, find_study
+from training.evaluation.study_page import Measured, write_tables
 from training.evaluation.trained_network import (
     SUFFIX,
     TrainedNetwork,
     read_trained_network,
     write_trained_network,
 )
-from training.evaluation.trial_processes import judge
+from training.evaluation.trial_processes import run_trials, threads_per_process
 from training.evaluation.trials import self_reenactments
 from training.loop.checkpoint import CHECKPOINT
 from training.networks import base_config
@@ -62,7 +61,7 @@ SCORES = "scores.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class StudyRun:
     """One row of a study, to be trained with one seed into a folder. command: the arguments of training/train.py."""
 
     row: str
@@ -75,7 +74,7 @@ class Run:
         return self.config.out
 
 
-def make_run(study: Study, row: str, seed: int, options: argparse.Namespace) -> Run:
+def make_run(study: Study, row: str, seed: int, options: argparse.Namespace) -> StudyRun:
     """Return a run of a study. Ends as for wrong usage if the options after --train are wrong."""
     command = (
         *study.arguments(row, seed),
@@ -84,7 +83,7 @@ def make_run(study: Study, row: str, seed: int, options: argparse.Namespace) -> 
         *("--cache", str(options.out / "cache")),
     )
     config, _ = train.read_command(list(command))
-    return Run(row, config, command)
+    return StudyRun(row, config, command)
 
 
 def run_study(options: argparse.Namespace) -> None:
@@ -101,7 +100,7 @@ def run_study(options: argparse.Namespace) -> None:
         decode(study, options)
     measuring = threading.Lock()  # one at a time: it takes all processes
 
-    def make(run: Run) -> None:
+    def make(run: StudyRun) -> None:
         if steps_done(run.folder) < study.steps:
             train_row(study, run, options.parallel)
         with measuring:
@@ -126,7 +125,7 @@ def decode(study: Study, options: argparse.Namespace) -> None:
     size = base_config(study.rows[0], study.size).image_size
     folders: list[tuple[Path, Split]] = [*((folder, "train") for folder in options.data), (options.val, "val")]
     for folder, split in folders:
-        if not (folder / "frames.u8").exists():
+        if not is_cache(folder):
             build_cache(folder, options.out / "cache", size, os.cpu_count() or 1, split, study.subject)
 
 
@@ -144,7 +143,7 @@ def steps_done(folder: Path) -> int:
     return read_checkpoint(path).step if path.exists() else 0
 
 
-def require_same_run(run: Run) -> None:
+def require_same_run(run: StudyRun) -> None:
     """Raise ConfigError if a folder holds another run: rows are only comparable under one budget."""
     path = run.folder / CHECKPOINT
     if not path.exists():
@@ -164,14 +163,14 @@ def require_same_run(run: Run) -> None:
         raise ConfigError(f"{run.folder} was trained with {', '.join(wrong)}: choose another --out")
 
 
-def train_row(study: Study, run: Run, parallel: int) -> None:
+def train_row(study: Study, run: StudyRun, parallel: int) -> None:
     """Train one row to its end, in a process of its own that writes to train.log.
 
     Raises DataError if it ends before that.
     """
     log_file = run.folder / "train.log"
     run.folder.mkdir(parents=True, exist_ok=True)
-    threads = max(1, (os.cpu_count() or 1) // parallel)
+    threads = threads_per_process(parallel)
     name = f"{run.row}, seed {run.config.seed}"
     print(f"training {name}: {study.steps} steps; see {log_file}", flush=True)
     with open(log_file, "a", encoding="utf-8") as log:
@@ -190,37 +189,37 @@ def measure(paths: list[Path], study: Study, options: argparse.Namespace) -> Non
     """Measure runs by reconstruction of the val clips and write the scores to their folders. Raises AvatarifyError."""
     if not paths:
         return
-    findings = reconstruct(paths, [path.name for path in paths], study, options)
-    scores = dict(findings.tables()[0].rows)
+    result = reconstruct(paths, [path.name for path in paths], study, options)
+    scores = dict(result.tables()[0].rows)
     for path in paths:
         trained = read_trained_network(path)
         measured = Measured(
             preset=trained.config.preset,
             seed=int(trained.training["seed"]),
             scores=scores_to_dict(scores[path.name]),
-            baseline=scores_to_dict(scores[BASELINE]),
+            baseline=scores_to_dict(scores[REPEAT_SOURCE]),
             parameters=trained.parameters,
             frame_operations=trained.frame_operations,
             steps=int(trained.training["steps"]),
             samples=int(trained.training["samples"]),
-            clips=findings.count,
+            clips=result.count,
             stride=study.stride,
         )
         save_result(path / SCORES, json.dumps(measured.to_dict(), indent=1) + "\n")
 
 
-def reconstruct(paths: list[Path], names: list[str], study: Study, options: argparse.Namespace) -> Findings:
+def reconstruct(paths: list[Path], names: list[str], study: Study, options: argparse.Namespace) -> EvaluationResult:
     """Let trained networks reconstruct the val clips, each from its first picture, and score them."""
     trials = self_reenactments(options.val)[:: options.every]
     jobs = [TrialJob(index, trial, False) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = threads_per_process(processes)
     setup = Setup(tuple(paths), "torch", threads, study.stride, subject=study.subject)
-    findings = Findings("self-reenactment", (*names, BASELINE))
-    judge(setup, jobs, processes, findings, ", ".join(names))
-    if not findings.count:
-        raise DataError(f"none of the {len(jobs)} clips of {options.val} could be used: {findings.skipped[0].reason}")
-    return findings
+    result = EvaluationResult("self-reenactment", (*names, REPEAT_SOURCE))
+    run_trials(setup, jobs, processes, result, ", ".join(names))
+    if not result.count:
+        raise DataError(f"none of the {len(jobs)} clips of {options.val} could be used: {result.skipped[0].reason}")
+    return result
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -230,8 +229,8 @@ def evaluate(options: argparse.Namespace) -> None:
     networks = [read_trained_network(path) for path in options.runs]
     if len({trained.config.image_size for trained in networks}) > 1:
         raise ConfigError("networks can be compared at one picture size only")
-    findings = reconstruct(options.runs, names, study, options)
-    print("\n\n".join(_unranked(table).to_text() for table in findings.tables()))
+    result = reconstruct(options.runs, names, study, options)
+    print("\n\n".join(_unranked(table).to_text() for table in result.tables()))
     print()
     for name, trained in zip(names, networks, strict=True):
         print(f"{name}: {_size_of(trained)}, {trained.training.get('samples', 0)} samples")

@@ -141,7 +141,7 @@ def noise_cache(size: int, layout: MeshLayout) -> Cache:
     return Cache(clips, frames, landmarks)
 
 
-class Bench:
+class StepBenchmark:
     """A network and its data, ready to make steps."""
 
     def __init__(self, options: StepConfig, stage: Stage, data: list[Path]) -> None:
@@ -327,7 +327,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> None:
         require_json_file(options.json)
-        bench = Bench(step, stage, options.data)
+        bench = StepBenchmark(step, stage, options.data)
         found = [bench.measure(variant, options.steps) for variant in variants(step, options.compare)]
         print_report(table(found), [asdict(m) | {"reached": m.reached} for m in found], options.json)
 

@@ -13,11 +13,11 @@ from avatarify_plus.errors import ConfigError
 from avatarify_plus.motion.keypoints import MeshLayout, load_mesh_layout
 from avatarify_plus.network.config import SIZES, KeypointOrigin, NetworkConfig
 from avatarify_plus.program.option_fields import about, check_choices
+from avatarify_plus.program.overrides import apply_overrides
 from training.data.datasets import Subject
 from training.data.pairs import CANDIDATES, PairOptions
-from training.loop.overrides import apply_overrides
 from training.loop.schedule import parse_stages
-from training.networks import BASELINE, TRAINABLE, base_config
+from training.networks import TRAINABLE, X2FACE, base_config
 from training.objective.objective import LossWeights
 from training.objective.perceptual import PERCEPTUAL_NETWORKS
 
@@ -148,7 +148,7 @@ class StepConfig:
     def network(self) -> NetworkConfig:
         """Return the network that is trained."""
         base = base_config(self.preset, self.size)
-        if self.preset == BASELINE:  # it has no keypoints
+        if self.preset == X2FACE:  # it has no keypoints
             return apply_overrides(base, self.set, "--set")
         has_face = self.subject == "face"
         origin: KeypointOrigin = self.keypoints or ("mesh" if has_face else "learned")
@@ -229,7 +229,7 @@ class TrainingConfig(StepConfig):
             raise _without_mesh(self.subject, ["--mesh-warmup"])
         network, own = self.network(), self.mesh_layout().keypoint_count
         found = network.keypoints, network.keypoint_count
-        if self.preset != BASELINE and found != ("learned", own):
+        if self.preset != X2FACE and found != ("learned", own):
             raise ConfigError(
                 f"--mesh-warmup needs --keypoints learned and --keypoint-count {own}, found {found[0]} and {found[1]}"
             )
@@ -240,7 +240,7 @@ def _require_no_mesh(config: StepConfig, network: NetworkConfig, weights: LossWe
     if config.subject == "face":
         return
     wants = {
-        f"--keypoints {network.keypoints}": network.reads_mesh and network.preset != BASELINE,
+        f"--keypoints {network.keypoints}": network.reads_mesh and network.preset != X2FACE,
         "--weight identity": bool(weights.identity),
         "--weight expression_gain": bool(weights.expression_gain),
     }

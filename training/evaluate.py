@@ -24,16 +24,16 @@ from avatarify_plus.program.command_line import (
     configure_logging,
     print_report,
     require_json_file,
+    require_place,
     run_program,
 )
 from avatarify_plus.program.option_fields import positive
 from training.contact_sheet import contact_sheet, write_picture
 from training.data.datasets import Subject
-from training.evaluation.findings import BASELINE, Findings
-from training.evaluation.output_files import require_place
-from training.evaluation.report import PAGE, About, write_report
+from training.evaluation.evaluation_result import REPEAT_SOURCE, EvaluationResult
+from training.evaluation.html_report import PAGE, About, write_report
 from training.evaluation.runner import Setup, TrialJob
-from training.evaluation.trial_processes import judge
+from training.evaluation.trial_processes import run_trials, threads_per_process
 from training.evaluation.trials import Trial, animations, puppet_pairs, self_reenactments, spread
 
 DESCRIPTION = """\
@@ -56,8 +56,8 @@ EXAMPLES = (
     "python training/evaluate.py --model live-256 --animate photos clips/val --photos 10 --drivers 3",
 )
 
-OURS = "ours"
-"""What the tables call the bundle that is measured."""
+MEASURED = "model"
+"""What the tables and pictures call the bundle that is measured."""
 
 MAX_SKIPPED_SHOWN = 10
 """How many skipped trials are printed; the report has all."""
@@ -73,11 +73,11 @@ def open_bundles(options: argparse.Namespace) -> tuple[Bundle, ...]:
 
 
 def performer_names(bundles: tuple[Bundle, ...]) -> tuple[str, ...]:
-    """Return a name for each bundle: ours, then the others' own, by folder and number where names repeat."""
-    names = [OURS]
+    """Return a name for each bundle: MEASURED, then the others' own, by folder and number where names repeat."""
+    names = [MEASURED]
     for bundle in bundles[1:]:
         candidates = [bundle.manifest.name, bundle.folder.name, f"{bundle.folder.name} ({len(names)})"]
-        names.append(next(name for name in candidates if name not in (*names, BASELINE)))
+        names.append(next(name for name in candidates if name not in (*names, REPEAT_SOURCE)))
     return tuple(names)
 
 
@@ -106,39 +106,38 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     shown = set(spread(range(len(trials)), options.sheet_rows) if options.sheet or options.report else [])
     jobs = [TrialJob(index, trial, index in shown) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
-    # Threads do not change the numbers, only the time.
-    threads = max(1, (os.cpu_count() or 1) // processes)
+    threads = threads_per_process(processes)  # they do not change the scores, only the time
     setup = Setup(bundles, options.engine, threads, options.stride, options.precision, options.subject)
-    findings = Findings(kind, names if kind == "animation" else (*names, BASELINE))
+    result = EvaluationResult(kind, names if kind == "animation" else (*names, REPEAT_SOURCE))
     began = time.monotonic()
-    device = judge(setup, jobs, processes, findings, f"{bundles[0].manifest.name}, {processes} process(es)")
+    device = run_trials(setup, jobs, processes, result, f"{bundles[0].manifest.name}, {processes} process(es)")
     seconds = round(time.monotonic() - began, 1)
-    _name_skipped(findings)
+    _name_skipped(result)
     engine = f"{options.engine} ({device})"
     about = {"bundle": bundles[0].manifest.name, "engine": engine, "stride": options.stride, "seconds": seconds}
-    text = "\n\n".join(table.to_text() for table in findings.tables())
-    print_report(text, about | findings.to_dict(), options.json)
+    text = "\n\n".join(table.to_text() for table in result.tables())
+    print_report(text, about | result.to_dict(), options.json)
     if options.sheet:
-        write_sheet(options.sheet, findings, names)
+        write_sheet(options.sheet, result, names)
     if options.report:
         about_run = About(command, datetime.datetime.now().isoformat(" ", "seconds"), engine)
-        print(f"report: {write_report(options.report, findings, bundles, names, about_run)}", file=sys.stderr)
+        print(f"report: {write_report(options.report, result, bundles, names, about_run)}", file=sys.stderr)
 
 
-def _name_skipped(findings: Findings) -> None:
+def _name_skipped(result: EvaluationResult) -> None:
     """Print what was left out. Raises DataError if that is everything."""
-    for skipped in findings.skipped[:MAX_SKIPPED_SHOWN]:
+    for skipped in result.skipped[:MAX_SKIPPED_SHOWN]:
         print(f"skipped {skipped.trial.name}: {skipped.reason}", file=sys.stderr)
-    more = len(findings.skipped) - MAX_SKIPPED_SHOWN
+    more = len(result.skipped) - MAX_SKIPPED_SHOWN
     if more > 0:
         print(f"and {more} more", file=sys.stderr)
-    if not findings.count:
-        raise DataError(f"none of the {len(findings.skipped)} trials could be run")
+    if not result.count:
+        raise DataError(f"none of the {len(result.skipped)} trials could be run")
 
 
-def write_sheet(path: Path, findings: Findings, names: tuple[str, ...]) -> None:
+def write_sheet(path: Path, result: EvaluationResult, names: tuple[str, ...]) -> None:
     """Write the shown trials as one contact sheet."""
-    moments = findings.side_by_side()
+    moments = result.side_by_side()
     has_truth = all(moment.truth is not None for moment in moments)
     rows = [
         [m.source, m.driving, *m.predictions[1:], m.predictions[0], *([m.truth] if m.truth is not None else [])]

@@ -9,7 +9,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.errors import DataError
-from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 
 # isort: split
 import numpy as np
@@ -17,7 +17,6 @@ import numpy as np
 from avatarify_plus.program.option_fields import positive
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
-from training.evaluation.output_files import require_place
 from training.evaluation.trials import decode_squares
 
 EXAMPLES = ("python training/filmstrip.py examples/driver.mp4 avatar.mp4 --frames 0 60 120 --out strip.jpg",)

@@ -12,14 +12,13 @@ if not __package__:
 
 from avatarify_plus.errors import DataError
 from avatarify_plus.face.landmarks import FACE_SIDES, LANDMARK_COUNT, MESH_POINTS, NOSE_TIP, OUTER_EYE_CORNERS
-from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 from avatarify_plus.program.whole_file import save_result
 
 # isort: split
 import numpy as np
 
 from training.data.cache import open_cache
-from training.evaluation.output_files import require_place
 
 # Points on the subject's right half (the picture's left) or on the middle line; the left half follows by symmetry.
 RIGHT = {

@@ -13,7 +13,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.errors import ConfigError, DataError, ModelError
-from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 
 # isort: split
 import cv2
@@ -25,9 +25,8 @@ from avatarify_plus.network.graphs import to_app_image
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet, write_picture
-from training.evaluation.figures import draw_dots
+from training.evaluation.figures import draw_dots, grey, levels
 from training.evaluation.network_animation import app_keypoints, network_image
-from training.evaluation.output_files import require_place
 from training.evaluation.trained_network import read_trained_network
 from training.evaluation.trials import self_reenactments
 
@@ -193,9 +192,9 @@ def occlusion_sheet(fomm: FigureNetwork, ours: FigureNetwork, scenes: Sequence[S
     for scene in scenes:
         mine, theirs = (network.explain(scene.source, scene.driving[0]) for network in (ours, fomm))
         maps = (*mine.occlusions, *theirs.occlusions)
-        greys = [_grey(levels, ours.image_size) for levels in maps]
+        greys = [grey(occlusion, ours.image_size) for occlusion in maps]
         lines.append([scene.source, scene.driving[0], mine.prediction, *greys])
-        means.append([levels.mean() for levels in maps])
+        means.append([occlusion.mean() for occlusion in maps])
     names = [ours.name] * len(mine.occlusions) + [fomm.name] * len(theirs.occlusions)
     shown = zip(names, maps, np.mean(means, axis=0), strict=True)
     labels = ["source", "driving", ours.name, *(f"{name} {len(of)} px, mean {mean:.2f}" for name, of, mean in shown)]
@@ -217,7 +216,7 @@ def attention_sheet(networks: Sequence[FigureNetwork], scenes: Sequence[Scene]) 
         places, place_range = _stretched([attention.place for attention in maps])
         bars, bar_range = _stretched([np.tile(attention.channels, (size, 1)) for attention in maps])
         columns.append([_heat(place, scene.driving[0]) for place, scene in zip(places, scenes, strict=True)])
-        columns.append([_grey(bar, WIDTH_PX) for bar in bars])
+        columns.append([grey(bar, WIDTH_PX) for bar in bars])
         labels += [f"{network.name}, {place_range}", f"channels, {bar_range}"]
     return contact_sheet(list(zip(*columns, strict=True)), labels, WIDTH_PX // len(labels))
 
@@ -258,20 +257,9 @@ def _stretched(maps: Sequence[FloatArray]) -> tuple[list[FloatArray], str]:
     return [(part - low) / max(high - low, 1e-6) for part in maps], f"{low:.2f}-{high:.2f}"
 
 
-def _levels(values: FloatArray, size_px: int) -> Image:
-    """Return a map in [0, 1] as (size_px, size_px) levels, without inventing values between its own."""
-    levels = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
-    enlarged: Image = cv2.resize(levels, (size_px, size_px), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
-    return enlarged
-
-
-def _grey(values: FloatArray, size_px: int) -> Image:
-    return np.repeat(_levels(values, size_px)[..., None], 3, axis=2)
-
-
 def _heat(values: FloatArray, picture: Image) -> Image:
     """Lay a map in [0, 1] over a picture, from dark violet to yellow."""
-    heat = cv2.applyColorMap(_levels(values, len(picture)), cv2.COLORMAP_INFERNO)[..., ::-1]
+    heat = cv2.applyColorMap(levels(values, len(picture)), cv2.COLORMAP_INFERNO)[..., ::-1]
     blended: Image = np.rint(HEAT_OPACITY * heat + (1 - HEAT_OPACITY) * picture).astype(np.uint8)
     return blended
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import logging
 import math
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -21,21 +20,19 @@ if not __package__:
 
 from avatarify_plus.errors import ConfigError, DataError
 from avatarify_plus.face.framing import RISE_PER_FACE, SIDE_PER_FACE
-from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.whole_file import replaced, write_whole
 
 # isort: split
 import av
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from avatarify_plus.pictures.images import Box, crop
 from avatarify_plus.program.option_fields import about, add_fields, positive, read_fields
 from avatarify_plus.types import Image
 from training.data.datasets import VIDEO_SUFFIXES, ClipError, frame_rate, stream_pictures
+from training.data.face_tracks import Boxes, NumberedFrame, Stretch, find_stretches
 from training.data.parallel import each_result
 
 logger = logging.getLogger("training.prepare")
@@ -56,27 +53,7 @@ on."""
 EXAMPLES = ("python training/prepare.py footage clips/train", "python training/train.py --data clips/train ...")
 
 MAX_RATE_HZ = 30
-"""Of a faster video only every second, third, ... frame is used."""
-
-MAX_FACES = 4
-"""This many faces are looked for at once, so that the followed one is not swapped for a neighbour."""
-
-MIN_FACE_SHARE = 0.12
-"""The detector misses faces smaller than about this share of the picture's longer side (measured; a mesh's box)."""
-
-LOOK_CLOSER_EVERY = 10
-"""Every tenth frame without a face is searched in parts, for small faces."""
-
-CUT_CHANGE = 24.0
-"""A mean change of a small picture's values, out of 255, above which the picture was cut. In 77 clips of talking people
-the change from one frame to the next is 20 at most; unrelated pictures differ by 31 (median)."""
-
-JUMP_OVERLAP = 0.5
-"""A face whose box overlaps that of the frame before by less (intersection over union) has jumped: another face, or a
-cut between two similar pictures. In those 77 clips it never falls below 0.54."""
-
-LEFT_OVERLAP = 0.25
-"""A face whose box overlaps the clip's first by less has left its place; as in FOMM's VoxCeleb."""
+"""The maximum frame rate of a clip; of a faster video only every second, third, ... frame is used."""
 
 SIDE_PER_TRAVEL = 1.1
 """The square is at least this many times as long as the whole area that the face passes over."""
@@ -93,12 +70,10 @@ MAX_VIDEOS_SHOWN = 40
 """How many videos the table has lines for; the report has all."""
 
 Reason = Literal["no face", "too short", "face too small", "outside the picture"]
-Boxes = NDArray[np.float32]
-"""(..., 4): left, top, right, bottom in px."""
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ClipRules:
     """What a clip has to be like."""
 
     size: int = field(default=256, metadata=about("clips", "side of the clips in px", "PX"))
@@ -125,7 +100,7 @@ class FootageJob:
     video: Path
     label: str
     out: Path
-    settings: Settings
+    rules: ClipRules
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,44 +124,7 @@ class Outcome:
     problem: str | None
 
 
-class Numbered(NamedTuple):
-    """A picture (H, W, 3) with its number in the video."""
-
-    number: int
-    image: Image
-
-
-@dataclass(slots=True)
-class Stretch:
-    """Frames that follow one face without a break, or that show none; without a face there are no boxes."""
-
-    width: int
-    height: int
-    numbers: list[int] = field(default_factory=list)
-    boxes: list[Boxes] = field(default_factory=list)
-
-    def choose(self, faces: Boxes) -> Boxes | None:
-        """Return which of the next frame's boxes (N, 4) goes on with this stretch's face, if one does."""
-        if not self.boxes or not len(faces):
-            return None
-        nearest: Boxes = faces[int(np.argmax(overlap(faces, self.boxes[-1])))]
-        is_same = overlap(nearest, self.boxes[-1]) >= JUMP_OVERLAP and overlap(nearest, self.boxes[0]) >= LEFT_OVERLAP
-        return nearest if is_same else None
-
-    def ends(self, chosen: Boxes | None, faces: Boxes) -> bool:
-        """Return whether the next frame belongs to another stretch; chosen: what `choose` returned of its faces."""
-        return chosen is None if self.boxes else len(faces) > 0
-
-
-class Region(NamedTuple):
-    """A square part of a picture, in px."""
-
-    left: int
-    top: int
-    side: int
-
-
-class Cut(NamedTuple):
+class ClipRange(NamedTuple):
     """A clip to be written: its first and last frame number and its square."""
 
     first: int
@@ -194,138 +132,18 @@ class Cut(NamedTuple):
     square: Box
 
 
-def overlap(boxes: Boxes, other: Boxes) -> Any:
-    """Return the intersection over union of boxes (..., 4) with another box (4,)."""
-    low, high = np.maximum(boxes[..., :2], other[:2]), np.minimum(boxes[..., 2:], other[2:])
-    shared = np.maximum(high - low, 0).prod(-1)
-    areas = (boxes[..., 2:] - boxes[..., :2]).prod(-1) + (other[2:] - other[:2]).prod()
-    return shared / (areas - shared)
-
-
-def find_stretches(frames: Iterable[Numbered], min_face_px: float, max_frames: int) -> Iterator[Stretch]:
-    """Divide frames at cuts, and each shot into stretches that follow one face, or none, up to a length."""
-    for _, shot in itertools.groupby(frames, key=ShotNumber()):
-        with FaceSearch(min_face_px) as search:
-            yield from _follow(shot, search.find, max_frames)
-
-
-class ShotNumber:
-    """Count the cuts, frame after frame."""
-
-    def __init__(self) -> None:
-        self._shot = 0
-        self._look: NDArray[np.int16] | None = None
-
-    def __call__(self, frame: Numbered) -> int:
-        """Return the number of the shot that a frame belongs to."""
-        before = self._look
-        self._look = cv2.resize(frame.image, (32, 32), interpolation=cv2.INTER_AREA).astype(np.int16)
-        if before is not None and np.abs(self._look - before).mean() > CUT_CHANGE:
-            self._shot += 1
-        return self._shot
-
-
-class FaceSearch:
-    """Find the boxes of the faces in a shot, frame after frame, even those too small to be found in a whole picture."""
-
-    def __init__(self, min_face_px: float) -> None:
-        self._part_px = math.ceil(min_face_px / MIN_FACE_SHARE)
-        self._region: Region | None = None
-        self._faceless_count = 0
-        self._still = _open_mesh(tracking=False)
-        self._tracker = _open_mesh(tracking=True)
-
-    def __enter__(self) -> FaceSearch:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._still.close()
-        self._tracker.close()
-
-    def find(self, image: Image) -> Boxes:
-        """Return the boxes (N, 4) of the faces in the next frame, largest first."""
-        faces = _boxes_in(image, self._region, self._tracker)
-        if not len(faces):
-            self._aim(None)
-            if self._faceless_count % LOOK_CLOSER_EVERY == 0:
-                faces = self._look_closer(image)
-        self._faceless_count = 0 if len(faces) else self._faceless_count + 1
-        return faces
-
-    def _look_closer(self, image: Image) -> Boxes:
-        """Search a picture part by part; the face found first is followed in a part around it."""
-        height, width = image.shape[:2]
-        side = min(self._part_px, height, width)
-        if side < max(height, width):
-            for left, top in itertools.product(_starts(width, side), _starts(height, side)):
-                faces = _boxes_in(image, Region(left, top, side), self._still)
-                if len(faces):
-                    middle = (faces[0, :2] + faces[0, 2:] - side) / 2
-                    left, top = (int(place) for place in np.clip(middle, 0, [width - side, height - side]))
-                    self._aim(Region(left, top, side))
-                    return faces
-        return np.empty((0, 4), np.float32)
-
-    def _aim(self, region: Region | None) -> None:
-        """Follow faces in another region; the tracker must not look for the old face's place there."""
-        if region != self._region:
-            self._tracker.close()
-            self._tracker = _open_mesh(tracking=True)
-            self._region = region
-
-
-def _open_mesh(tracking: bool) -> FaceMesh:
-    return FaceMesh(tracking, refine=False, max_faces=MAX_FACES)
-
-
-def _boxes_in(image: Image, region: Region | None, mesh: FaceMesh) -> Boxes:
-    """Return the boxes (N, 4) of the faces in a region, or in the whole picture, in the picture's px."""
-    left, top, height, width = 0, 0, *image.shape[:2]
-    if region is not None:
-        left, top, height, width = region.left, region.top, region.side, region.side
-    found = mesh.find_all(np.ascontiguousarray(image[top : top + height, left : left + width]))
-    boxes = [np.concatenate([points[:, :2].min(0), points[:, :2].max(0)]) for points in found]
-    scale, origin = np.array([width, height] * 2, np.float32), np.array([left, top] * 2, np.float32)
-    return np.array(boxes, np.float32).reshape(-1, 4) * scale + origin
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Return where parts of a side start along a length so that they overlap by half."""
-    count = math.ceil(2 * (length - side) / side)
-    return [round(index * (length - side) / max(count, 1)) for index in range(count + 1)]
-
-
-def _follow(shot: Iterable[Numbered], find_faces: Callable[[Image], Boxes], max_frames: int) -> Iterator[Stretch]:
-    """Yield the stretches of a shot; a new one starts with the largest face."""
-    stretch: Stretch | None = None
-    for number, image in shot:
-        faces = find_faces(image)
-        box = stretch.choose(faces) if stretch else None
-        if stretch is not None and (stretch.ends(box, faces) or len(stretch.boxes) == max_frames):
-            yield stretch
-            stretch = None
-        if stretch is None:
-            stretch = Stretch(image.shape[1], image.shape[0])
-            box = faces[0] if box is None and len(faces) else box
-        stretch.numbers.append(number)
-        if box is not None:
-            stretch.boxes.append(box)
-    if stretch is not None:
-        yield stretch
-
-
-def judge(stretch: Stretch, settings: Settings, rate_hz: Fraction) -> Cut | Reason:
+def clip_or_reason(stretch: Stretch, rules: ClipRules, rate_hz: Fraction) -> ClipRange | Reason:
     """Return the clip that a stretch gives, or why it gives none."""
     if not stretch.boxes:
         return "no face"
-    if len(stretch.numbers) < settings.min_seconds * rate_hz:
+    if len(stretch.numbers) < rules.min_seconds * rate_hz:
         return "too short"
     square = place_square(np.array(stretch.boxes), stretch.width, stretch.height)
     if square is None:
         return "outside the picture"
-    return (
-        "face too small" if square.width < settings.min_size else Cut(stretch.numbers[0], stretch.numbers[-1], square)
-    )
+    if square.width < rules.min_size:
+        return "face too small"
+    return ClipRange(stretch.numbers[0], stretch.numbers[-1], square)
 
 
 def place_square(boxes: Boxes, width: int, height: int) -> Box | None:
@@ -355,14 +173,14 @@ class Footage:
         self.seconds = 0.0
         self.problem: str | None = None
 
-    def frames(self) -> Iterator[Numbered]:
+    def frames(self) -> Iterator[NumberedFrame]:
         """Yield the frames from the start."""
         self.seconds, self.problem = 0.0, None
         try:
             for number, image in enumerate(stream_pictures(self._path)):
                 if number % self._step == 0:
                     self.seconds += float(1 / self.rate_hz)
-                    yield Numbered(number, image)
+                    yield NumberedFrame(number, image)
         except ClipError as error:
             self.problem = error.reason
 
@@ -374,41 +192,41 @@ def prepare_video(job: FootageJob) -> Outcome:
     except ClipError as error:
         outcome = Outcome(job.label, 0.0, [], {}, error.reason)
     else:
-        cuts: list[Cut] = []
+        ranges: list[ClipRange] = []
         rejected: Counter[Reason] = Counter()
-        max_frames = math.floor(job.settings.max_seconds * footage.rate_hz)
-        for stretch in find_stretches(footage.frames(), job.settings.min_size / SIDE_PER_FACE, max_frames):
-            judgement = judge(stretch, job.settings, footage.rate_hz)
-            if isinstance(judgement, Cut):
-                cuts.append(judgement)
+        max_frames = math.floor(job.rules.max_seconds * footage.rate_hz)
+        for stretch in find_stretches(footage.frames(), job.rules.min_size / SIDE_PER_FACE, max_frames):
+            found = clip_or_reason(stretch, job.rules, footage.rate_hz)
+            if isinstance(found, ClipRange):
+                ranges.append(found)
             else:
-                rejected[judgement] += 1
+                rejected[found] += 1
         seconds, problem = round(footage.seconds, 2), footage.problem
-        outcome = Outcome(job.label, seconds, _write_clips(footage, cuts, job), dict(rejected), problem)
+        outcome = Outcome(job.label, seconds, _write_clips(footage, ranges, job), dict(rejected), problem)
     _write_note(job, outcome)
     return outcome
 
 
-def _write_clips(footage: Footage, cuts: list[Cut], job: FootageJob) -> list[MadeClip]:
+def _write_clips(footage: Footage, ranges: list[ClipRange], job: FootageJob) -> list[MadeClip]:
     """Read a video once more and write its clips, each whole or not at all."""
     made = []
-    frames = footage.frames() if cuts else iter(())
-    for cut in cuts:
-        name, count = f"{job.label}#{cut.first:06d}#{cut.last:06d}.mp4", 0
+    frames = footage.frames() if ranges else iter(())
+    for clip in ranges:
+        name, count = f"{job.label}#{clip.first:06d}#{clip.last:06d}.mp4", 0
         try:
             with (
                 replaced(job.out / name) as draft,
-                mp4_writer(draft, job.settings.size, footage.rate_hz) as write,
+                mp4_writer(draft, job.rules.size, footage.rate_hz) as write,
             ):
                 for number, image in frames:
-                    if number >= cut.first:
-                        write(crop(image, cut.square, job.settings.size))
+                    if number >= clip.first:
+                        write(crop(image, clip.square, job.rules.size))
                         count += 1
-                    if number == cut.last:
+                    if number == clip.last:
                         break
         except (OSError, ValueError) as error:  # PyAV's errors are both, by kind
             raise DataError(f"cannot write {job.out / name}: {error}; check the free space of the disk") from error
-        square = (int(cut.square.left), int(cut.square.top), int(cut.square.width))
+        square = (int(clip.square.left), int(clip.square.top), int(clip.square.width))
         made.append(MadeClip(name, count, round(float(count / footage.rate_hz), 2), square))
     return made
 
@@ -429,7 +247,7 @@ def mp4_writer(path: Path, size: int, rate_hz: Fraction) -> Iterator[Callable[[I
         container.mux(stream.encode(None))
 
 
-def find_jobs(videos: Path, out: Path, settings: Settings) -> list[FootageJob]:
+def find_jobs(videos: Path, out: Path, rules: ClipRules) -> list[FootageJob]:
     """Return a job for each video below a folder, or for one video.
 
     Raises DataError if there is none or if two would give clips of the same names.
@@ -444,7 +262,7 @@ def find_jobs(videos: Path, out: Path, settings: Settings) -> list[FootageJob]:
         label = "#".join(path.relative_to(folder).with_suffix("").parts)
         if label in jobs:
             raise DataError(f"{jobs[label].video} and {path} would give clips of the same names: rename one")
-        jobs[label] = FootageJob(path, label, out, settings)
+        jobs[label] = FootageJob(path, label, out, rules)
     if not jobs:
         raise DataError(f"no videos found in {videos}; known are {', '.join(VIDEO_SUFFIXES)}")
     return list(jobs.values())
@@ -460,7 +278,7 @@ def _note(job: FootageJob) -> Path:
 def _circumstances(job: FootageJob) -> dict[str, Any]:
     """Return what a video's clips depend on, besides this program."""
     state = job.video.stat()
-    return {"settings": asdict(job.settings), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
+    return {"settings": asdict(job.rules), "bytes": state.st_size, "modified_ns": state.st_mtime_ns}
 
 
 def _write_note(job: FootageJob, outcome: Outcome) -> None:
@@ -490,12 +308,12 @@ def _clear(out: Path, labels: set[str]) -> None:
             path.unlink()
 
 
-def prepare(videos: Path, out: Path, settings: Settings, processes: int) -> list[Outcome]:
+def prepare(videos: Path, out: Path, rules: ClipRules, processes: int) -> list[Outcome]:
     """Make the clips of all videos, going on where an earlier run stopped, and write the report.
 
     Raises DataError if there are no videos or nothing can be written.
     """
-    jobs = find_jobs(videos, out, settings)
+    jobs = find_jobs(videos, out, rules)
     try:
         (out / ".done").mkdir(parents=True, exist_ok=True)
         outcomes = {job.label: outcome for job in jobs if (outcome := _read_note(job)) is not None}
@@ -506,16 +324,16 @@ def prepare(videos: Path, out: Path, settings: Settings, processes: int) -> list
         for outcome in tqdm(each_result(prepare_video, pending, processes), total=len(pending), unit="video"):
             outcomes[outcome.video] = outcome
         ordered = [outcomes[job.label] for job in jobs]
-        write_whole(out / "report.json", json.dumps(report(ordered, settings), indent=1) + "\n")
+        write_whole(out / "report.json", json.dumps(report(ordered, rules), indent=1) + "\n")
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error}; check its permissions and the free space") from error
     return ordered
 
 
-def report(outcomes: list[Outcome], settings: Settings) -> dict[str, Any]:
+def report(outcomes: list[Outcome], rules: ClipRules) -> dict[str, Any]:
     """Return what became of all videos, and the sums."""
     return {
-        "settings": asdict(settings),
+        "settings": asdict(rules),
         "videos": [asdict(outcome) for outcome in outcomes],
         "damaged": {outcome.video: outcome.problem for outcome in outcomes if outcome.problem},
         "clips": sum(len(outcome.clips) for outcome in outcomes),
@@ -569,7 +387,7 @@ def build_parser() -> ProgramParser:
         metavar="N",
         help="read N videos at a time (default: all cores)",
     )
-    add_fields(parser, Settings)
+    add_fields(parser, ClipRules)
     return parser
 
 
@@ -577,11 +395,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code, see `program.command_line`."""
     parser = build_parser()
     options = parser.parse_args(arguments)
-    settings = read_fields(parser, Settings, options)
+    rules = read_fields(parser, ClipRules, options)
     configure_logging(options.verbose, NEWS)
 
     def work() -> None:
-        outcomes = prepare(options.videos, options.out, settings, options.processes)
+        outcomes = prepare(options.videos, options.out, rules, options.processes)
         print(table(outcomes))
         if not any(outcome.clips for outcome in outcomes):
             raise DataError(f"no clip came out of {options.videos}; the table says why")

@@ -16,7 +16,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.errors import ConfigError
-from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 
 # isort: split
 import numpy as np
@@ -29,11 +29,10 @@ from avatarify_plus.network.checkpoint import Checkpoint, RunState, read_checkpo
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.program.option_fields import add_fields, read_fields
 from training.config import HEADINGS, StepConfig, TrainingConfig
-from training.data.cache import Cache, build_cache, cache_folder, open_cache
+from training.data.cache import Cache, build_cache, cache_folder, is_cache, open_cache
 from training.data.datasets import Split
 from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.evaluation.output_files import require_place
 from training.loop.checkpoint import CHECKPOINT, SaveError, is_finite, load_what_fits, read_start, write_checkpoint
 from training.loop.guard import DivergedError, LossGuard, StopRequest
 from training.loop.loader import BatchLoader, fits_on_device
@@ -70,7 +69,7 @@ CLIP_NORM = 5.0
 """Longer gradients are shortened to this norm."""
 
 VALIDATED_CLIPS = 8
-"""How many clips the contact sheets and "val L1" are of."""
+"""The number of validation clips that the contact sheets show and "val L1" is measured on."""
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| {postfix}"
 
@@ -129,7 +128,7 @@ def build_pool(options: TrainingConfig, size: int, ranks: Ranks) -> tuple[Pool, 
     root = options.cache or options.out / "cache"
 
     def opened(folder: Path, split: Split) -> Cache:
-        if (folder / "frames.u8").exists():
+        if is_cache(folder):
             return open_cache(folder)
         if not ranks.is_first:
             return open_cache(cache_folder(folder, root, split))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
@@ -38,11 +39,21 @@ class MeshLayout:
 
 def load_mesh_layout(name: str) -> MeshLayout:
     """Load a layout shipped with the package. Raises ConfigError for an unknown name."""
+    values = _read_layout(name)
+    return build_mesh_layout(np.asarray(values["mean_face"], np.float64), values["clusters"], values["mirror"])
+
+
+def load_mean_face(name: str) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+    """Load the mean face (478, 2) of a layout, centred, RMS radius 1. Raises ConfigError for an unknown name."""
+    return np.asarray(_read_layout(name)["mean_face"], np.float64)
+
+
+def _read_layout(name: str) -> dict[str, Any]:
     file = resources.files("avatarify_plus") / "mesh_layouts" / f"{name}.json"
     if not file.is_file():
         raise ConfigError(f"unknown mesh layout {name!r}: this version of avatarify_plus has none of that name")
-    values = json.loads(file.read_text())
-    return build_mesh_layout(np.asarray(values["mean_face"], np.float64), values["clusters"], values["mirror"])
+    values: dict[str, Any] = json.loads(file.read_text())
+    return values
 
 
 def build_mesh_layout(

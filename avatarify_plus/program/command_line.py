@@ -175,3 +175,15 @@ def require_writable(path: Path, option: str) -> None:
             path.unlink()
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror or error}; choose another file for {option}") from error
+
+
+def require_place(path: Path, option: str) -> None:
+    """Make the folder of a file. Raises SinkError unless the file can be written there.
+
+    option: which option named it, for the message.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"cannot write {path}: {error.strerror or error}; choose another place for {option}") from error
+    require_writable(path, option)

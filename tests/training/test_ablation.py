@@ -17,8 +17,8 @@ from fakes import example_driver
 from synthetic_cache import tiny_command, write_cache
 from training import ablation, train
 from training.evaluation.network_animation import NetworkAnimation
-from training.evaluation.results import Measured, tables, write_tables
 from training.evaluation.studies import STUDIES, TABLE_2, TABLE_2_TAICHI, Study, find_study
+from training.evaluation.study_page import Measured, tables, write_tables
 from training.evaluation.trained_network import TrainedNetwork, read_trained_network, write_trained_network
 from training.networks import TRAINABLE, base_config, build_network
 from training.x2face import CODE, X2Face

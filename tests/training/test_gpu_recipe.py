@@ -91,7 +91,7 @@ def test_sessions_resume_and_chunks_become_a_bundle(
         assert gpu_recipe.main(arguments) == 0
         steps.append(read_checkpoint(tmp_path / "run" / "checkpoint.pt").step)
     assert 2 < len(steps) < 6 and steps == sorted(set(steps))
-    chunks = list((tmp_path / "chunks").glob("piece-*"))
+    chunks = list((tmp_path / "chunks").glob("chunk-*"))
     assert len(chunks) > 1 and max(chunk.stat().st_size for chunk in chunks) <= 20_000
     assert gpu_recipe.main(["join", str(tmp_path / "chunks"), str(tmp_path / "home.pt")]) == 0
     home, there = read_checkpoint(tmp_path / "home.pt"), read_checkpoint(tmp_path / "run" / "checkpoint.pt")

@@ -18,14 +18,15 @@ from avatarify_plus.types import Image
 from training import prepare
 from training.data.cache import build_cache, read_frames
 from training.data.datasets import find_clips
+from training.data.face_tracks import Boxes, Stretch
 from training.data.parallel import each_result
-from training.prepare import Cut, Footage, Settings, Stretch, judge, main, mp4_writer, overlap, place_square
+from training.prepare import ClipRange, ClipRules, Footage, clip_or_reason, main, mp4_writer, place_square
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE_HZ = 25
 WIDTH, HEIGHT = 640, 480
-PIECE = 26
-"""Frames of each take; with --min-seconds 1 the least a clip needs is 25."""
+TAKE_FRAMES = 26
+"""The frames of each take; with --min-seconds 1 a clip needs at least 25."""
 
 
 def scene(frames: list[Image], left: int, top: int, width: int = 320) -> Iterator[Image]:
@@ -38,7 +39,7 @@ def scene(frames: list[Image], left: int, top: int, width: int = 320) -> Iterato
         yield picture
 
 
-def write_film(path: Path, frames: list[Image], rate_hz: int = RATE_HZ) -> None:
+def write_video(path: Path, frames: list[Image], rate_hz: int = RATE_HZ) -> None:
     """Write pictures so finely that a crop can be compared."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
@@ -54,8 +55,8 @@ def takes() -> list[Image]:
     """A face, the same elsewhere after a cut, nobody, and the face again for a moment."""
     driver = read_frames(ROOT / "examples" / "driver.mp4")
     return [
-        *scene(driver[:PIECE], 40, 60),
-        *scene(driver[100 : 100 + PIECE], 290, 200),
+        *scene(driver[:TAKE_FRAMES], 40, 60),
+        *scene(driver[100 : 100 + TAKE_FRAMES], 290, 200),
         *[np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 6,
         *scene(driver[200:206], 40, 60),
     ]
@@ -64,8 +65,8 @@ def takes() -> list[Image]:
 @pytest.fixture(scope="module")
 def footage(takes: list[Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("footage")
-    write_film(folder / "id7" / "talk.mp4", takes)
-    write_film(folder / "short.mp4", takes[:6])
+    write_video(folder / "id7" / "talk.mp4", takes)
+    write_video(folder / "short.mp4", takes[:6])
     (folder / "noise.mkv").write_bytes(b"not a video")
     (folder / "notes.txt").write_text("not a video either")
     return folder
@@ -92,8 +93,8 @@ def test_each_take_of_a_face_is_a_clip(out: Path, footage: Path) -> None:
     assert {clip.identity for clip in clips} == {"id7"}
     assert not [path for path in out.iterdir() if path.suffix == ".part"]
     report = json.loads((out / "report.json").read_text())
-    assert report["clips"] == 2 and report["seconds_kept"] == pytest.approx(2 * PIECE / RATE_HZ)
-    assert report["seconds"] == pytest.approx((2 * PIECE + 6 + 6 + 6) / RATE_HZ)
+    assert report["clips"] == 2 and report["seconds_kept"] == pytest.approx(2 * TAKE_FRAMES / RATE_HZ)
+    assert report["seconds"] == pytest.approx((2 * TAKE_FRAMES + 6 + 6 + 6) / RATE_HZ)
     assert report["damaged"].keys() == {"noise"} and report["damaged"]["noise"]
     by_video = {video["video"]: video["rejected"] for video in report["videos"]}
     assert by_video == {"id7#talk": {"no face": 1, "too short": 1}, "noise": {}, "short": {"too short": 1}}
@@ -108,9 +109,9 @@ def test_a_clip_is_one_square_that_holds_the_face(out: Path, takes: list[Image])
         left, top, side = clip["square"]
         assert 0 <= left <= WIDTH - side and 0 <= top <= HEIGHT - side
         frames = read_frames(out / clip["name"])
-        assert len(frames) == clip["frames"] == PIECE
+        assert len(frames) == clip["frames"] == TAKE_FRAMES
         with FaceMesh(tracking=True, refine=False) as mesh:
-            for frame, take in zip(frames, takes[number * PIECE :], strict=False):
+            for frame, take in zip(frames, takes[number * TAKE_FRAMES :], strict=False):
                 assert frame.shape == (256, 256, 3)
                 wanted = cv2.resize(take[top : top + side, left : left + side], (256, 256))
                 assert np.abs(frame.astype(float) - wanted).mean() < 6
@@ -122,7 +123,7 @@ def test_a_clip_is_one_square_that_holds_the_face(out: Path, takes: list[Image])
 
 def test_the_clips_are_what_training_reads(out: Path, tmp_path: Path) -> None:
     cache = build_cache(out, tmp_path, 64, 1)
-    assert [(clip.identity, clip.count) for clip in cache.clips] == [("id7", PIECE)] * 2
+    assert [(clip.identity, clip.count) for clip in cache.clips] == [("id7", TAKE_FRAMES)] * 2
     assert not np.isnan(cache.landmarks).any()
 
 
@@ -142,7 +143,7 @@ def test_a_stopped_run_goes_on_and_leaves_nothing_half(
 
     def stopping(*arguments: object) -> Image:
         cropped.append(1)
-        if len(cropped) > PIECE + 5:
+        if len(cropped) > TAKE_FRAMES + 5:
             raise KeyboardInterrupt
         return np.zeros((256, 256, 3), np.uint8)
 
@@ -160,7 +161,7 @@ def test_a_stopped_run_goes_on_and_leaves_nothing_half(
 
 def test_changed_settings_and_changed_videos_are_done_again(footage: Path, tmp_path: Path) -> None:
     out, video = tmp_path / "out", tmp_path / "footage" / "talk.mp4"
-    write_film(video, read_frames(footage / "id7" / "talk.mp4")[:PIECE])
+    write_video(video, read_frames(footage / "id7" / "talk.mp4")[:TAKE_FRAMES])
     assert main(command(video, out)) == 0
     before = times(out)
     assert list(before) == ["talk#000000#000025.mp4"]
@@ -180,48 +181,27 @@ def test_a_video_that_breaks_off_is_used_up_to_there(footage: Path, tmp_path: Pa
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", RATE_HZ, options={"crf": "6", "g": "10"})
         stream.width, stream.height = WIDTH, HEIGHT
-        for frame in read_frames(footage / "id7" / "talk.mp4")[:PIECE]:
+        for frame in read_frames(footage / "id7" / "talk.mp4")[:TAKE_FRAMES]:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
         container.mux(stream.encode(None))
     path.write_bytes(path.read_bytes()[: int(0.9 * path.stat().st_size)])
     assert main([*command(path, tmp_path / "out"), "--min-seconds", "0.3"]) == 0
     outcome = json.loads((tmp_path / "out" / "report.json").read_text())["videos"][0]
     assert outcome["problem"] and len(outcome["clips"]) == 1
-    assert 8 <= outcome["clips"][0]["frames"] < PIECE
+    assert 8 <= outcome["clips"][0]["frames"] < TAKE_FRAMES
 
 
 def test_of_a_fast_video_every_second_frame_is_taken(tmp_path: Path) -> None:
     frames = [np.full((32, 32, 3), 40 * n, np.uint8) for n in range(6)]
     for rate_hz, step in ((60, 2), (50, 2), (30, 1), (24, 1), (120, 4)):
-        write_film(tmp_path / "x.mp4", frames, rate_hz)
+        write_video(tmp_path / "x.mp4", frames, rate_hz)
         footage = Footage(tmp_path / "x.mp4")
         assert footage.rate_hz == Fraction(rate_hz, step)
         assert [number for number, _ in footage.frames()] == list(range(0, 6, step))
 
 
-def test_a_faraway_face_is_found_in_parts_of_the_picture() -> None:
-    driver = read_frames(ROOT / "examples" / "driver.mp4")[0]
-    picture = np.full((720, 1280, 3), 90, np.uint8)
-    picture[400:520, 900:1060] = cv2.resize(driver, (160, 120), interpolation=cv2.INTER_AREA)
-    with prepare.FaceSearch(min_face_px=60) as search:
-        boxes = [search.find(picture) for _ in range(4)]
-    for found in boxes:
-        assert len(found) == 1
-        assert overlap(found, np.array([900 + 213 / 4, 400 + 151 / 4, 900 + 443 / 4, 400 + 423 / 4]))[0] > 0.8
-
-
-def face_at(left: float, top: float, side: float = 100) -> prepare.Boxes:
+def face_at(left: float, top: float, side: float = 100) -> Boxes:
     return np.array([left, top, left + side, top + side], np.float32)
-
-
-def test_a_stretch_follows_its_own_face() -> None:
-    stretch = Stretch(640, 480, [0], [face_at(100, 100)])
-    larger, own = face_at(300, 100, 180), face_at(110, 100)
-    assert np.array_equal(stretch.choose(np.stack([larger, own])), own)
-    assert stretch.choose(larger[None]) is None  # it jumped
-    stretch.boxes.append(face_at(150, 100))
-    assert stretch.choose(face_at(190, 100)[None]) is None  # it has left where it was first
-    assert Stretch(640, 480).ends(None, own[None]) and not Stretch(640, 480).ends(None, own[:0])
 
 
 def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
@@ -245,19 +225,19 @@ def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
     np.testing.assert_allclose(found, wanted, atol=1)
 
 
-def test_judgements() -> None:
-    settings, rate_hz = Settings(min_size=192, min_seconds=1), Fraction(25)
+def test_a_stretch_becomes_a_clip_or_says_why_not() -> None:
+    rules, rate_hz = ClipRules(min_size=192, min_seconds=1), Fraction(25)
 
-    def stretch(box: prepare.Boxes, count: int = 25) -> Stretch:
+    def stretch(box: Boxes, count: int = 25) -> Stretch:
         return Stretch(640, 480, list(range(count)), [box] * count)
 
-    assert judge(Stretch(640, 480, [1, 2]), settings, rate_hz) == "no face"
-    assert judge(stretch(face_at(270, 190), 24), settings, rate_hz) == "too short"
-    assert judge(stretch(face_at(270, 190, 90)), settings, rate_hz) == "face too small"
-    assert judge(stretch(face_at(0, 190)), settings, rate_hz) == "outside the picture"
-    assert judge(stretch(face_at(150, 90, 300)), settings, rate_hz) == "outside the picture"
-    made = judge(stretch(face_at(270, 190)), settings, rate_hz)
-    assert isinstance(made, Cut) and (made.first, made.last, made.square.width) == (0, 24, 196)
+    assert clip_or_reason(Stretch(640, 480, [1, 2]), rules, rate_hz) == "no face"
+    assert clip_or_reason(stretch(face_at(270, 190), 24), rules, rate_hz) == "too short"
+    assert clip_or_reason(stretch(face_at(270, 190, 90)), rules, rate_hz) == "face too small"
+    assert clip_or_reason(stretch(face_at(0, 190)), rules, rate_hz) == "outside the picture"
+    assert clip_or_reason(stretch(face_at(150, 90, 300)), rules, rate_hz) == "outside the picture"
+    made = clip_or_reason(stretch(face_at(270, 190)), rules, rate_hz)
+    assert isinstance(made, ClipRange) and (made.first, made.last, made.square.width) == (0, 24, 196)
 
 
 def test_wrong_usage_and_missing_footage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -277,8 +257,8 @@ def test_wrong_usage_and_missing_footage(tmp_path: Path, capsys: pytest.CaptureF
     assert "no clip came out" in capsys.readouterr().err
 
 
-def test_a_film_has_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
-    with mp4_writer(tmp_path / ".x.part", 64, Fraction(30000, 1001)) as write:
+def test_a_written_video_holds_its_pictures_at_its_rate(tmp_path: Path) -> None:
+    with mp4_writer(tmp_path / ".x.part", 64, Fraction(30000, 1001)) as write:  # the name of a draft says no format
         for value in (0, 100, 200):
             write(np.full((64, 64, 3), value, np.uint8))
     (tmp_path / ".x.part").replace(tmp_path / "x.mp4")

@@ -6,9 +6,10 @@ import contextlib
 import json
 import logging
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,9 +40,11 @@ __all__ = [
     "PHOTO_SUFFIXES",
     "VIDEO_SUFFIXES",
     "Cache",
+    "CacheRows",
     "Clip",
     "build_cache",
     "cache_folder",
+    "is_cache",
     "list_clips",
     "open_cache",
     "read_clip",
@@ -50,7 +53,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-ROW_FILES = ("frames.u8", "landmarks.f32")
+FRAMES, LANDMARKS = ROW_FILES = ("frames.u8", "landmarks.f32")
+"""The files that hold a row for each picture: its pixels, and its face's landmarks."""
+
+INDEX = "index.json"
+"""The file that lists the clips and their rows; it is written last, so a cache with it is finished."""
 
 MAX_CLIPS_NAMED = 10
 """How many skipped clips the log names; the index names all."""
@@ -77,6 +84,38 @@ class Cache:
     clips: list[Clip]
     frames: NDArray[np.uint8]
     landmarks: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRows:
+    """The rows of a cache in the folder `out`, to be written; size: side of its pictures in px."""
+
+    out: Path
+    size: int
+
+    @property
+    def row_bytes(self) -> tuple[int, int]:
+        """The bytes of a row of each of ROW_FILES."""
+        return self.size * self.size * 3, LANDMARK_COUNT * 12
+
+    def reserve(self, count: int) -> None:
+        """Give both files room for a number of rows; what they hold stays, and disk space is used only as they fill."""
+        for name, row_bytes in zip(ROW_FILES, self.row_bytes, strict=True):
+            with open(self.out / name, "ab") as file:
+                file.truncate(count * row_bytes)
+
+    @contextlib.contextmanager
+    def open_frames(self, start: int) -> Iterator[BinaryIO]:
+        """Yield the file of the frames at row `start`; (size, size, 3) uint8 pictures are to be written there."""
+        with open(self.out / FRAMES, "r+b") as file:
+            file.seek(start * self.row_bytes[0])
+            yield file
+
+    def write_landmarks(self, start: int, landmarks: NDArray[np.float32]) -> None:
+        """Write landmarks (n, 478, 3) from row `start` on."""
+        with open(self.out / LANDMARKS, "r+b") as file:
+            file.seek(start * self.row_bytes[1])
+            file.write(landmarks.data)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +188,9 @@ def build_cache(
     if subject != "face":
         wanted["has_faces"] = False
     stamped = wanted | {"stamps": [_stamp(clip.path) for clip in clips]}
-    index = _read_json(out / "index.json")
+    index = _read_json(out / INDEX)
     if index.get("wanted") == wanted:  # of a version that did not look at the clips' times
-        _write_json(out / "index.json", index | {"wanted": stamped})
+        _write_json(out / INDEX, index | {"wanted": stamped})
     elif index.get("wanted") != stamped:
         _write_cache(clips, out, size, processes, stamped)
     return open_cache(out)
@@ -168,17 +207,22 @@ def _stamp(path: Path) -> list[int]:
     return [state.st_size, state.st_mtime_ns]
 
 
+def is_cache(folder: Path) -> bool:
+    """Return whether a folder holds a cache, finished or not, and no clips."""
+    return (folder / FRAMES).exists()
+
+
 def open_cache(out: Path) -> Cache:
     """Open what `build_cache` wrote. Raises DataError if it is missing or unfinished."""
-    values = _read_json(out / "index.json")
+    values = _read_json(out / INDEX)
     if not values:
         raise DataError(f"{out} holds no finished cache")
     size, count = values["wanted"]["size"], values["count"]
     try:
         return Cache(
             [Clip(**clip) for clip in values["clips"]],
-            np.memmap(out / "frames.u8", np.uint8, "r", shape=(count, size, size, 3)),
-            np.memmap(out / "landmarks.f32", np.float32, "r", shape=(count, LANDMARK_COUNT, 3)),
+            np.memmap(out / FRAMES, np.uint8, "r", shape=(count, size, size, 3)),
+            np.memmap(out / LANDMARKS, np.float32, "r", shape=(count, LANDMARK_COUNT, 3)),
         )
     except (OSError, ValueError) as error:
         raise DataError(f"the cache in {out} is damaged: {error}; delete it to have it made again") from error
@@ -231,21 +275,18 @@ def _count_all(clips: list[FoundClip], processes: int) -> dict[str, Any]:
 def _lay_out(out: Path) -> None:
     """Remove what an earlier list of clips left; a process that still reads it keeps it until it closes it."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in ("index.json", "plan.json", "done.jsonl", *ROW_FILES):
+    for name in (INDEX, "plan.json", "done.jsonl", *ROW_FILES):
         (out / name).unlink(missing_ok=True)
 
 
 def _reserve(out: Path, jobs: list[DecodeJob], size: int, total: int) -> None:
-    """Log the size of what is to come and lay out the files, which take up room only as they are filled."""
-    picture_bytes, mesh_bytes = size * size * 3, LANDMARK_COUNT * 12
-    count = sum(job.count for job in jobs)
-    needed, free = count * (picture_bytes + mesh_bytes), shutil.disk_usage(out).free
+    """Log the size of what is to come and make room for it. Raises DataError if the disk is too small."""
+    rows, count = CacheRows(out, size), sum(job.count for job in jobs)
+    needed, free = count * sum(rows.row_bytes), shutil.disk_usage(out).free
     logger.info("decoding %d pictures of %d clips into %s: %.1f GB", count, len(jobs), out, needed / 1e9)
     if needed > free:
         raise DataError(f"the decoded cache needs {needed / 1e9:.1f} GB, {out} has {free / 1e9:.1f} GB free")
-    for name, row_bytes in zip(ROW_FILES, (picture_bytes, mesh_bytes), strict=True):
-        with open(out / name, "ab") as file:
-            file.truncate(total * row_bytes)
+    rows.reserve(total)
 
 
 def _finish(clips: list[FoundClip], out: Path, plan: dict[str, Any], done: dict[int, Decoded]) -> None:
@@ -271,7 +312,7 @@ def _finish(clips: list[FoundClip], out: Path, plan: dict[str, Any], done: dict[
         logger.warning("skipped %d of %d clips: %s", len(missing), len(clips), _listed(missing))
     if kept:
         values = {"wanted": plan["wanted"], "count": start, "clips": [asdict(clip) for clip in kept]}
-        _write_json(out / "index.json", values | {"skipped": skipped})
+        _write_json(out / INDEX, values | {"skipped": skipped})
     for name in ("plan.json", "done.jsonl"):
         (out / name).unlink()
     if not kept:
@@ -293,12 +334,11 @@ def _count(job: tuple[int, Path]) -> Decoded:
 
 def _decode(job: DecodeJob) -> Decoded:
     """Fill the rows of a clip. A clip that breaks off keeps what it has, if that is two pictures or more."""
-    count, problem = 0, None
+    rows, count, problem = CacheRows(job.out, job.size), 0, None
     landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
     with contextlib.ExitStack() as stack:
         mesh = stack.enter_context(FaceMesh(tracking=job.count > 1)) if job.has_faces else None
-        file = stack.enter_context(open(job.out / "frames.u8", "r+b"))
-        file.seek(job.start * job.size * job.size * 3)
+        file = stack.enter_context(rows.open_frames(job.start))
         try:
             for picture in stream_pictures(job.path):
                 if count == job.count:
@@ -314,9 +354,7 @@ def _decode(job: DecodeJob) -> Decoded:
     if problem and count < MIN_PICTURES:
         count = 0
         landmarks[:] = np.nan
-    with open(job.out / "landmarks.f32", "r+b") as file:
-        file.seek(job.start * LANDMARK_COUNT * 12)
-        file.write(landmarks.data)
+    rows.write_landmarks(job.start, landmarks)
     return Decoded(job.index, count, problem)
 
 

@@ -19,11 +19,16 @@ from avatarify_plus.face.landmarks import (
 from avatarify_plus.types import FloatArray
 
 LIPS = (*OUTER_LIPS, *INNER_LIPS)
+"""The mesh points of the lips' outer and inner rims."""
+
 EYELIDS = (*RIGHT_EYE.rim, *LEFT_EYE.rim)
+"""The mesh points of both eyes' rims."""
 
 NEAR_LIPS = (0, 17, 61, 291, 37, 267, 84, 314)
+"""Some points of the lips' outer rim, close enough together to cover the lips with Gaussians."""
+
 NEAR_EYES = (33, 133, 159, 145, 158, 153, 160, 144, 362, 263, 386, 374, 385, 380, 387, 373)
-"""Some points of the rims, close enough together to cover lips and eyes with Gaussians."""
+"""Some points of the eyes' rims, close enough together to cover the eyes with Gaussians."""
 
 
 class Openings(NamedTuple):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from avatarify_plus.errors import ConfigError, DataError
-from avatarify_plus.motion.keypoints import MeshLayout
+from avatarify_plus.motion.keypoints import MeshLayout, load_mean_face
 from avatarify_plus.types import FloatArray, Keypoints
 from training.data.cache import Cache, Clip
 from training.data.datasets import Subject
@@ -30,8 +28,11 @@ ASPECT_SHARES = (0.3, 0.45, 0.25)
 """The shares of hard pairs that differ in the whole face, the mouth and the eyes. Warping cannot show the inside of a
 mouth, so mouths have the largest share."""
 
-MOUTH, EYES = ("lip", "corner"), ("eyelid", "iris")
-"""The ends of the names of a layout's keypoints at the mouth and at the eyes."""
+MOUTH = ("lip", "corner")
+"""How the names of a layout's keypoints at the mouth end."""
+
+EYES = ("eyelid", "iris")
+"""How the names of a layout's keypoints at the eyes end."""
 
 SPLINE_POINTS = 25
 CERTAIN_MIRRORS = {61: 291, 76: 306, 62: 292, 78: 308, 234: 454, 227: 447}
@@ -293,8 +294,7 @@ def mesh_mirror(layout_name: str) -> IntArray:
 
     Closest pairs first, so that the result is its own inverse.
     """
-    file = resources.files("avatarify_plus") / "mesh_layouts" / f"{layout_name}.json"
-    face = np.asarray(json.loads(file.read_text())["mean_face"])
+    face = load_mean_face(layout_name)
     count = len(face)
     distance = np.linalg.norm((face * [-1, 1])[:, None] - face, axis=-1)
     mirror = np.full(count, -1, np.int64)

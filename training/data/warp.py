@@ -28,8 +28,8 @@ class Renderer:
     def render(self, frames: Tensor, meshes: Tensor | None, choice: BatchChoice, size: int) -> Batch:
         """Render pairs.
 
-        frames: (2B, S, S, 3) uint8 on the device, the sources and then the drivings. meshes: (2B, 478, 2) in [0, 1];
-        without them, the batch has neither mesh nor keypoints. size: side of the batch's pictures in px.
+        frames: (2B, S, S, 3) uint8 on the device, the sources and then the driving pictures. meshes: (2B, 478, 2) in
+        [0, 1]; without them, the batch has neither mesh nor keypoints. size: side of the batch's pictures in px.
         """
         device, pairs = frames.device, len(choice.rows)
         affine, mirrored, colours = (
@@ -108,7 +108,7 @@ def mesh_keypoints(points: Tensor, operator: Tensor) -> Keypoints:
 
 
 def _sides(values: np.ndarray) -> np.ndarray:
-    """Reorder (B, 2, ...) to (2B, ...), the sources and then the drivings."""
+    """Reorder (B, 2, ...) to (2B, ...), the sources and then the driving pictures."""
     return np.ascontiguousarray(values.swapaxes(0, 1)).reshape(-1, *values.shape[2:])
 
 

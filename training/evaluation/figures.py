@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarify_plus.types import Image, Keypoints
+from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet
 from training.evaluation.runner import Moment
 
@@ -28,9 +28,9 @@ BACKGROUND_COLOUR = (40, 40, 40)
 
 
 def side_by_side(moment: Moment, names: Sequence[str]) -> Image:
-    """Return source | driving | the other bundles | ours | truth (Figures 11 and 12).
+    """Return source | driving | the other bundles | the model | truth (Figures 11 and 12).
 
-    names: the bundles', ours first. Without a truth its picture is left out.
+    names: the bundles', the measured one first. Without a truth its picture is left out.
     """
     others = list(zip(names[1:], moment.predictions[1:], strict=True))
     cells = [("source", moment.source), ("driving", moment.driving), *others, (names[0], moment.predictions[0])]
@@ -50,11 +50,11 @@ def keypoint_figure(moment: Moment) -> Image:
             (moment.predictions[0], moment.moved_keypoints),
         )
     ]
-    return contact_sheet([cells], ["source", "driving", "ours, keypoints asked for"], KEYPOINT_CELL_PX)
+    return contact_sheet([cells], ["source", "driving", "model, keypoints asked for"], KEYPOINT_CELL_PX)
 
 
 def motion_figure(moment: Moment, model: AnimationModel) -> Image:
-    """Return how a picture was made: source | driving | ours | the source warped only | masks | occlusion maps.
+    """Return how a picture was made: source | driving | prediction | the source warped only | masks | occlusion maps.
 
     Masks are drawn by the strongest at each place, in its keypoint's colour; the background's is dark grey. Of the
     occlusion maps the coarsest and the finest: white keeps the warped source, black is painted. Computed in torch
@@ -80,8 +80,9 @@ def motion_figure(moment: Moment, model: AnimationModel) -> Image:
     driving = draw_keypoints(moment.driving, moment.driving_keypoints, axis_scale(moment.source_keypoints))
     palette = np.array([BACKGROUND_COLOUR, *keypoint_colours(model.config.keypoint_count)], np.uint8)
     chosen = occlusions if len(occlusions) < 2 else [occlusions[0], occlusions[-1]]
-    cells = [moment.source, driving, *pictures, _enlarged(palette[winners]), *(_enlarged(_grey(o)) for o in chosen)]
-    labels = ["source", "driving", "ours", "warp only", "strongest mask", *(f"occlusion {len(o)} px" for o in chosen)]
+    maps = [_enlarged(palette[winners], CELL_PX), *(grey(occlusion, CELL_PX) for occlusion in chosen)]
+    cells = [moment.source, driving, *pictures, *maps]
+    labels = ["source", "driving", "model", "warp only", "strongest mask", *(f"occlusion {len(o)} px" for o in chosen)]
     return contact_sheet([cells], labels, CELL_PX)
 
 
@@ -106,6 +107,16 @@ def draw_dots(image: Image, keypoints: Keypoints, side_px: int, radius_px: int) 
     for place, colour in zip(places, keypoint_colours(len(places)), strict=True):
         _dot(canvas, place, colour, radius_px)
     return canvas
+
+
+def grey(values: FloatArray, side_px: int) -> Image:
+    """Return a map (h, w) in [0, 1] as a grey picture of side_px."""
+    return np.repeat(levels(values, side_px)[..., None], 3, axis=2)
+
+
+def levels(values: FloatArray, side_px: int) -> Image:
+    """Return a map (h, w) in [0, 1] as (side_px, side_px) levels from 0 to 255, without inventing values between."""
+    return _enlarged(np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8), side_px)
 
 
 def axis_scale(keypoints: Keypoints) -> float:
@@ -150,12 +161,7 @@ def _pixel(place: NDArray[np.float64]) -> tuple[int, int]:
     return round(float(x)), round(float(y))
 
 
-def _grey(levels: NDArray[Any]) -> Image:
-    """Return (H, W) in [0, 1] as a picture."""
-    return np.repeat(np.rint(levels * 255).astype(np.uint8)[..., None], 3, axis=2)
-
-
-def _enlarged(image: Image) -> Image:
-    """Enlarge a map without inventing values between its own."""
-    enlarged: Image = cv2.resize(image, (CELL_PX, CELL_PX), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
+def _enlarged(image: Image, side_px: int) -> Image:
+    """Enlarge a map (h, w) or (h, w, 3) without inventing values between its own."""
+    enlarged: Image = cv2.resize(image, (side_px, side_px), interpolation=cv2.INTER_NEAREST).astype(np.uint8)
     return enlarged

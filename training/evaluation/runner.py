@@ -32,10 +32,10 @@ FRAME_RATE_HZ = 25.0
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every process needs: what is measured, ours first; the engine that computes bundles; which frames to score.
+    """What every process needs: what is measured; the engine that computes bundles; which frames to score.
 
-    performers: opened bundles, animated as the app does, or paths that `read_trained_network` takes, animated as the
-    paper does.
+    performers: the measured model first; opened bundles, animated as the app does, or paths that
+    `read_trained_network` takes, animated as the paper does.
     """
 
     performers: tuple[Bundle | Path, ...]
@@ -144,7 +144,7 @@ AnyAnimation: TypeAlias = "BundleAnimation | NetworkAnimation"
 
 
 @dataclass(frozen=True, slots=True)
-class _Take:
+class _ScoredFrame:
     """One scored frame; predictions: one per bundle."""
 
     index: int
@@ -154,7 +154,7 @@ class _Take:
 
 
 @dataclass(slots=True)
-class _Album:
+class _KeptMoments:
     """The frames of a trial that are worth showing; no others are kept."""
 
     job: TrialJob
@@ -165,7 +165,7 @@ class _Album:
     worst: dict[str, Moment] = field(default_factory=dict)
     _farthest_travel: float = -1.0
 
-    def look(self, take: _Take, animation: AnyAnimation, errors: Scores, travel: float) -> None:
+    def look(self, frame: _ScoredFrame, animation: AnyAnimation, errors: Scores, travel: float) -> None:
         """Keep a frame if it is the worst so far, or the one where the driver has travelled farthest."""
         worse = [measure for measure in self.measures if self._is_worst(errors, measure)]
         is_farther = self.job.is_shown and travel > self._farthest_travel
@@ -174,11 +174,11 @@ class _Album:
         driving_keypoints, moved_keypoints = animation.keypoints()
         moment = Moment(
             trial=self.job.trial.name,
-            index=take.index,
+            index=frame.index,
             source=self.source,
-            driving=take.view.image,
-            predictions=take.predictions,
-            truth=take.truth,
+            driving=frame.view.image,
+            predictions=frame.predictions,
+            truth=frame.truth,
             errors=errors,
             source_keypoints=self.source_keypoints,
             driving_keypoints=driving_keypoints,
@@ -257,40 +257,40 @@ class Runner:
 
     def _judge_against_truth(self, job: TrialJob) -> TrialResult:
         describe, measures = self._examiner.describe, self._examiner.measures
-        source, animations, album = self._prepare(job, measures)
+        source, animations, kept = self._prepare(job, measures)
         shown = describe(source)
         scorers = [self._examiner.scorer() for _ in range(len(animations) + 1)]  # the last repeats the source
-        for take in self._takes(job.trial, animations):
-            assert take.truth is not None, "only trials with a truth are judged against it"
-            true = describe(take.truth)
+        for frame in self._scored_frames(job.trial, animations):
+            assert frame.truth is not None, "only trials with a truth are judged against it"
+            true = describe(frame.truth)
             errors = [
-                scorer.add(picture, take.truth, describe(picture), true)
-                for scorer, picture in zip(scorers, take.predictions, strict=False)
+                scorer.add(picture, frame.truth, describe(picture), true)
+                for scorer, picture in zip(scorers, frame.predictions, strict=False)
             ]
-            travel = float(getattr(scorers[-1].add(source, take.truth, shown, true), measures[0]))
-            album.look(take, animations[0], errors[0], travel)
+            travel = float(getattr(scorers[-1].add(source, frame.truth, shown, true), measures[0]))
+            kept.look(frame, animations[0], errors[0], travel)
         tables = tuple(zip(*(scorer.tables() for scorer in scorers), strict=True))
-        return TrialResult(job.trial, tables, album.farthest, album.worst)
+        return TrialResult(job.trial, tables, kept.farthest, kept.worst)
 
     def _judge_animation(self, job: TrialJob) -> TrialResult:
         examiner = self._examiner
         assert isinstance(examiner, FaceExaminer), "an animation without a truth is judged by faces"
-        source, animations, album = self._prepare(job, ("aed",))
+        source, animations, kept = self._prepare(job, ("aed",))
         source_face = examiner.describe(source)
         scorers = [AnimationScorer(source_face) for _ in animations]
         first: FloatArray | None = None
-        for take in self._takes(job.trial, animations):
-            driver = examiner.find(take.view.image)
+        for frame in self._scored_frames(job.trial, animations):
+            driver = examiner.find(frame.view.image)
             errors = [
                 scorer.add(examiner.describe(picture), driver)
-                for scorer, picture in zip(scorers, take.predictions, strict=True)
+                for scorer, picture in zip(scorers, frame.predictions, strict=True)
             ]
             first = driver if first is None else first
             travel = -1.0 if first is None or driver is None else mean_distance_px(driver, first)
-            album.look(take, animations[0], errors[0], travel)
-        return TrialResult(job.trial, (tuple(s.scores() for s in scorers),), album.farthest, album.worst)
+            kept.look(frame, animations[0], errors[0], travel)
+        return TrialResult(job.trial, (tuple(s.scores() for s in scorers),), kept.farthest, kept.worst)
 
-    def _prepare(self, job: TrialJob, measures: tuple[str, ...]) -> tuple[Image, list[AnyAnimation], _Album]:
+    def _prepare(self, job: TrialJob, measures: tuple[str, ...]) -> tuple[Image, list[AnyAnimation], _KeptMoments]:
         """Set the source in every bundle's animation. Raises SourceError if it shows no face."""
         source = job.trial.source_picture(self._size)
         animations = [stage.animation(job.trial.motion) for stage in self._performers]
@@ -299,9 +299,9 @@ class Runner:
             raise SourceError(f"no face in the first picture of {job.trial.source}")
         for animation in animations:
             animation.set_source(view)
-        return source, animations, _Album(job, source, animations[0].source_keypoints, measures)
+        return source, animations, _KeptMoments(job, source, animations[0].source_keypoints, measures)
 
-    def _takes(self, trial: Trial, animations: list[AnyAnimation]) -> Iterator[_Take]:
+    def _scored_frames(self, trial: Trial, animations: list[AnyAnimation]) -> Iterator[_ScoredFrame]:
         """Animate every `stride`-th frame, as the app would but unsmoothed. Raises DataError for a single picture."""
         count = 0
         follows_faces = any(stage.follows_faces for stage in self._performers)
@@ -316,6 +316,7 @@ class Runner:
                 if index % self._setup.stride:
                     continue
                 time_s = index / FRAME_RATE_HZ
-                yield _Take(index, view, truth, tuple(animation.animate(view, time_s) for animation in animations))
+                predictions = tuple(animation.animate(view, time_s) for animation in animations)
+                yield _ScoredFrame(index, view, truth, predictions)
         if count < 2:
             raise DataError(f"{trial.driving} has one picture only: nothing moves")

@@ -39,7 +39,7 @@ class TrainedNetwork:
 
     @property
     def parameters(self) -> int:
-        """The number of trained numbers."""
+        """The number of parameters."""
         return sum(parameter.numel() for parameter in self.network.parameters())
 
     @property

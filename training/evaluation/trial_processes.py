@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -12,21 +13,26 @@ from types import TracebackType
 from tqdm import tqdm
 
 from avatarify_plus.errors import AvatarifyError, DataError
-from training.evaluation.findings import Findings
+from training.evaluation.evaluation_result import EvaluationResult
 from training.evaluation.runner import Outcome, Runner, Setup, Skipped, TrialJob
 
 
-def judge(setup: Setup, jobs: Sequence[TrialJob], processes: int, findings: Findings, title: str) -> str:
-    """Run jobs, with a progress bar, and add what became of them to the findings; return the device that computed.
+def run_trials(setup: Setup, jobs: Sequence[TrialJob], processes: int, result: EvaluationResult, title: str) -> str:
+    """Run jobs, with a progress bar, and add what became of them to the result; return the device that computed.
 
     Raises as `run_jobs`.
     """
     device = "unknown"
     with tqdm(total=len(jobs), unit="trial", desc=title) as bar:
         for job, outcome, device in run_jobs(setup, jobs, processes):  # noqa: B007
-            findings.add(job, outcome)
+            result.add(job, outcome)
             bar.update()
     return device
+
+
+def threads_per_process(processes: int) -> int:
+    """Return the number of threads for each of the processes that share this machine's cores."""
+    return max(1, (os.cpu_count() or 1) // processes)
 
 
 def run_jobs(setup: Setup, jobs: Sequence[TrialJob], processes: int) -> Iterator[tuple[TrialJob, Outcome, str]]:

@@ -106,11 +106,13 @@ def animations(
     Raises DataError if nothing is left.
     """
     sources = spread(_clips(photos), photo_count)
-    drivings = spread(_moving(_clips(drivers), drivers), driver_count)
+    driving_clips = spread(_moving(_clips(drivers), drivers), driver_count)
     if isinstance(pairs, Path):
-        chosen = [(pair.source, pair.driving, pair.best_frame) for pair in read_pairs(pairs, [*sources, *drivings])]
+        chosen = [
+            (pair.source, pair.driving, pair.best_frame) for pair in read_pairs(pairs, [*sources, *driving_clips])
+        ]
     else:
-        chosen = [(s, d, 0) for s, d in itertools.product(sources, drivings) if s.path != d.path]
+        chosen = [(s, d, 0) for s, d in itertools.product(sources, driving_clips) if s.path != d.path]
     if isinstance(pairs, int):
         order = np.random.default_rng(0).permutation(len(chosen))[:pairs]
         chosen = [chosen[index] for index in sorted(order)]

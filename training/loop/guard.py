@@ -19,10 +19,10 @@ EXPLOSION_STEPS = 5
 """A run ends when this many losses in a row are too high."""
 
 MEDIAN_STEPS = 200
-"""The median is that of this many losses at most."""
+"""The maximum number of losses that the running median covers."""
 
 MIN_STEPS = 20
-"""Before this many losses there is no median."""
+"""The minimum number of losses before there is a median."""
 
 
 class DivergedError(AvatarifyError):
@@ -30,7 +30,7 @@ class DivergedError(AvatarifyError):
 
 
 class LossGuard:
-    """End a run whose loss is not a number once, or is too high for EXPLOSION_STEPS steps."""
+    """End a run at the first loss that is not a number, or when EXPLOSION_STEPS losses in a row are too high."""
 
     def __init__(self) -> None:
         self._past: deque[float] = deque(maxlen=MEDIAN_STEPS)

@@ -77,7 +77,7 @@ class BatchLoader:
     def _prepare(self, index: int, stage: Stage) -> _Prepared | Batch:
         """Do the host's work; on a CPU, or where flow needs the pictures, render them too."""
         choice = self._sampler.choose(index, stage.batch).part(self._ranks.rank, self._ranks.count)
-        rows = choice.rows.T.ravel()  # sources, then drivings
+        rows = choice.rows.T.ravel()  # sources, then driving pictures
         pin = self._ranks.device.type == "cuda"
         meshes = torch.from_numpy(self._pool.meshes(rows)) if self._pool.has_meshes else None
         frames = None

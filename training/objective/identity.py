@@ -28,7 +28,7 @@ MEAN_FACE = (
     (0.3340850613712, 0.2290642403242),
     (0.4901123135679, 0.6277975316475),
 )
-"""Where dlib's face chips hold those five points, before padding. Source: dlib's get_face_chip_details."""
+"""Where dlib's face chips hold dlib's five points, before padding. Source: dlib's get_face_chip_details."""
 
 PADDING = 0.25
 FINEST_PX = 256

@@ -24,8 +24,11 @@ DECIDING_DIFFERENCE = 0.005
 """Mean difference by which the warped photo may be worse than the painting before the painting is preferred; the same
 difference again raises the preference from 0.5 to 0.73. The photo is sharp: a softer choice would mix everywhere."""
 
-WRONG_DIFFERENCE, WRONG_SOFTNESS = 0.08, 0.02
-"""Mean difference from the true frame at which the warped photo counts as wrong, and how soft that threshold is."""
+WRONG_DIFFERENCE = 0.08
+"""Mean difference from the true frame at which the warped photo counts as wrong."""
+
+WRONG_SOFTNESS = 0.02
+"""The excess over WRONG_DIFFERENCE that raises the wrongness from 0.5 to 0.73."""
 
 COPY_SHARE = 0.25
 """Weight in the painting's own loss of a place where the warped photo is right; where it is wrong it is 1 more."""

@@ -15,8 +15,11 @@ from avatarify_plus.network.checkpoint import Checkpoint, read_checkpoint
 from avatarify_plus.program.whole_file import write_whole
 from training.loop.checkpoint import write_checkpoint
 
-LIST = "pieces.json"
-"""The file that lists the chunks, whose own names begin with "piece-", and the SHA-256 of their content."""
+LIST = "chunks.json"
+"""The file that lists the chunks, whose own names begin with "chunk-", and the SHA-256 of their content."""
+
+OLD_LIST = "pieces.json"
+"""The list's name in older folders, whose chunks' names begin with "piece-"; they can still be joined."""
 
 
 def write_chunks(checkpoint: Path, folder: Path, chunk_bytes: int, whole: bool) -> list[Path]:
@@ -32,13 +35,13 @@ def write_chunks(checkpoint: Path, folder: Path, chunk_bytes: int, whole: bool) 
         data = replace(saved, ema=halved, state=None).to_bytes()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for old in [folder / LIST, *folder.glob("piece-*")]:
+        for old in [folder / LIST, folder / OLD_LIST, *folder.glob("chunk-*"), *folder.glob("piece-*")]:
             old.unlink(missing_ok=True)
         paths = []
         for index, start in enumerate(range(0, len(data), chunk_bytes)):
-            paths.append(folder / f"piece-{index:03}.bin")
+            paths.append(folder / f"chunk-{index:03}.bin")
             write_whole(paths[-1], data[start : start + chunk_bytes])
-        listed = {"pieces": [path.name for path in paths], "sha256": hashlib.sha256(data).hexdigest(), "whole": whole}
+        listed = {"chunks": [path.name for path in paths], "sha256": hashlib.sha256(data).hexdigest(), "whole": whole}
         write_whole(folder / LIST, json.dumps(listed))
     except OSError as error:
         raise SinkError(f"cannot write the checkpoint chunks in {folder}: {error}; free some space") from error
@@ -51,8 +54,10 @@ def join_chunks(folder: Path, out: Path) -> None:
     Raises ModelError if one is missing or damaged, and SinkError if the checkpoint cannot be written.
     """
     try:
-        listed: dict[str, Any] = json.loads((folder / LIST).read_text())
-        data = b"".join((folder / name).read_bytes() for name in listed["pieces"])
+        is_old = not (folder / LIST).exists() and (folder / OLD_LIST).exists()
+        listed: dict[str, Any] = json.loads((folder / (OLD_LIST if is_old else LIST)).read_text())
+        names = listed["pieces" if is_old else "chunks"]
+        data = b"".join((folder / name).read_bytes() for name in names)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"cannot read the checkpoint chunks in {folder}: {error}") from error
     if hashlib.sha256(data).hexdigest() != listed["sha256"]:

@@ -23,7 +23,7 @@ from avatarify_plus.errors import DataError, SinkError
 from avatarify_plus.face.landmarks import LANDMARK_COUNT
 from avatarify_plus.program.whole_file import replaced, write_whole
 from avatarify_plus.types import FloatArray
-from training.data.cache import build_cache, read_clip
+from training.data.cache import INDEX, ROW_FILES, CacheRows, build_cache, read_clip
 from training.data.datasets import FoundClip, find_clips
 from training.data.parallel import each_result
 
@@ -110,11 +110,12 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
     if len(parts) != expected or not parts:
         raise DataError(f"{folder} holds {len(parts)} parts of an archive of {expected}: bring the others too")
     wanted = {"size": size, "parts": [[part.name, part.stat().st_size] for part in parts]}
-    index = out / "index.json"
+    index = out / INDEX
     if index.exists() and json.loads(index.read_text()).get("wanted") == wanted:
         return out
     out.mkdir(parents=True, exist_ok=True)
-    index.unlink(missing_ok=True)
+    for name in (INDEX, *ROW_FILES):
+        (out / name).unlink(missing_ok=True)
     clips: list[dict[str, Any]] = []
     jobs: list[_UnpackJob] = []
     total = 0
@@ -123,9 +124,7 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
             clips.append(values | {"start": total})
             jobs.append(_UnpackJob(part, entry, out, size, total, values["count"]))
             total += values["count"]
-    for name, row_bytes in (("frames.u8", size * size * 3), ("landmarks.f32", LANDMARK_COUNT * 12)):
-        with open(out / name, "wb") as file:
-            file.truncate(total * row_bytes)
+    CacheRows(out, size).reserve(total)
     problems = [p for p in tqdm(each_result(_fill, jobs, processes), total=len(jobs), desc="unpack", unit="clip") if p]
     if problems:
         logger.warning("skipped %d of %d clips: %s", len(problems), len(jobs), "; ".join(problems))
@@ -160,7 +159,7 @@ def _entries(part: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 def _fill(job: _UnpackJob) -> str | None:
     """Write a clip's frames and meshes into the cache; return what was wrong with it, if anything."""
     landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
-    problem = None
+    rows, problem = CacheRows(job.out, job.size), None
     with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(job.part) as archive:
         inside = [name for name in archive.namelist() if name.startswith(f"{job.entry}/files/")]
         archive.extractall(scratch, inside)
@@ -171,14 +170,11 @@ def _fill(job: _UnpackJob) -> str | None:
         except DataError as error:
             problem = str(error)
         else:
-            with open(job.out / "frames.u8", "r+b") as file:
-                file.seek(job.start * job.size * job.size * 3)
+            with rows.open_frames(job.start) as file:
                 file.write(frames.data)
             count = len(frames)
             landmarks[:count] = _unsqueezed(archive.read(f"{job.entry}/mesh.xz"), job.count)[:count]
-    with open(job.out / "landmarks.f32", "r+b") as file:
-        file.seek(job.start * LANDMARK_COUNT * 12)
-        file.write(landmarks.data)
+    rows.write_landmarks(job.start, landmarks)
     return problem
 
 

@@ -200,7 +200,7 @@ def test_a_transparent_gif_shows_white(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(av.video.stream.VideoStream, "set_display_rotation"), reason="PyAV cannot write it")
 @pytest.mark.parametrize("turned", [90, -90, 180])
-def test_a_phone_film_is_upright(turned: int, frames: list[Image], tmp_path: Path) -> None:
+def test_a_phone_video_is_upright(turned: int, frames: list[Image], tmp_path: Path) -> None:
     upright = frames[0][:, :96]
     write_video(tmp_path / "x.mp4", [np.rot90(upright, -turned // 90)] * 2, turned=turned)
     picture = read_frames(tmp_path / "x.mp4")[0]

@@ -1,5 +1,7 @@
 """A checkpoint comes home in chunks, as it was or not at all."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -17,7 +19,7 @@ def test_a_whole_checkpoint_travels_too(tmp_path: Path) -> None:
     write_chunks(checkpoint, tmp_path / "chunks", 10_000, whole=True)
     join_chunks(tmp_path / "chunks", tmp_path / "again" / "checkpoint.pt")
     assert (tmp_path / "again" / "checkpoint.pt").read_bytes() == checkpoint.read_bytes()
-    (tmp_path / "chunks" / "piece-000.bin").write_bytes(b"damaged")
+    (tmp_path / "chunks" / "chunk-000.bin").write_bytes(b"damaged")
     with pytest.raises(ModelError, match="fetch them again"):
         join_chunks(tmp_path / "chunks", tmp_path / "home.pt")
     with pytest.raises(ModelError, match="cannot read the checkpoint chunks"):
@@ -35,3 +37,17 @@ def test_weights_that_came_home_start_a_run_but_do_not_resume_one(
     capsys.readouterr()
     assert train.main(tiny_command(data, home.parent, "--steps", "2")) == 1
     assert "holds averaged weights only" in capsys.readouterr().err
+
+
+def test_a_folder_with_the_old_names_is_joined_and_replaced(tmp_path: Path) -> None:
+    folder, data = tmp_path / "chunks", b"a whole checkpoint"
+    folder.mkdir()
+    (folder / "piece-000.bin").write_bytes(data[:10])
+    (folder / "piece-001.bin").write_bytes(data[10:])
+    listed = {"pieces": ["piece-000.bin", "piece-001.bin"], "sha256": hashlib.sha256(data).hexdigest(), "whole": True}
+    (folder / "pieces.json").write_text(json.dumps(listed))
+    join_chunks(folder, tmp_path / "home.pt")
+    assert (tmp_path / "home.pt").read_bytes() == data
+    (tmp_path / "new.pt").write_bytes(b"another checkpoint")
+    write_chunks(tmp_path / "new.pt", folder, 12, whole=True)
+    assert sorted(path.name for path in folder.iterdir()) == ["chunk-000.bin", "chunk-001.bin", "chunks.json"]

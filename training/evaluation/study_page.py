@@ -9,7 +9,7 @@ from typing import Any
 
 from avatarify_plus.errors import DataError
 from avatarify_plus.program.whole_file import write_whole
-from training.evaluation.findings import BASELINE
+from training.evaluation.evaluation_result import REPEAT_SOURCE
 from training.evaluation.studies import REFERENCE, Study
 
 
@@ -33,10 +33,10 @@ class Measured:
         return asdict(self)
 
 
-MEASURES = {"l1": ("L1", 4), "akd_px": ("AKD px", 2), "mkr": ("MKR", 4), "aed": ("AED", 3)}
+PAPER_MEASURES = {"l1": ("L1", 4), "akd_px": ("AKD px", 2), "mkr": ("MKR", 4), "aed": ("AED", 3)}
 """What the paper measures: title and digits."""
 
-TITLES = {
+ROW_TITLES = {
     "x2face": "X2Face-style baseline",
     "fomm": "FOMM",
     "fomm-cbam": "FOMM + CBAM",
@@ -86,23 +86,24 @@ def _budget(study: Study, found: Sequence[Measured]) -> str:
 
 
 def _figures(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
-    lines = [["row", "runs", *(title for title, _ in MEASURES.values()), "parameters", "GFLOP a frame"]]
+    lines = [["row", "runs", *(title for title, _ in PAPER_MEASURES.values()), "parameters", "GFLOP a frame"]]
     for row, runs in by_row.items():
         cells = [
-            _with_spread([run.scores.get(name) for run in runs], decimals) for name, (_, decimals) in MEASURES.items()
+            _with_spread([run.scores.get(name) for run in runs], decimals)
+            for name, (_, decimals) in PAPER_MEASURES.items()
         ]
         size = [f"{runs[0].parameters / 1e6:.2f} M", f"{runs[0].frame_operations / 1e9:.2f}"]
         lines.append([_title(row), str(len(runs)), *cells, *size])
     some = next(iter(by_row.values()))[0]
-    cells = [_with_spread([some.baseline.get(name)], decimals) for name, (_, decimals) in MEASURES.items()]
-    lines.append([BASELINE, "", *cells, "", ""])
+    cells = [_with_spread([some.baseline.get(name)], decimals) for name, (_, decimals) in PAPER_MEASURES.items()]
+    lines.append([REPEAT_SOURCE, "", *cells, "", ""])
     return f"Mean over the seeds, with half the distance between the farthest two:\n\n{_markdown(lines)}"
 
 
 def _differences(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
     reference = {run.seed: run for run in by_row[REFERENCE]}
-    names = [name for name in MEASURES if name != "mkr"]
-    titles = [MEASURES[name][0].removesuffix(" px") for name in names]
+    names = [name for name in PAPER_MEASURES if name != "mkr"]
+    titles = [PAPER_MEASURES[name][0].removesuffix(" px") for name in names]
     head = ["against FOMM", *(f"{title} here" for title in titles)]
     for data_set in study.paper:
         head += [f"{title}, {data_set}" for title in titles]
@@ -127,7 +128,7 @@ def _differences(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
 
 
 def _title(row: str) -> str:
-    return f"{TITLES.get(row, row)} (`{row}`)"
+    return f"{ROW_TITLES.get(row, row)} (`{row}`)"
 
 
 def _with_spread(values: Iterable[float | None], decimals: int) -> str:

@@ -13,13 +13,13 @@ from training.evaluation.score_table import ScoreTable
 FAILURES = 4
 """This many of the worst frames are kept per measure, each of another trial."""
 
-BASELINE = "repeat the source"
+REPEAT_SOURCE = "repeat the source"
 """The trivial animation that the others are compared with wherever there is a truth."""
 
-MEASURES = {"akd_px": "AKD", "l1": "L1", "aed": "AED"}
+FAILURE_MEASURES = {"akd_px": "AKD", "l1": "L1", "aed": "AED"}
 """What failures are picked by, with the name that the report gives it."""
 
-TITLES = {
+TABLE_TITLES = {
     "self-reenactment": ("Reconstruction", "What people look at"),
     "cross-identity": ("Cross-identity, against the truth", "What people look at"),
     "animation": ("Animation",),
@@ -27,10 +27,10 @@ TITLES = {
 """The titles of the tables per kind of evaluation; the second table is for faces only."""
 
 
-class Findings:
+class EvaluationResult:
     """Collect outcomes in any order. Only a fixed number of pictures is kept, so memory does not grow with the trials.
 
-    kind: a key of TITLES. performers: as they stand in `TrialResult.tables`.
+    kind: a key of TABLE_TITLES. performers: as they stand in `TrialResult.tables`.
     """
 
     def __init__(self, kind: str, performers: tuple[str, ...]) -> None:
@@ -79,7 +79,7 @@ class Findings:
         return found
 
     def trial_tables(self) -> list[ScoreTable]:
-        """Return ours per trial, the worst first: by AKD, else L1, or by the distance to the photo's identity."""
+        """Return the model's scores per trial, the worst first: by AKD, else L1, or by the identity distance."""
         found = []
         for number, title in enumerate(self._titles):
             rows = [(name, tables[number][0]) for name, tables in self._in_order()]
@@ -90,7 +90,7 @@ class Findings:
     def _titles(self) -> tuple[str, ...]:
         """The titles of the tables that were measured."""
         _, tables = self._in_order()[0]
-        return TITLES[self.kind][: len(tables)]
+        return TABLE_TITLES[self.kind][: len(tables)]
 
     def _worst_first(self) -> list[int]:
         measures = ("identity_distance",) if self.kind == "animation" else ("akd_px", "l1")
@@ -102,7 +102,7 @@ class Findings:
         return [self._tables[index] for index in sorted(self._tables)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON-ready scores: ours, the baseline, other bundles, and ours per trial."""
+        """Return JSON-ready scores: the model's ("ours"), the baseline's, other bundles', and the model's per trial."""
         has_baseline = self.kind != "animation"
         tables = [dict(table.rows) for table in self.tables()]
         names = [name for name in self.performers[1:] if not has_baseline or name != self.performers[-1]]

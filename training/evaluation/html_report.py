@@ -13,8 +13,8 @@ from avatarify_plus.errors import DataError
 from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
+from training.evaluation.evaluation_result import FAILURE_MEASURES, EvaluationResult
 from training.evaluation.figures import keypoint_figure, motion_figure, side_by_side
-from training.evaluation.findings import MEASURES, Findings
 from training.evaluation.runner import Moment
 
 PAGE = "report.html"
@@ -39,25 +39,25 @@ class About:
 
 
 def write_report(
-    folder: Path, findings: Findings, bundles: Sequence[Bundle], names: Sequence[str], about: About
+    folder: Path, result: EvaluationResult, bundles: Sequence[Bundle], names: Sequence[str], about: About
 ) -> Path:
     """Write the page and its pictures into a folder and return the page's path.
 
-    names: the bundles', ours first, as they stand in the tables. Raises DataError if it cannot be written.
+    names: the bundles', the measured one first, as they stand in the tables. Raises DataError if it cannot be written.
     """
     page = folder / PAGE
     draw = _Gallery(folder)
     sections = [
-        ("Scores", _scores(findings)),
-        ("Run", _run(findings, bundles, names, about)),
-        ("Side by side", _side_by_side(findings, names, draw)),
-        ("Keypoints", _keypoints(findings, draw)),
-        ("How the picture is made", _motion(findings, bundles[0], draw)),
-        ("Failure cases", _failures(findings, names, draw)),
-        ("Per trial, worst first", _per_trial(findings)),
-        ("Skipped", _skipped(findings)),
+        ("Scores", _scores(result)),
+        ("Run", _run(result, bundles, names, about)),
+        ("Side by side", _side_by_side(result, names, draw)),
+        ("Keypoints", _keypoints(result, draw)),
+        ("How the picture is made", _motion(result, bundles[0], draw)),
+        ("Failure cases", _failures(result, names, draw)),
+        ("Per trial, worst first", _per_trial(result)),
+        ("Skipped", _skipped(result)),
     ]
-    title = f"{html.escape(bundles[0].manifest.name)}: {html.escape(findings.kind)}"
+    title = f"{html.escape(bundles[0].manifest.name)}: {html.escape(result.kind)}"
     body = "\n".join(f"<h2>{heading}</h2>\n{content}" for heading, content in sections)
     text = (
         f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
@@ -86,12 +86,12 @@ class _Gallery:
         return f'<figure><img src="{name}" alt="{text}" loading="lazy"><figcaption>{text}</figcaption></figure>'
 
 
-def _scores(findings: Findings) -> str:
-    tables = [f"<h3>{html.escape(table.title)}</h3>\n{table.to_html()}" for table in findings.tables()]
-    return f"<p>Means over {findings.count} trials.</p>\n" + "\n".join(tables)
+def _scores(result: EvaluationResult) -> str:
+    tables = [f"<h3>{html.escape(table.title)}</h3>\n{table.to_html()}" for table in result.tables()]
+    return f"<p>Means over {result.count} trials.</p>\n" + "\n".join(tables)
 
 
-def _run(findings: Findings, bundles: Sequence[Bundle], names: Sequence[str], about: About) -> str:
+def _run(result: EvaluationResult, bundles: Sequence[Bundle], names: Sequence[str], about: About) -> str:
     lines = [f"date: {about.date}", f"command: {about.command}", f"engine: {about.engine}"]
     for name, bundle in zip(names, bundles, strict=True):
         manifest = bundle.manifest
@@ -105,18 +105,18 @@ def _run(findings: Findings, bundles: Sequence[Bundle], names: Sequence[str], ab
     return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
 
 
-def _side_by_side(findings: Findings, names: Sequence[str], draw: _Gallery) -> str:
+def _side_by_side(result: EvaluationResult, names: Sequence[str], draw: _Gallery) -> str:
     note = "<p>Of each trial the frame in which the driver is farthest from where it started (Figures 11 and 12).</p>"
-    return note + _joined(draw(side_by_side(m, names), _caption(m)) for m in findings.side_by_side())
+    return note + _joined(draw(side_by_side(m, names), _caption(m)) for m in result.side_by_side())
 
 
-def _keypoints(findings: Findings, draw: _Gallery) -> str:
+def _keypoints(result: EvaluationResult, draw: _Gallery) -> str:
     note = "<p>One colour per keypoint; the lines are the columns of its jacobian (Figure 13).</p>"
-    moments = findings.side_by_side()[:KEYPOINT_FIGURES]
+    moments = result.side_by_side()[:KEYPOINT_FIGURES]
     return note + _joined(draw(keypoint_figure(m), _caption(m)) for m in moments)
 
 
-def _motion(findings: Findings, bundle: Bundle, draw: _Gallery) -> str:
+def _motion(result: EvaluationResult, bundle: Bundle, draw: _Gallery) -> str:
     if importlib.util.find_spec("torch") is None:
         return "<p>Needs torch: pip install -r requirements-train.txt</p>"
     from avatarify_plus.network.weights import read_model
@@ -126,28 +126,28 @@ def _motion(findings: Findings, bundle: Bundle, draw: _Gallery) -> str:
         "<p>Warp only: the source moved by the deformation, nothing painted. Masks: the strongest at each place, in "
         "its keypoint's colour, background dark grey. Occlusion: white keeps what is warped, black is painted.</p>"
     )
-    moments = findings.side_by_side()[:KEYPOINT_FIGURES]
+    moments = result.side_by_side()[:KEYPOINT_FIGURES]
     return note + _joined(draw(motion_figure(m, model), _caption(m)) for m in moments)
 
 
-def _failures(findings: Findings, names: Sequence[str], draw: _Gallery) -> str:
+def _failures(result: EvaluationResult, names: Sequence[str], draw: _Gallery) -> str:
     parts = ["<p>The worst frames, each of another trial (Figure 14).</p>"]
-    for measure, moments in findings.failures.items():
-        title = "distance to the photo's identity" if findings.kind == "animation" else MEASURES[measure]
+    for measure, moments in result.failures.items():
+        title = "distance to the photo's identity" if result.kind == "animation" else FAILURE_MEASURES[measure]
         parts.append(f"<h3>By {title}</h3>")
         parts.append(_joined(draw(side_by_side(m, names), f"{_caption(m)}: {_errors(m)}") for m in moments))
     return "\n".join(parts)
 
 
-def _per_trial(findings: Findings) -> str:
-    return "\n".join(f"<h3>{html.escape(table.title)}</h3>\n{table.to_html()}" for table in findings.trial_tables())
+def _per_trial(result: EvaluationResult) -> str:
+    return "\n".join(f"<h3>{html.escape(table.title)}</h3>\n{table.to_html()}" for table in result.trial_tables())
 
 
-def _skipped(findings: Findings) -> str:
-    if not findings.skipped:
+def _skipped(result: EvaluationResult) -> str:
+    if not result.skipped:
         return "<p>None.</p>"
-    lines = [f"<li>{html.escape(s.trial.name)}: {html.escape(s.reason)}</li>" for s in findings.skipped]
-    return f"<p>{len(lines)} of {len(lines) + findings.count} trials:</p>\n<ul>\n{chr(10).join(lines)}\n</ul>"
+    lines = [f"<li>{html.escape(s.trial.name)}: {html.escape(s.reason)}</li>" for s in result.skipped]
+    return f"<p>{len(lines)} of {len(lines) + result.count} trials:</p>\n<ul>\n{chr(10).join(lines)}\n</ul>"
 
 
 def _joined(figures: Iterable[str]) -> str:
