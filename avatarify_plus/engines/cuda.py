@@ -13,7 +13,7 @@ import numpy as np
 from avatarify_plus.engines.nvidia import first_gpu
 from avatarify_plus.errors import EngineError
 
-NEEDS = "an NVIDIA GPU, its driver and cuda-bindings"
+GPU_REQUIREMENTS = "an NVIDIA GPU, its driver and cuda-bindings"
 
 
 class Cuda:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.engines.tensorrt_cache import (
+from avatarify_plus.engines.tensorrt_plans import (
     PORTABLE,
     RECIPE,
-    CachedEngine,
-    EngineCache,
-    EngineKey,
+    CachedPlan,
+    PlanCache,
+    PlanKey,
     build_command,
     bundle_argument,
     graph_precisions,
@@ -31,14 +31,14 @@ LOWEST_PORTABLE = (8, 0)
 class Target:
     """What engines run on, on this machine.
 
-    versions: of the installed libraries by name. capability, gpu: the GPU's, see `EngineKey`.
+    versions: of the installed libraries by name. capability, gpu: the GPU's, see `PlanKey`.
     """
 
     versions: dict[str, str]
     capability: str
     gpu: str
 
-    def objections(self, found: EngineKey, models: tuple[str, ...]) -> list[tuple[str, str]]:
+    def objections(self, found: PlanKey, models: tuple[str, ...]) -> list[tuple[str, str]]:
         """Return why an engine cannot serve one of these models here, as pairs (how it was built, what is here)."""
         version = self.versions.get(found.library, "")
         others = " and ".join(f"{name} {other}" for name, other in self.versions.items())
@@ -64,9 +64,7 @@ def _serves(capability: str, wanted: str) -> bool:
     return (int(major), int(minor)) >= LOWEST_PORTABLE
 
 
-def choose_engines(
-    cache: EngineCache, bundle: Bundle, precision: str, target: Target
-) -> tuple[str, dict[str, CachedEngine]]:
+def choose_plans(cache: PlanCache, bundle: Bundle, precision: str, target: Target) -> tuple[str, dict[str, CachedPlan]]:
     """Return a precision and the engine of each graph that serve a bundle here, all of one library.
 
     precision: "auto" takes the fastest that is built. Raises EngineError that says what is missing or does not fit.
@@ -85,8 +83,8 @@ def choose_engines(
 
 
 def _best_fit(
-    entries: list[CachedEngine], bundle: Bundle, graph: str, precision: str, library: str, target: Target
-) -> CachedEngine | None:
+    entries: list[CachedPlan], bundle: Bundle, graph: str, precision: str, library: str, target: Target
+) -> CachedPlan | None:
     """Return an engine that serves here, if possible one that was built for this GPU."""
     models = model_digests(bundle, graph, precision)
     fitting = [
@@ -98,7 +96,7 @@ def _best_fit(
     return min(fitting, key=lambda entry: entry.key.capability == PORTABLE, default=None)
 
 
-def _complaint(entries: list[CachedEngine], folder: Path, bundle: Bundle, precision: str, target: Target) -> str:
+def _complaint(entries: list[CachedPlan], folder: Path, bundle: Bundle, precision: str, target: Target) -> str:
     argument = bundle_argument(bundle)
     choice = "" if precision == "auto" else f" --precision {precision}"
     command = build_command(argument) + choice

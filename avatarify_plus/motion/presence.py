@@ -29,7 +29,7 @@ GAP_FRAMES = 5
 SLOWING = 1.2
 """The usual interval shortens at once, and grows by this factor a frame."""
 
-HOP_WAY = 0.3
+HOP_DISTANCE = 0.3
 """A face whose keypoints move by this much in a single frame, in picture halves, may be another face."""
 
 HOP_SPEED = 7.5
@@ -96,7 +96,7 @@ class Presence:
         if self._seen is None:
             return Arrival.STAYED
         gap_s = time_s - self.last_seen_s
-        way = float(np.linalg.norm(keypoints.value - self._seen.value, axis=-1).mean())
-        if is_new_square or way > max(HOP_WAY, HOP_SPEED * gap_s):
+        distance = float(np.linalg.norm(keypoints.value - self._seen.value, axis=-1).mean())
+        if is_new_square or distance > max(HOP_DISTANCE, HOP_SPEED * gap_s):
             return Arrival.ANOTHER
         return Arrival.BACK if gap_s > max(GAP_S, self._gap_frames_s) else Arrival.STAYED

@@ -55,7 +55,7 @@ class MotionTransfer:
     def set_avatar(self, photo: Sample) -> None:
         """Move the avatar of this photo from now on; the neutral face stays."""
         self._avatar = photo.keypoints
-        self._neutral_face.resemble(photo)
+        self._neutral_face.set_reference(photo)
         self._measure_scale()
 
     def forget_driver(self) -> None:

@@ -149,7 +149,7 @@ def test_a_failure_is_one_line_and_exits_with_1(
     assert captured.out == ""
 
 
-def test_success_tells_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_success_prints_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def succeed(config: AppConfig, **others: Any) -> Summary:
         return summary(output=config.output, faceless_count=3, skipped_count=2)
 
@@ -203,11 +203,11 @@ def test_listing_cameras_needs_no_avatar(monkeypatch: pytest.MonkeyPatch, capsys
     assert "no webcam was found" in capsys.readouterr().out
 
 
-def test_nothing_done_is_told_too() -> None:
+def test_nothing_done_is_printed_too() -> None:
     assert program.describe_run(summary(frame_count=0)) == "stopped before the first frame"
 
 
-def test_the_program_itself_tells_a_mistake_in_one_line() -> None:
+def test_the_program_itself_reports_a_mistake_in_one_line() -> None:
     command = [sys.executable, "run.py", "--no-config", "--avatar", "nobody.jpg"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1

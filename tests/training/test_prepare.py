@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from avatarify_plus.errors import DataError
-from avatarify_plus.face import framing
+from avatarify_plus.face import driver_framing
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.types import Image
 from training import prepare
@@ -38,7 +38,7 @@ def scene(frames: list[Image], left: int, top: int, width: int = 320) -> Iterato
         yield picture
 
 
-def write_film(path: Path, frames: list[Image], rate_hz: int = RATE_HZ) -> None:
+def write_video(path: Path, frames: list[Image], rate_hz: int = RATE_HZ) -> None:
     """Write pictures so finely that a crop can be compared."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
@@ -64,8 +64,8 @@ def takes() -> list[Image]:
 @pytest.fixture(scope="module")
 def footage(takes: list[Image], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("footage")
-    write_film(folder / "id7" / "talk.mp4", takes)
-    write_film(folder / "short.mp4", takes[:6])
+    write_video(folder / "id7" / "talk.mp4", takes)
+    write_video(folder / "short.mp4", takes[:6])
     (folder / "noise.mkv").write_bytes(b"not a video")
     (folder / "notes.txt").write_text("not a video either")
     return folder
@@ -160,7 +160,7 @@ def test_a_stopped_run_goes_on_and_leaves_nothing_half(
 
 def test_changed_settings_and_changed_videos_are_done_again(footage: Path, tmp_path: Path) -> None:
     out, video = tmp_path / "out", tmp_path / "footage" / "talk.mp4"
-    write_film(video, read_frames(footage / "id7" / "talk.mp4")[:PIECE])
+    write_video(video, read_frames(footage / "id7" / "talk.mp4")[:PIECE])
     assert main(command(video, out)) == 0
     before = times(out)
     assert list(before) == ["talk#000000#000025.mp4"]
@@ -193,7 +193,7 @@ def test_a_video_that_breaks_off_is_used_up_to_there(footage: Path, tmp_path: Pa
 def test_of_a_fast_video_every_second_frame_is_taken(tmp_path: Path) -> None:
     frames = [np.full((32, 32, 3), 40 * n, np.uint8) for n in range(6)]
     for rate_hz, step in ((60, 2), (50, 2), (30, 1), (24, 1), (120, 4)):
-        write_film(tmp_path / "x.mp4", frames, rate_hz)
+        write_video(tmp_path / "x.mp4", frames, rate_hz)
         footage = Footage(tmp_path / "x.mp4")
         assert footage.rate_hz == Fraction(rate_hz, step)
         assert [number for number, _ in footage.frames()] == list(range(0, 6, step))
@@ -241,7 +241,7 @@ def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
         assert (boxes[:, 1] >= square.top).all() and (boxes[:, 3] <= bottom).all()
     assert 50 < placed < 300
     mesh = np.tile(np.float32([[250, 200], [350, 300]]), (239, 1))
-    wanted, found = framing.square_around(mesh), place_square(face_at(250, 200)[None], 640, 480)
+    wanted, found = driver_framing.square_around(mesh), place_square(face_at(250, 200)[None], 640, 480)
     np.testing.assert_allclose(found, wanted, atol=1)
 
 

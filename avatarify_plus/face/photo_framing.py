@@ -12,7 +12,7 @@ import numpy as np
 
 from avatarify_plus.config import FramingMode
 from avatarify_plus.errors import SourceError
-from avatarify_plus.face.framing import scaled, square_around, within
+from avatarify_plus.face.driver_framing import scaled, square_around, within
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import Box, View, crop, whole
 from avatarify_plus.types import FloatArray, Image

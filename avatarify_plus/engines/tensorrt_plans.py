@@ -26,7 +26,7 @@ PORTABLE = "portable"
 
 
 @dataclass(frozen=True, slots=True)
-class EngineKey:
+class PlanKey:
     """All that an engine depends on: an engine is used for its own key only.
 
     model: SHA-256 of the ONNX file, or `weights_digest`. library: "tensorrt" or "tensorrt_rtx". capability: of the GPU,
@@ -44,14 +44,14 @@ class EngineKey:
 
 
 @dataclass(frozen=True, slots=True)
-class CachedEngine:
+class CachedPlan:
     """An engine in the cache.
 
     bundle: how `export/trt.py` names the model. tensors: our names to the engine's. sha256: the file's, in hex. size:
     the file's, in bytes.
     """
 
-    key: EngineKey
+    key: PlanKey
     bundle: str
     tensors: dict[str, str]
     sha256: str
@@ -69,7 +69,7 @@ class CachedEngine:
         return blob
 
 
-class EngineCache:
+class PlanCache:
     """A folder of engines. An engine is used only after its key and its hash were compared.
 
     folder: by default in the user's cache folder.
@@ -78,7 +78,7 @@ class EngineCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or platformdirs.user_cache_path("avatarify_plus", appauthor=False) / "engines"
 
-    def find(self, key: EngineKey) -> CachedEngine | None:
+    def find(self, key: PlanKey) -> CachedPlan | None:
         """Return the whole and undamaged engine of a key, if it is here."""
         for entry in self.entries():
             if entry.key == key:
@@ -87,19 +87,19 @@ class EngineCache:
                     return entry
         return None
 
-    def entries(self) -> Iterator[CachedEngine]:
+    def entries(self) -> Iterator[CachedPlan]:
         """Yield all engines; files of other kinds or of other versions of this program are passed over."""
         for path in sorted(self.folder.glob("*.json")):
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
                 values = json.loads(path.read_text(encoding="utf-8"))
-                values["key"] = EngineKey(**values["key"])
-                yield CachedEngine(**values, path=path.with_suffix(".engine"))
+                values["key"] = PlanKey(**values["key"])
+                yield CachedPlan(**values, path=path.with_suffix(".engine"))
 
-    def store(self, key: EngineKey, bundle: str, tensors: dict[str, str], blob: bytes) -> CachedEngine:
+    def store(self, key: PlanKey, bundle: str, tensors: dict[str, str], blob: bytes) -> CachedPlan:
         """Write an engine, whole or not at all. Raises EngineError if the folder cannot be written."""
         digest = hashlib.sha256(json.dumps(asdict(key), sort_keys=True).encode()).hexdigest()
         path = self.folder / f"{key.graph}-{key.precision}-{digest[:16]}.engine"
-        entry = CachedEngine(key, bundle, tensors, hashlib.sha256(blob).hexdigest(), len(blob), path)
+        entry = CachedPlan(key, bundle, tensors, hashlib.sha256(blob).hexdigest(), len(blob), path)
         values = {field.name: getattr(entry, field.name) for field in fields(entry) if field.name != "path"}
         described = json.dumps(values | {"key": asdict(key)}, indent=2) + "\n"
         write_file(path, blob)
@@ -123,7 +123,7 @@ def weights_digest(sha256: str, config: NetworkConfig) -> str:
 
 
 def model_digests(bundle: Bundle, graph: str, precision: str) -> tuple[str, ...]:
-    """Return what `EngineKey.model` may be for a bundle's graph: by its ONNX file, if any, and by its weights."""
+    """Return what `PlanKey.model` may be for a bundle's graph: by its ONNX file, if any, and by its weights."""
     file = graph_file(tensor_names.quantized(graph) if precision == "int8" else graph)
     known = [bundle.manifest.files[file]] if file in bundle.manifest.files else []
     return (*known, weights_digest(bundle.manifest.files[WEIGHTS], bundle.config))

@@ -63,7 +63,7 @@ EASE_S = 0.2
 EASED = 1e-3
 """A move by hand is finished when less than this is left, in zoom or in sides."""
 
-DARK_LEVEL = 20.0
+DARK_FACE_LEVEL = 20.0
 """Mean level, of 255, below which a square shows hardly anything."""
 
 DIM_LEVEL = 60.0
@@ -153,7 +153,7 @@ class DriverFraming:
             image,
             None if face is None else within(box, face),
             has_face=face is not None or self._find_mesh is None,
-            is_dark=level < DARK_LEVEL,
+            is_dark=level < DARK_FACE_LEVEL,
             has_new_square=has_new_square,
             adjustment=adjustment,
         )
