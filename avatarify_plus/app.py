@@ -23,7 +23,7 @@ INFO_LOGGERS = (
     "avatarify_plus.camera",
     "avatarify_plus.sinks",
 )
-"""The loggers whose news are for everybody; what the others log is for --verbose."""
+"""The loggers whose INFO messages are always shown; those of the others need --verbose."""
 
 EXAMPLES = (
     "avatarify --avatar face.jpg                                     webcam to preview and virtual camera",

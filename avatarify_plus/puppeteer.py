@@ -126,7 +126,7 @@ class Puppeteer:
         return EncodedAvatar(source, still, limit, sample_of(source.keypoints, view.landmarks))
 
     def set_avatar(self, avatar: EncodedAvatar) -> None:
-        """Be this avatar from the next frame on, in the same pose; all else goes on as it is."""
+        """Show this avatar from the next frame on, in the current pose."""
         if self._avatar is None or self._shown is None:
             self._shown, self._picture = avatar.source.keypoints, avatar.still  # shown until the driver appears
         else:

@@ -26,7 +26,7 @@ RETRY_S = 1.0
 """How often a lost camera is looked for."""
 
 MAX_HANGING = 3
-"""Number of hanging read threads from which on no other is started."""
+"""Maximum number of hanging read threads; with as many, no other is started."""
 
 CLOSE_S = 2.0
 """How long closing waits for a read thread that hangs."""

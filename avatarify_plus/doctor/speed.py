@@ -50,7 +50,7 @@ def speed(wanted: Wanted) -> Finding:
 def judge_speed(measured: Speed, engine: str, load: float | None, cores: int) -> Finding:
     """Say whether that is enough for a call.
 
-    load: how many processes wanted to run, None if that is not known.
+    load: the load average over the last minute, None if it is not known.
     """
     rate_hz, p95_ms = measured.pictures_per_s, measured.ms[PICTURE].p95
     message = (

@@ -1,4 +1,4 @@
-"""Which of the built TensorRT engines serve a model here, and what to say if none does."""
+"""Which of the plans (built TensorRT engines) serve a model here, and what to say if none does."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ AUTO = ("int8", "fp16", "fp32")
 """The precisions that "auto" looks for, fastest first."""
 
 LOWEST_PORTABLE = (8, 0)
-"""The lowest compute capability that PORTABLE engines serve."""
+"""The lowest compute capability that PORTABLE plans serve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What engines run on, on this machine.
+    """What plans run on, on this machine.
 
     versions: of the installed libraries by name. capability, gpu: the GPU's, see `PlanKey`.
     """
@@ -39,7 +39,7 @@ class Target:
     gpu: str
 
     def objections(self, found: PlanKey, models: tuple[str, ...]) -> list[tuple[str, str]]:
-        """Return why an engine cannot serve one of these models here, as pairs (how it was built, what is here)."""
+        """Return why a plan cannot serve one of these models here, as pairs (how it was built, what is here)."""
         version = self.versions.get(found.library, "")
         others = " and ".join(f"{name} {other}" for name, other in self.versions.items())
         checks = [
@@ -57,7 +57,7 @@ class Target:
 
 
 def _serves(capability: str, wanted: str) -> bool:
-    """Return whether an engine for a compute capability runs on a GPU of another, such as "8.6"."""
+    """Return whether a plan for a compute capability runs on a GPU of another, such as "8.6"."""
     if capability != PORTABLE:
         return capability == wanted
     major, minor = wanted.split(".")
@@ -65,7 +65,7 @@ def _serves(capability: str, wanted: str) -> bool:
 
 
 def choose_plans(cache: PlanCache, bundle: Bundle, precision: str, target: Target) -> tuple[str, dict[str, CachedPlan]]:
-    """Return a precision and the engine of each graph that serve a bundle here, all of one library.
+    """Return a precision and the plan of each graph that serve a bundle here, all of one library.
 
     precision: "auto" takes the fastest that is built. Raises EngineError that says what is missing or does not fit.
     """
@@ -85,7 +85,7 @@ def choose_plans(cache: PlanCache, bundle: Bundle, precision: str, target: Targe
 def _best_fit(
     entries: list[CachedPlan], bundle: Bundle, graph: str, precision: str, library: str, target: Target
 ) -> CachedPlan | None:
-    """Return an engine that serves here, if possible one that was built for this GPU."""
+    """Return a plan that serves here, if possible one that was built for this GPU."""
     models = model_digests(bundle, graph, precision)
     fitting = [
         entry

@@ -95,7 +95,7 @@ class TensorRtEngine(Engine):
         require_picture(image, self.config)
         graph = self._graphs[tensor_names.ENCODE_SOURCE]
         tensors = {
-            name: self._cuda.memory(graph.memory[name].size) for name in tensor_names.encoded_source(self.config)
+            name: self._cuda.memory(graph.memory[name].size_bytes) for name in tensor_names.encoded_source(self.config)
         }
         for name, memory in tensors.items():
             graph.bind(name, memory)

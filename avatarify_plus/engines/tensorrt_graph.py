@@ -1,4 +1,4 @@
-"""One built engine, loaded, with its tensors in place."""
+"""One plan, loaded, with its tensors in place."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class TensorCopies(NamedTuple):
 
 
 class TensorRtGraph:
-    """An engine whose tensors have memory on the GPU, and pinned memory if they are copied to or from main memory.
+    """A plan whose tensors have memory on the GPU, and pinned memory if they are copied to or from main memory.
 
     memory: the GPU's, by tensor name. A repeated graph is captured after its first run, copies included, and launched
     as one CUDA graph from then on. Nothing is allocated while it runs.
     """
 
     def __init__(self, library: Library, cuda: Cuda, entry: CachedPlan, copies: TensorCopies) -> None:
-        """Load an engine. Raises EngineError if the library refuses it."""
+        """Load a plan. Raises EngineError if the library refuses it."""
         self._library = library
         self._cuda = cuda
         self._entry = entry

@@ -50,7 +50,7 @@ LEARNED_TRAVEL = SoftLimit(0.72, 0.83)
 """The distance that a learned keypoint moves, in picture halves."""
 
 LEARNED_STRETCH = SoftLimit(1.08, 1.84)
-"""The same as STRETCH for learned keypoints, which do not lie on one face."""
+"""Logarithm of how a learned keypoint's surroundings grow or shrink along an axis; it does not lie on one face."""
 
 MIN_STRETCH = 1e-4
 """The smallest factor that is used, where a matrix turns inside out."""
@@ -81,7 +81,7 @@ class MotionLimit:
         self._local_travel, self._stretch = np.array(local_travels).T, np.array(stretches).T  # (2, K): knees and ends
 
     def apply(self, keypoints: Keypoints) -> Keypoints:
-        """Return keypoints within reach: the same object if they are."""
+        """Return keypoints, (K, 2) and (K, 2, 2), within reach: the same object if they already are."""
         # what the face does as a whole, and each keypoint beyond that
         moved = _complex(keypoints.value)
         middle = self._middle_of(moved)

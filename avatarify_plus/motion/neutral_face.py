@@ -157,12 +157,12 @@ class NeutralFaceSearch:
             self._chosen = sample.reading
 
     def forget(self) -> None:
-        """Have no neutral face."""
+        """Forget the neutral face."""
         self._initial = self._chosen = self._best = self._past = self._since_s = None
         self._best_score = 0.0
 
     def doubt(self) -> None:
-        """Expect that somebody else has come: the next good face replaces the neutral one."""
+        """Halve the score, since the driver may have changed: the next good face then replaces the neutral one."""
         self._share, self._chosen = DOUBT, None
 
     def offer(self, sample: Sample, time_s: float) -> bool:

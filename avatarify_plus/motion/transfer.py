@@ -59,11 +59,11 @@ class MotionTransfer:
         self._measure_scale()
 
     def forget_driver(self) -> None:
-        """Have no neutral face."""
+        """Forget the neutral face."""
         self._neutral_face.forget()
 
     def doubt_driver(self) -> None:
-        """Expect that somebody else has come: the next good face becomes the neutral one."""
+        """Halve the neutral face's score, since the driver may have changed: the next good face then replaces it."""
         self._neutral_face.doubt()
 
     def recalibrate(self) -> None:

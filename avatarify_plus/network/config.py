@@ -10,8 +10,6 @@ from avatarify_plus.errors import ConfigError
 KeypointOrigin = Literal["learned", "mesh", "both"]
 AttentionKind = Literal["none", "cbam", "max-pool"]
 Occlusion = Literal["single", "multi-scale"]
-PRESETS = ("fomm", "fomm-cbam", "fomm-attention", "fomm-cbam-occlusion", "ours", "ours-skip")
-SIZES = ("paper", "live", "narrow", "tiny")
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +186,10 @@ _SIZE_FIELDS: dict[str, dict[str, Any]] = {
         "residual_blocks": 1,
     },
 }
+
+
+PRESETS = tuple(_PRESET_FIELDS)
+SIZES = tuple(_SIZE_FIELDS)
 
 
 def network_config(preset: str, size: str, **changes: Any) -> NetworkConfig:

@@ -42,6 +42,8 @@ def test_every_field_is_an_option_with_its_default_and_help() -> None:
         if isinstance(option.default, bool):
             assert f"--no-{name}" in text
         assert option.metadata["help"].split(",")[0].split(":")[0] in text
+        if option.default is None and option.metadata["has_auto"]:
+            assert option.metadata["help"] + " (default: auto)" in text
         if option.default is not MISSING and option.default not in (None, True, False):
             assert f"(default: {option.default})" in text
 
@@ -110,7 +112,8 @@ def test_options_become_values_of_their_types() -> None:
 def test_values_out_of_range_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         AppConfig(avatar=FACE, **change)
-    assert next(iter(change)) in str(caught.value)
+    option = f"--{next(iter(change)).replace('_', '-')}"
+    assert option in str(caught.value)
 
 
 @pytest.mark.parametrize(
