@@ -15,8 +15,8 @@ from avatarify_plus.bundle import open_bundle
 from avatarify_plus.config import EngineName, MotionMode, Precision
 from avatarify_plus.engines import Engine, open_engine
 from avatarify_plus.errors import SourceError
-from avatarify_plus.face.framing import DriverFraming, mesh_finder
-from avatarify_plus.face.portrait import faces_finder, frame_photo
+from avatarify_plus.face.driver_framing import DriverFraming, mesh_finder
+from avatarify_plus.face.photo_framing import faces_finder, frame_photo
 from avatarify_plus.pictures.images import load_photo
 from avatarify_plus.puppeteer import EncodedAvatar, Puppeteer
 from avatarify_plus.types import Frame, Image
@@ -69,7 +69,7 @@ class Animator:
         avatar: a photo, see `encode_avatar`, or one that was encoded by this animator. Raises SourceError.
         """
         encoded = avatar if isinstance(avatar, EncodedAvatar) else self.encode_avatar(avatar)
-        self._puppeteer.take(encoded)
+        self._puppeteer.set_avatar(encoded)
         self._has_avatar = True
 
     def animate(self, frame: Image, time_s: float | None = None) -> Image:

@@ -16,19 +16,19 @@ from avatarify_plus.program.stop import stop_on_signal
 if TYPE_CHECKING:  # the rest is imported once signals are caught: OpenCV and others take their time
     from avatarify_plus.live import Summary
 
-NEWS = (
+INFO_LOGGERS = (
     "avatarify_plus.live",
     "avatarify_plus.settings",
     "avatarify_plus.session.status_line",
     "avatarify_plus.camera",
     "avatarify_plus.sinks",
 )
-"""The loggers whose news are for everybody; what the others log is for --verbose."""
+"""The loggers whose INFO messages are always shown; those of the others need --verbose."""
 
 EXAMPLES = (
     "avatarify --avatar face.jpg                                     webcam to preview and virtual camera",
     "avatarify --avatar me.jpg friends/ --frame photo                several photos, whole",
-    "avatarify --avatar face.jpg --camera talk.mp4 --output out.mp4  a film, frame by frame",
+    "avatarify --avatar face.jpg --camera talk.mp4 --output out.mp4  a video, frame by frame",
     "avatarify doctor                                                what is amiss here, and how to mend it",
     "avatarify bench                                                 how fast it is here",
 )
@@ -125,7 +125,7 @@ def _main(arguments: list[str] | None, stop: threading.Event) -> int:
     given = vars(parser.parse_args(arguments))
     from avatarify_plus import live, settings
 
-    configure_logging(given.get("verbose", False), NEWS)
+    configure_logging(given.get("verbose", False), INFO_LOGGERS)
     try:
         config = config_of(given)
     except ConfigError as error:

@@ -15,7 +15,7 @@ from avatarify_plus.program.whole_file import write_whole
 
 FORMAT_VERSION = 1
 OPSET = 18
-"""TensorRT and ONNX Runtime's CUDA kernels compute GridSample right at this opset, not at 20."""
+"""The ONNX opset; TensorRT and ONNX Runtime's CUDA kernels compute GridSample wrongly at 20."""
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"

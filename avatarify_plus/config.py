@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Any, Literal
 
 from avatarify_plus.errors import ConfigError
-from avatarify_plus.program.option_fields import AUTO, about, choices_of
+from avatarify_plus.program.option_fields import AUTO, about, check_choices, option_name
 from avatarify_plus.types import Size
 
 EngineName = Literal[
@@ -48,10 +48,10 @@ RANGES: dict[str, tuple[float, float]] = {
 """The smallest and the largest value of each number in AppConfig."""
 
 
+# the groups of options, in the order in which --help lists them
 WHO, WEBCAM, OUTPUT = "who drives whom", "webcam", "where the pictures go"
 PICTURE, COMPUTING, MOTION = "the picture that is sent", "computing", "motion"
 WINDOW, RUN = "preview window", "the run"
-"""The groups of options, in the order in which --help lists them."""
 
 
 def _option(default: Any, group: str, text: str, metavar: str | None = None, persists: bool = False) -> Any:
@@ -168,27 +168,22 @@ class AppConfig:
     verbose: bool = _option(False, RUN, "log what happens, and let the libraries log it too")
 
     def __post_init__(self) -> None:
-        kinds = get_type_hints(AppConfig)
-        for option in fields(self):
-            choices = choices_of(option, kinds[option.name])
-            if choices and getattr(self, option.name) not in choices:
-                found = getattr(self, option.name)
-                raise ConfigError(f"{option.name} must be one of {', '.join(choices)}, found {found!r}")
+        check_choices(self)
         if not self.camera:
-            raise ConfigError("camera is empty: give a webcam's number, a file, a folder, a pattern or a URL")
+            raise ConfigError("--camera is empty: give a webcam's number, a file, a folder, a pattern or a URL")
         if self.output is not None and self.output.suffix.lower() != ".mp4":
-            raise ConfigError(f"output must be a file name ending in .mp4, found {str(self.output)!r}")
+            raise ConfigError(f"--output must be a file name ending in .mp4, found {str(self.output)!r}")
         if self.output is None and not self.preview and not self.virtual_camera:
-            raise ConfigError("neither output, preview nor virtual camera is wanted: leave at least one")
+            raise ConfigError("neither --output, --preview nor --virtual-camera is wanted: leave at least one")
         if self.movement_scale is not None and not 0 < self.movement_scale <= 10:
-            raise ConfigError(f"movement_scale must be above 0 and at most 10, or auto, found {self.movement_scale}")
+            raise ConfigError(f"--movement-scale must be above 0 and at most 10, or auto, found {self.movement_scale}")
         for name, (smallest, largest) in RANGES.items():
             value = getattr(self, name)
             if value is not None and not smallest <= value <= largest:
-                raise ConfigError(f"{name} must be from {smallest:g} to {largest:g}, found {value:g}")
+                raise ConfigError(f"{option_name(name)} must be from {smallest:g} to {largest:g}, found {value:g}")
         for name in ("camera_size", "size"):
             wanted: Size | None = getattr(self, name)
             if wanted is not None and not (min(wanted) >= 64 and max(wanted) <= 7680):
-                raise ConfigError(f"{name} must be from 64x64 to 7680x7680, found {wanted}")
+                raise ConfigError(f"{option_name(name)} must be from 64x64 to 7680x7680, found {wanted}")
         if self.size is not None and (self.size.width % 2 or self.size.height % 2):
-            raise ConfigError(f"size must be even, as video encoders ask for, found {self.size}")
+            raise ConfigError(f"--size must be even, as video encoders ask for, found {self.size}")

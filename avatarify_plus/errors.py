@@ -10,7 +10,7 @@ class ConfigError(AvatarifyError):
 
 
 class SourceError(AvatarifyError):
-    """The avatar photo cannot be used."""
+    """A photo or a driver's frame cannot be used, or no avatar was set."""
 
 
 class CameraError(AvatarifyError):
@@ -18,7 +18,7 @@ class CameraError(AvatarifyError):
 
 
 class SinkError(AvatarifyError):
-    """An output (recording or preview) cannot be opened or written."""
+    """A recording, the preview or another file, such as that of --json, cannot be opened or written."""
 
 
 class VirtualCameraError(SinkError):

@@ -125,8 +125,8 @@ class Puppeteer:
         limit = MotionLimit(source.keypoints, self._layout.names if self._layout is not None else ())
         return EncodedAvatar(source, still, limit, sample_of(source.keypoints, view.landmarks))
 
-    def take(self, avatar: EncodedAvatar) -> None:
-        """Be this avatar from the next frame on, in the same pose; all else goes on as it is."""
+    def set_avatar(self, avatar: EncodedAvatar) -> None:
+        """Show this avatar from the next frame on, in the current pose."""
         if self._avatar is None or self._shown is None:
             self._shown, self._picture = avatar.source.keypoints, avatar.still  # shown until the driver appears
         else:
@@ -144,7 +144,7 @@ class Puppeteer:
         avatar = self.encode(view)
         self._avatar = self._transition.start = None
         self._transfer.forget_driver()
-        self.take(avatar)
+        self.set_avatar(avatar)
 
     def recalibrate(self) -> None:
         """Measure relative motion from the next frame that shows a face."""
@@ -158,7 +158,7 @@ class Puppeteer:
         """
         avatar, shown = self._avatar, self._shown
         if avatar is None or shown is None:
-            raise SourceError("no avatar was set: call take or set_source first")
+            raise SourceError("no avatar was set: call set_avatar or set_source first")
         self._presence.begin_frame(time_s)
         found = self._detect(view)
         if found is None:

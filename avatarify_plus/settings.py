@@ -32,8 +32,9 @@ The sent picture is marked as made by AI; leave the mark in. (This is shown once
 
 
 class KeptSettings:
-    """What keys changed in earlier calls. It counts in live runs only: a video made of a file is as its options say,
-    and leaves nothing in the user's folders.
+    """What keys changed in earlier calls. They apply to live runs only; a run from a file uses its options.
+
+    A run from a file leaves nothing in the user's folders.
     """
 
     def __init__(self, given: Collection[str]) -> None:
@@ -83,7 +84,7 @@ def load() -> dict[str, Any]:
 def save(values: Mapping[str, Any]) -> None:
     """Keep fields of AppConfig for the next time; all else in the file stays. A failure is logged as a warning.
 
-    What is as at first is not kept: the file says only what somebody changed.
+    Values equal to the default are not stored.
     """
     unknown = sorted(set(values) - set(_kinds()))
     if unknown:

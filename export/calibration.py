@@ -15,7 +15,7 @@ from avatarify_plus.camera import open_frame_source
 from avatarify_plus.config import MotionMode
 from avatarify_plus.engines import Engine, Source
 from avatarify_plus.errors import CameraError, DataError
-from avatarify_plus.face.framing import DriverFraming, mesh_finder
+from avatarify_plus.face.driver_framing import DriverFraming, mesh_finder
 from avatarify_plus.network import tensor_names
 from avatarify_plus.pictures.images import View
 from avatarify_plus.puppeteer import Puppeteer

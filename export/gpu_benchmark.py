@@ -38,7 +38,7 @@ from avatarify_plus.program.command_line import (
     run_program,
 )
 from export.gpu_floor import Rates, Work, measure_rates
-from export.gpu_racers import COMPILE_MODES, WAYS, Racer, Subject, open_racer
+from export.gpu_ways import COMPILE_MODES, WAYS, BenchmarkNetwork, OpenedWay, open_way
 
 # isort: split
 import numpy as np
@@ -133,10 +133,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     found: list[Measurement] = []
     absent: list[Absence] = []
     for size in options.sizes:
-        subject = Subject(size, options.model)
-        work = subject.work()
-        measured, missing = measure(subject, work, rates, device, options)
-        print("\n".join(["", headline(subject, work), *table(measured), *listing(missing)]))
+        network = BenchmarkNetwork(size, options.model)
+        work = network.work()
+        measured, missing = measure(network, work, rates, device, options)
+        print("\n".join(["", headline(network, work), *table(measured), *listing(missing)]))
         found += measured
         absent += missing
     return {
@@ -148,33 +148,33 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(
-    subject: Subject, work: dict[str, Work], rates: Rates, device: torch.device, options: argparse.Namespace
+    network: BenchmarkNetwork, work: dict[str, Work], rates: Rates, device: torch.device, options: argparse.Namespace
 ) -> tuple[list[Measurement], list[Absence]]:
     """Open all ways that can run, let them take turns, and return why the others cannot."""
-    racers: list[Racer] = []
+    opened: list[OpenedWay] = []
     absent: list[Absence] = []
     with ExitStack() as stack:
         for way in options.ways:
             rounded = ["tf32"] if way == "onnxruntime" and device.type == "cuda" else []
             for precision in (*options.precisions, *rounded):
-                print(f"{subject.size}: {way} {precision} ...", file=sys.stderr)
+                print(f"{network.size}: {way} {precision} ...", file=sys.stderr)
                 try:
-                    racers.append(open_racer(stack, subject, way, precision, device, options.compile_mode))
+                    opened.append(open_way(stack, network, way, precision, device, options.compile_mode))
                 except AvatarifyError as error:
-                    absent.append(Absence(subject.size, way, precision, str(error)))
-        times = race(racers, options.seconds)
-    base = next((i for i, racer in enumerate(racers) if (racer.way, racer.precision) == BASE), None)
+                    absent.append(Absence(network.size, way, precision, str(error)))
+        times = take_turns(opened, options.seconds)
+    base = next((i for i, each in enumerate(opened) if (each.name, each.precision) == BASE), None)
     found = []
     for (part, index), durations in times.items():
-        racer, median = racers[index], float(np.median(durations))
-        precision = racer.precision if part == tensor_names.ANIMATE else "fp32"
+        way, median = opened[index], float(np.median(durations))
+        precision = way.precision if part == tensor_names.ANIMATE else "fp32"
         found.append(
             Measurement(
-                size=subject.size,
+                size=network.size,
                 part=part,
-                way=racer.way,
+                way=way.name,
                 precision=precision,
-                device=racer.device,
+                device=way.device,
                 runs=len(durations),
                 median_ms=1e3 * median,
                 p95_ms=1e3 * float(np.percentile(durations, 95)),
@@ -185,17 +185,17 @@ def measure(
     return found, absent
 
 
-def race(racers: list[Racer], seconds: float) -> dict[tuple[str, int], list[float]]:
-    """Let the racers take turns; return the seconds of every run by part and racer's index."""
+def take_turns(opened: list[OpenedWay], seconds: float) -> dict[tuple[str, int], list[float]]:
+    """Let the opened ways take turns; return the seconds of every run by part and way's index."""
     times: dict[tuple[str, int], list[float]] = {
         (part, index): []
         for part in (tensor_names.ANIMATE, tensor_names.DETECT)
-        for index, racer in enumerate(racers)
-        if part in racer.parts
+        for index, way in enumerate(opened)
+        if part in way.parts
     }
     for _ in range(ROUNDS):
         for (part, index), durations in times.items():
-            act, end_s = racers[index].parts[part], time.perf_counter() + seconds / ROUNDS
+            act, end_s = opened[index].parts[part], time.perf_counter() + seconds / ROUNDS
             now_s = 0.0
             while now_s < end_s:
                 begun_s = time.perf_counter()
@@ -205,13 +205,13 @@ def race(racers: list[Racer], seconds: float) -> dict[tuple[str, int], list[floa
     return times
 
 
-def headline(subject: Subject, work: dict[str, Work]) -> str:
+def headline(network: BenchmarkNetwork, work: dict[str, Work]) -> str:
     """Return what a size's table is about."""
     amounts = ", ".join(
         f"{part} {each.operations / 1e9:.1f} GFLOP and {each.numbers / 1e6:.1f} million numbers moved"
         for part, each in work.items()
     )
-    return f"{subject.size}: {subject.config.preset}, {subject.weights}; {amounts}"
+    return f"{network.size}: {network.config.preset}, {network.weights}; {amounts}"
 
 
 def table(found: list[Measurement]) -> list[str]:

@@ -16,7 +16,7 @@ from avatarify_plus.engines.torch_network import TYPES
 from avatarify_plus.network.blocks import model_float_operations
 
 BYTES = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
-"""Of a number, by precision."""
+"""Bytes of a number, by precision."""
 
 TIMES = 8
 """How often a rate is measured; the best counts."""

@@ -13,10 +13,10 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.bundle import open_bundle
-from avatarify_plus.engines.cuda import NEEDS, Cuda
+from avatarify_plus.engines.cuda import GPU_REQUIREMENTS, Cuda
 from avatarify_plus.engines.engine import require_precision
-from avatarify_plus.engines.tensorrt_cache import PORTABLE, EngineCache, EngineKey, graph_precisions
-from avatarify_plus.engines.tensorrt_library import EITHER, RTX, TENSORRT, load_library
+from avatarify_plus.engines.tensorrt_library import INSTALL_HINT, RTX, TENSORRT, load_library
+from avatarify_plus.engines.tensorrt_plans import PORTABLE, PlanCache, PlanKey, graph_precisions
 from avatarify_plus.errors import EngineError, ModelError
 from avatarify_plus.program.command_line import (
     DONE,
@@ -27,7 +27,7 @@ from avatarify_plus.program.command_line import (
     print_error,
     run_program,
 )
-from export.trt_builder import Builder, Gpu
+from export.trt_builder import Builder, TargetGpu
 
 BACKENDS = {"tensorrt": TENSORRT, "tensorrt-rtx": RTX, "torch-tensorrt": "torch_tensorrt"}
 """The module of each backend, in the order in which "auto" looks for them."""
@@ -79,7 +79,7 @@ def _main(arguments: list[str] | None) -> int:
     if options.workspace is not None and options.workspace < 1:
         parser.error(f"--workspace must be at least 1 MB, found {options.workspace}")
     configure_logging(options.verbose)
-    gpu, cache = find_gpu(), EngineCache(options.cache)
+    gpu, cache = find_gpu(), PlanCache(options.cache)
     builder = open_builder(options, gpu)
     try:
         build_engines(builder, cache, options.precision or builder.precisions, options.force)
@@ -91,23 +91,23 @@ def _main(arguments: list[str] | None) -> int:
 
 
 def parse_capability(text: str) -> str:
-    """Return a compute capability as `EngineKey` has it."""
+    """Return a compute capability as `PlanKey` has it."""
     if text != PORTABLE and not re.fullmatch(r"\d+\.\d", text):
         raise argparse.ArgumentTypeError(f"{text!r} is neither like 8.6 nor {PORTABLE}")
     return text
 
 
-def find_gpu() -> Gpu:
+def find_gpu() -> TargetGpu:
     """Return the GPU that CUDA counts first, or why there is none."""
     try:
         cuda = Cuda()
     except EngineError as error:
-        return Gpu("", "", str(error))
+        return TargetGpu("", "", str(error))
     cuda.close()
-    return Gpu(cuda.name, cuda.capability)
+    return TargetGpu(cuda.name, cuda.capability)
 
 
-def open_builder(options: argparse.Namespace, gpu: Gpu) -> Builder:
+def open_builder(options: argparse.Namespace, gpu: TargetGpu) -> Builder:
     """Return the builder that the options ask for. Raises an AvatarifyError if something is missing or impossible."""
     backend = first_installed() if options.backend == "auto" else options.backend
     precisions = options.precision or ()
@@ -143,10 +143,10 @@ def first_installed() -> str:
     for name, module in BACKENDS.items():
         if importlib.util.find_spec(module) is not None:
             return name
-    raise EngineError(f"no TensorRT is installed: {EITHER}")
+    raise EngineError(f"no TensorRT is installed: {INSTALL_HINT}")
 
 
-def build_engines(builder: Builder, cache: EngineCache, precisions: Sequence[str], is_forced: bool) -> None:
+def build_engines(builder: Builder, cache: PlanCache, precisions: Sequence[str], is_forced: bool) -> None:
     """Build what the cache lacks, and print a line for each engine."""
     where = "GPUs from Ampere on" if builder.capability == PORTABLE else f"compute capability {builder.capability}"
     print(f"{builder.model} with {builder.library} for {builder.gpu or where}, into {cache.folder}")
@@ -154,7 +154,7 @@ def build_engines(builder: Builder, cache: EngineCache, precisions: Sequence[str
     for graph, precision in dict.fromkeys(pairs):
         library = builder.library
         digest = builder.digest(graph, precision)
-        key = EngineKey(graph, precision, digest, library.name, library.version, builder.capability, builder.gpu)
+        key = PlanKey(graph, precision, digest, library.name, library.version, builder.capability, builder.gpu)
         entry = None if is_forced else cache.find(key)
         state = "already built"
         if entry is None:
@@ -164,14 +164,14 @@ def build_engines(builder: Builder, cache: EngineCache, precisions: Sequence[str
         print(f"  {graph:13} {precision:4}  {state}, {entry.size / 1e6:.1f} MB")
 
 
-def usage(builder: Builder, gpu: Gpu, cache: EngineCache) -> str:
+def usage(builder: Builder, gpu: TargetGpu, cache: PlanCache) -> str:
     """Return the closing line for people: how the engines are run, and what that needs."""
     command = f"python run.py --avatar face.jpg --engine tensorrt --model {builder.model}"
-    place = EngineCache().folder
+    place = PlanCache().folder
     if not gpu.name:
         return (
-            f"running them needs {NEEDS}, found here: {gpu.lack}; where those are, build again or copy the files to "
-            f"the folder that is {place} here, then: {command}"
+            f"running them needs {GPU_REQUIREMENTS}, found here: {gpu.lack}; where those are, build again or "
+            f"copy the files to the folder that is {place} here, then: {command}"
         )
     return f"run them with {command}" if cache.folder == place else f"copy them to {place}, then: {command}"
 

@@ -9,7 +9,7 @@ from avatarify_plus.errors import EngineError
 from avatarify_plus.network.config import NetworkConfig
 
 
-class Gpu(NamedTuple):
+class TargetGpu(NamedTuple):
     """The GPU of this machine; without one, name and capability are empty and `lack` says why."""
 
     name: str
@@ -29,7 +29,7 @@ class Built(NamedTuple):
 class Builder(Protocol):
     """Builds the engines of one model, with one library, for one kind of GPU.
 
-    model: how a command line names it. capability, gpu: see `tensorrt_cache.EngineKey`. precisions: what is built
+    model: how a command line names it. capability, gpu: see `tensorrt_plans.PlanKey`. precisions: what is built
     by default.
     """
 
@@ -41,7 +41,7 @@ class Builder(Protocol):
     precisions: tuple[str, ...]
 
     def digest(self, graph: str, precision: str) -> str:
-        """Return what identifies the graph that an engine is built from, see `EngineKey.model`."""
+        """Return what identifies the graph that an engine is built from, see `PlanKey.model`."""
         ...
 
     def build(self, graph: str, precision: str) -> Built:
@@ -49,7 +49,7 @@ class Builder(Protocol):
         ...
 
 
-def require_own_gpu(title: str, gpu: Gpu, capability: str | None) -> None:
+def require_own_gpu(title: str, gpu: TargetGpu, capability: str | None) -> None:
     """Raise EngineError unless this machine has a GPU, and of the compute capability if one is given."""
     if not gpu.name or capability not in (None, gpu.capability):
         found = f"a GPU of {gpu.capability} ({gpu.name})" if gpu.name else gpu.lack

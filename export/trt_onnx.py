@@ -9,11 +9,11 @@ import onnx
 from tqdm import tqdm
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.engines.tensorrt_cache import PORTABLE, bundle_argument, model_digests
 from avatarify_plus.engines.tensorrt_library import RTX, Library
+from avatarify_plus.engines.tensorrt_plans import PORTABLE, bundle_argument, model_digests
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
-from export.trt_builder import Built, Gpu, require_own_gpu
+from export.trt_builder import Built, TargetGpu, require_own_gpu
 from export.trt_graph import prepare
 
 
@@ -21,7 +21,7 @@ class OnnxBuilder:
     """Builds with either library; the libraries differ in what GPUs they build for. See `Builder`."""
 
     def __init__(
-        self, bundle: Bundle, library: Library, gpu: Gpu, capability: str | None, workspace_mb: int | None
+        self, bundle: Bundle, library: Library, gpu: TargetGpu, capability: str | None, workspace_mb: int | None
     ) -> None:
         """Prepare to build for a compute capability such as "8.6", or PORTABLE; None is that of this machine's GPU.
 

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from avatarify_plus.bundle import WEIGHTS, open_bundle
-from avatarify_plus.engines.tensorrt_cache import bundle_argument, weights_digest
 from avatarify_plus.engines.tensorrt_library import RTX, TENSORRT, load_library
+from avatarify_plus.engines.tensorrt_plans import bundle_argument, weights_digest
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
 from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import write_weights
 from export.onnx_bundle import check_inputs, load, noise_picture
-from export.trt_builder import Built, Gpu, require_own_gpu
+from export.trt_builder import Built, TargetGpu, require_own_gpu
 
 INSTALL = "pip install a CUDA build of torch 2.13, and torch-tensorrt==2.13.0"
 
@@ -31,7 +31,7 @@ INSTALL = "pip install a CUDA build of torch 2.13, and torch-tensorrt==2.13.0"
 class TorchBuilder:
     """Builds with the library that Torch-TensorRT was made for. See `Builder`."""
 
-    def __init__(self, checkpoint: str, gpu: Gpu, capability: str | None, workspace_mb: int | None) -> None:
+    def __init__(self, checkpoint: str, gpu: TargetGpu, capability: str | None, workspace_mb: int | None) -> None:
         """Prepare to build from a bundle's weights or from a training checkpoint, for the GPU here.
 
         Raises ModelError if it is neither, and EngineError if Torch-TensorRT or the GPU is not there.

@@ -51,7 +51,7 @@ def fomm_io() -> Path:
 
 
 @pytest.fixture(scope="session")
-def skip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def blend_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a training checkpoint of a tiny `ours-skip` network with keypoints from the mesh."""
     path = tmp_path_factory.mktemp("checkpoint") / "checkpoint.pt"
     save_as_training_does(lively_model("ours-skip", "mesh", 20), path)
@@ -59,7 +59,7 @@ def skip_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def skip_bundle(skip_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def blend_bundle(blend_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Return that checkpoint, exported."""
     from export import onnx_bundle
 
@@ -67,7 +67,7 @@ def skip_bundle(skip_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory)
     metrics = folder / "metrics.json"
     metrics.write_text(json.dumps({"L1": 0.25}))
     out = folder / "tiny-skip"
-    assert onnx_bundle.main([str(skip_checkpoint), str(out), "--metrics", str(metrics), "--licence", "CC0"]) == 0
+    assert onnx_bundle.main([str(blend_checkpoint), str(out), "--metrics", str(metrics), "--licence", "CC0"]) == 0
     return open_bundle(out)
 
 

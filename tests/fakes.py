@@ -144,7 +144,7 @@ def oval_mesh(centre_px: tuple[float, float], height_px: float, width: int, heig
     return np.stack([x / width, y / height, np.zeros(478)], -1).astype(np.float32)
 
 
-def write_film(path: Path, pictures: Iterable[Image], rate: Fraction = Fraction(25)) -> Path:
+def write_video(path: Path, pictures: Iterable[Image], rate: Fraction = Fraction(25)) -> Path:
     """Write pictures of one even size as an mp4."""
     recorder: Recorder | None = None
     for index, picture in enumerate(pictures):
@@ -156,7 +156,7 @@ def write_film(path: Path, pictures: Iterable[Image], rate: Fraction = Fraction(
     return path
 
 
-def read_film(path: Path) -> tuple[list[Image], float]:
+def read_video(path: Path) -> tuple[list[Image], float]:
     """Return a video's pictures, (H, W, 3) RGB, and its frame rate."""
     capture = cv2.VideoCapture(str(path))
     pictures = []

@@ -43,7 +43,6 @@ HOMES = {
     "cv2": (
         "avatarify_plus/camera/",
         "avatarify_plus/preview/",
-        "avatarify_plus/face/framing.py",
         "avatarify_plus/pictures/images.py",
         "avatarify_plus/pictures/composition.py",
         "avatarify_plus/sinks/recorder.py",

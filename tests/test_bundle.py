@@ -150,7 +150,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
         open_bundle(tmp_path / "nowhere")
 
 
-def test_the_description_tells_what_matters(tmp_path: Path) -> None:
+def test_the_description_says_what_matters(tmp_path: Path) -> None:
     write_bundle(tmp_path / "m", Manifest("m", MESH, training={"steps": 7}, metrics={"L1": 0.03}, licence="CC0"))
     text = describe(open_bundle(tmp_path / "m"))
     for part in ("m: ours-skip (tiny), 256 px", "the face mesh (face-20)", "steps 7", "L1 0.03", "licence: CC0"):

@@ -1,4 +1,4 @@
-"""Whole runs with a fake engine: what is written, what is told, and that everything is closed on every way out."""
+"""Whole runs with a fake engine: what is written, what is reported, and that everything is closed on every way out."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ from avatarify_plus.pictures.badge import still_card
 from avatarify_plus.preview.keys import Press, press_of
 from avatarify_plus.settings import KeptSettings
 from avatarify_plus.types import Image, Keypoints, Size
-from fakes import EXAMPLES, FakeEngine, FakeReader, FakeSink, example_driver, plain_picture, read_film, write_film
+from fakes import EXAMPLES, FakeEngine, FakeReader, FakeSink, example_driver, plain_picture, read_video, write_video
 
 COUNT = 8
 RATE = Fraction(30000, 1001)
@@ -32,7 +32,7 @@ SIZE = Size(64, 64)
 @pytest.fixture(scope="module")
 def frame_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example driver's beginning."""
-    return write_film(tmp_path_factory.mktemp("driver") / "driver.mp4", example_driver(COUNT), RATE)
+    return write_video(tmp_path_factory.mktemp("driver") / "driver.mp4", example_driver(COUNT), RATE)
 
 
 @pytest.fixture
@@ -102,13 +102,13 @@ def handlers() -> list[Any]:
 # --- a file, frame by frame ---
 
 
-def test_a_film_becomes_a_film_of_the_same_count_and_rate(
+def test_a_video_becomes_a_video_of_the_same_count_and_rate(
     config: AppConfig, outside: Outside, capfd: pytest.CaptureFixture[str]
 ) -> None:
     engine, before = FakeEngine(), handlers()
     summary = run(config, engine)
     assert config.output is not None
-    pictures, rate = read_film(config.output)
+    pictures, rate = read_video(config.output)
     assert len(pictures) == COUNT
     assert rate == pytest.approx(float(RATE))
     assert pictures[0].shape == (64, 64, 3)
@@ -116,7 +116,7 @@ def test_a_film_becomes_a_film_of_the_same_count_and_rate(
     assert (summary.engine, summary.device, summary.output) == ("fake", "thin air", config.output)
     assert summary.fps > 0
     assert 0 < summary.latency_p50_ms <= summary.latency_p95_ms
-    assert not outside.camera.sent + outside.preview.shown  # a film is written, not shown
+    assert not outside.camera.sent + outside.preview.shown  # a video is written, not shown
     assert not engine.is_closed  # it is the caller's
     assert handlers() == before
     errors = capfd.readouterr().err
@@ -147,7 +147,7 @@ def test_mirroring_mirrors_the_driver_not_the_avatar(config: AppConfig) -> None:
 
 def test_framing_none_uses_the_pictures_as_they_are(config: AppConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """With learned keypoints nobody needs a face: drawings and animals are welcome, MediaPipe is not even started."""
-    monkeypatch.setattr("avatarify_plus.face.framing.FaceMesh", None)
+    monkeypatch.setattr("avatarify_plus.face.driver_framing.FaceMesh", None)
     engine = FakeEngine("learned")
     assert run(replace(config, framing="none"), engine).frame_count == COUNT
     assert len(engine.detected) == COUNT + 1
@@ -156,15 +156,15 @@ def test_framing_none_uses_the_pictures_as_they_are(config: AppConfig, monkeypat
 def test_frames_without_a_face_repeat_the_picture(config: AppConfig, tmp_path: Path) -> None:
     faces = example_driver(2)
     blank = np.zeros_like(faces[0])
-    film = write_film(tmp_path / "gaps.mp4", [blank, faces[0], faces[1], blank, blank])
+    video = write_video(tmp_path / "gaps.mp4", [blank, faces[0], faces[1], blank, blank])
     engine = FakeEngine()
-    summary = run(replace(config, camera=str(film)), engine)
+    summary = run(replace(config, camera=str(video)), engine)
     assert summary.frame_count == 5
     assert summary.faceless_count >= 2  # the tracker may hold on for a moment
     assert len(engine.animated) == 1 + 5 - summary.faceless_count
 
 
-def test_a_film_needs_somewhere_to_go(config: AppConfig) -> None:
+def test_a_video_needs_an_output(config: AppConfig) -> None:
     with pytest.raises(ConfigError, match=r"nowhere to go: add --output .* or --live"):
         run(replace(config, output=None), FakeEngine())
 
@@ -186,12 +186,12 @@ def test_a_driver_that_is_handed_over_stays_open(config: AppConfig) -> None:
 # --- live ---
 
 
-def test_a_film_played_live_goes_everywhere(config: AppConfig, outside: Outside) -> None:
+def test_a_video_played_live_goes_everywhere(config: AppConfig, outside: Outside) -> None:
     summary = run(replace(config, live=True), FakeEngine())
     assert config.output is not None
-    assert summary.frame_count > 0  # the film goes on for ever, the user does not
+    assert summary.frame_count > 0  # the video goes on for ever, the user does not
     assert len(outside.preview.shown) == COUNT + 1
-    recorded = read_film(config.output)[0]
+    recorded = read_video(config.output)[0]
     assert len(recorded) == len(outside.camera.sent) >= summary.frame_count
     assert {picture.shape for picture, _ in outside.camera.sent} == {(64, 64, 3)}
     times = [time_s for _, time_s in outside.camera.sent]
@@ -250,17 +250,17 @@ def test_keys_act_at_once_and_are_kept(config: AppConfig, outside: Outside) -> N
 
 
 def test_kept_settings_count_for_live_runs_only(config: AppConfig, outside: Outside) -> None:
-    """T was pressed in a call, so what is sent is mirrored; a film made of a file is not."""
+    """T was pressed in a call, so what is sent is mirrored; a video made of a file is not."""
     outside.preview = FakePreview("t" + " " * 5)
     run(replace(config, live=True, output=None), FakeEngine(), kept=KeptSettings(()))
     assert settings.load() == {"mirror_output": True}
-    films = []
+    videos = []
     for name, kept in (("plain", None), ("kept", KeptSettings(()))):
         output = config.output.with_name(f"{name}.mp4") if config.output else None
         assert output is not None
         run(replace(config, output=output), FakeEngine(), kept=kept)
-        films.append(output.read_bytes())
-    assert films[0] == films[1]
+        videos.append(output.read_bytes())
+    assert videos[0] == videos[1]
     outside.preview = FakePreview("R" + " " * 3)
     run(replace(config, live=True, output=None), FakeEngine(), kept=KeptSettings(()))
     assert settings.load() == {}
@@ -272,7 +272,7 @@ def test_without_a_change_nothing_is_kept(config: AppConfig, outside: Outside) -
     assert not settings.path().exists()
 
 
-def test_a_camera_without_news_keeps_the_virtual_camera_alive(config: AppConfig, outside: Outside) -> None:
+def test_a_camera_without_new_frames_keeps_the_virtual_camera_alive(config: AppConfig, outside: Outside) -> None:
     hold = threading.Event()
     outside.preview = FakePreview(" " * 5)
     with LiveCamera(FakeReader(example_driver(2), hold=hold)) as camera:
@@ -288,7 +288,7 @@ def test_two_avatars_are_switched_by_keys(config: AppConfig, outside: Outside) -
     outside.preview = FakePreview("  2   ")
     photos = (EXAMPLES / "avatar_1.jpg", EXAMPLES / "avatar_2.jpg")
     run(replace(config, avatar=photos, live=True, output=None), engine)
-    assert len(engine.sources) == 2  # encoded before the show, never again
+    assert len(engine.sources) == 2  # encoded at start, never again
     shown = engine.played[2:]  # the first two calls showed them at rest
     changes = [index for index, (a, b) in enumerate(itertools.pairwise(shown)) if a is not b]
     assert changes in ([1], [2])  # with the picture after the key: the window was refreshed twice or thrice before
@@ -318,7 +318,7 @@ def test_a_signal_leaves_a_recording_that_plays(config: AppConfig, kind: type[Fa
     before = handlers()
     summary = run(config, kind())
     assert config.output is not None
-    assert summary.frame_count == len(read_film(config.output)[0]) == 4  # the first call showed the avatar at rest
+    assert summary.frame_count == len(read_video(config.output)[0]) == 4  # the first call showed the avatar at rest
     assert handlers() == before
 
 
@@ -332,7 +332,7 @@ def test_a_failing_engine_leaves_a_recording_that_plays(config: AppConfig) -> No
     with pytest.raises(AvatarifyError, match="out of memory"):
         run(config, Broken())
     assert config.output is not None
-    assert len(read_film(config.output)[0]) == 3
+    assert len(read_video(config.output)[0]) == 3
 
 
 def test_a_camera_that_never_gives_a_picture_closes_everything(
@@ -361,14 +361,14 @@ def test_a_camera_that_never_gives_a_picture_closes_everything(
         ({"output": Path("no/such/folder/out.mp4")}, SinkError, "there is no folder"),
     ],
 )
-def test_a_wrong_path_is_told(
+def test_a_wrong_path_is_an_error(
     config: AppConfig, change: dict[str, Any], kind: type[AvatarifyError], message: str
 ) -> None:
     with pytest.raises(kind, match=message):
         run(replace(config, **change), FakeEngine())
 
 
-def test_a_photo_without_a_face_is_told_and_nothing_is_written(config: AppConfig, tmp_path: Path) -> None:
+def test_a_photo_without_a_face_is_an_error_and_nothing_is_written(config: AppConfig, tmp_path: Path) -> None:
     import cv2
 
     cv2.imwrite(str(tmp_path / "wall.png"), plain_picture(120, 200, 200))

@@ -212,18 +212,18 @@ def test_a_face_lost_for_a_moment_goes_on_without_delay() -> None:
     assert_close(engine.animated[-1], wanted)
 
 
-def test_a_gap_in_time_is_glided_over_but_slow_drivers_have_none() -> None:
-    for times, glides in (([0, 0.04, 0.08, 2.08], True), ([0, 1, 2, 3], False)):
+def test_a_gap_in_time_starts_a_transition_but_slow_drivers_have_none() -> None:
+    for times, has_transition in (([0, 0.04, 0.08, 2.08], True), ([0, 1, 2, 3], False)):
         engine = FakeEngine()
         puppeteer = ready(engine)
         for time_s, x in zip(times, (30, 31, 32, 44), strict=True):
             puppeteer.animate(view(x, 34), time_s)
         moved = float((engine.animated[-1].value - engine.animated[-2].value)[0, 0])
-        assert moved == pytest.approx(0 if glides else 2 * 12 / 64, abs=1e-4)
+        assert moved == pytest.approx(0 if has_transition else 2 * 12 / 64, abs=1e-4)
 
 
 @pytest.mark.parametrize("has_new_square", [True, False])
-def test_a_square_laid_anew_or_a_hop_to_another_face_is_glided_over(has_new_square: bool) -> None:
+def test_a_new_square_or_a_hop_to_another_face_starts_a_transition(has_new_square: bool) -> None:
     engine = FakeEngine()
     puppeteer = ready(engine)
     play(puppeteer, 3 * [view(30, 34)])
@@ -235,7 +235,7 @@ def test_a_square_laid_anew_or_a_hop_to_another_face_is_glided_over(has_new_squa
     assert_close(engine.animated[-1], wanted)
 
 
-def test_recalibrating_glides_to_rest() -> None:
+def test_recalibrating_leads_to_rest_by_a_transition() -> None:
     engine = FakeEngine()
     puppeteer = ready(engine)
     play(puppeteer, [view(30, 34), view(34, 30), view(38, 26)])
@@ -293,7 +293,7 @@ def test_a_bad_beginning_is_mended_without_a_jump() -> None:
     assert largest_step(engine, 2) < 0.05
 
 
-def test_after_a_long_absence_the_face_is_measured_anew() -> None:
+def test_after_a_long_absence_the_face_is_measured_again() -> None:
     engine = FakeEngine()
     puppeteer = searching(engine)
     play(puppeteer, 5 * [person()])
@@ -351,10 +351,10 @@ def test_another_avatar_takes_over_within_a_frame_in_the_same_pose() -> None:
     engine = FakeEngine()
     puppeteer = Puppeteer(engine, movement_scale=1.0)
     first, second = (puppeteer.encode(view(x, 34, level=level)) for x, level in ((30, 50), (36, 90)))
-    puppeteer.take(first)
+    puppeteer.set_avatar(first)
     play(puppeteer, [view(30, 34), view(34, 34)])
     count = len(engine.animated)
-    puppeteer.take(second)
+    puppeteer.set_avatar(second)
     assert len(engine.animated) == count  # switching computes nothing by itself
     puppeteer.animate(view(34, 34), 0.08)
     wanted = transfer(keypoints(view(36, 34)), keypoints(view(34, 34)), keypoints(view(30, 34)))
@@ -365,10 +365,10 @@ def test_another_avatar_shows_at_once_even_if_nobody_is_seen() -> None:
     engine = FakeEngine()
     puppeteer = Puppeteer(engine, movement_scale=1.0)
     first, second = (puppeteer.encode(view(x, 34)) for x in (30, 36))
-    puppeteer.take(first)
+    puppeteer.set_avatar(first)
     np.testing.assert_array_equal(puppeteer.animate(NOBODY, 0.0), first.still)
     play(puppeteer, [view(30, 34), view(34, 34)], 0.04)
-    puppeteer.take(second)
+    puppeteer.set_avatar(second)
     play(puppeteer, [NOBODY], 0.12)
     assert_close(engine.animated[-1], transfer(keypoints(view(36, 34)), engine.animated[-2], keypoints(view(30, 34))))
     play(puppeteer, frames(HOLD_S + REST_S) * [NOBODY], 0.16)
@@ -376,15 +376,15 @@ def test_another_avatar_shows_at_once_even_if_nobody_is_seen() -> None:
     assert_close(engine.animated[-1], keypoints(view(36, 34)))
 
 
-def test_an_avatar_taken_while_gliding_glides_on() -> None:
+def test_an_avatar_set_during_a_transition_continues_it() -> None:
     engine = FakeEngine()
     puppeteer = Puppeteer(engine, movement_scale=1.0)
     first, second = (puppeteer.encode(view(x, 34)) for x in (30, 36))
-    puppeteer.take(first)
+    puppeteer.set_avatar(first)
     play(puppeteer, [view(30, 34), view(38, 34)])
     play(puppeteer, frames(HOLD_S + REST_S / 2) * [NOBODY], 0.08)
     shown = engine.animated[-1].value - keypoints(view(30, 34)).value
-    puppeteer.take(second)
+    puppeteer.set_avatar(second)
     play(puppeteer, [NOBODY], 0.08 + HOLD_S + REST_S / 2)
     now = engine.animated[-1].value - keypoints(view(36, 34)).value
     assert 0.02 < float(now.mean()) < float(shown.mean()) < float(now.mean()) + 0.02
@@ -421,7 +421,7 @@ def test_smoothing_can_be_set_while_running() -> None:
     assert 0 < lagging < 0.8 * exact
 
 
-def test_motion_out_of_reach_is_limited_and_told() -> None:
+def test_motion_out_of_reach_is_limited_and_reported() -> None:
     engine = FakeEngine()
     puppeteer = ready(engine)
     play(puppeteer, [view(30, 34)])

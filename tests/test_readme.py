@@ -1,4 +1,4 @@
-"""The README tells what the program does now."""
+"""The README says what the program does now."""
 
 import re
 from pathlib import Path

@@ -10,7 +10,7 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.live import run
 from avatarify_plus.types import FloatArray, Image
-from fakes import EXAMPLES, read_film
+from fakes import EXAMPLES, read_video
 
 STRIDE = 10
 LIPS = (13, 14)
@@ -24,21 +24,21 @@ def bundle() -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def films(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Image], list[Image]]:
+def clips(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Image], list[Image]]:
     """The README's main job: the example driver and the avatar that followed it, every tenth frame of both."""
-    output = tmp_path_factory.mktemp("films") / "avatar.mp4"
+    output = tmp_path_factory.mktemp("clips") / "avatar.mp4"
     driver = EXAMPLES / "driver.mp4"
     summary = run(AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), camera=str(driver), output=output))
     assert summary.frame_count == 250 and summary.faceless_count == 0
-    (driving, rate), (pictures, output_rate) = read_film(driver), read_film(output)
+    (driving, rate), (pictures, output_rate) = read_video(driver), read_video(output)
     assert len(pictures) == len(driving) and output_rate == rate
     return driving[::STRIDE], pictures[::STRIDE]
 
 
-def meshes(film: list[Image]) -> FloatArray:
+def meshes(clip: list[Image]) -> FloatArray:
     """Return (N, 478, 3) landmarks; fails the test where a frame shows no face."""
     with FaceMesh(tracking=False) as finder:
-        found = [finder.find(picture) for picture in film]
+        found = [finder.find(picture) for picture in clip]
     assert all(mesh is not None for mesh in found)
     return np.stack([mesh for mesh in found if mesh is not None])
 
@@ -55,7 +55,7 @@ def opening(faces: FloatArray) -> FloatArray:
     return np.linalg.norm(faces[:, LIPS[0], :2] - faces[:, LIPS[1], :2], axis=1) / height
 
 
-def test_the_manifest_tells_where_the_model_comes_from(bundle: Bundle) -> None:
+def test_the_manifest_says_where_the_model_comes_from(bundle: Bundle) -> None:
     manifest = bundle.manifest
     assert manifest.licence == "MIT" and manifest.intended_use
     assert manifest.training["steps"] > 0 and manifest.training["data"]["identities"] > 1
@@ -63,15 +63,15 @@ def test_the_manifest_tells_where_the_model_comes_from(bundle: Bundle) -> None:
     assert manifest.network.keypoints in ("mesh", "learned", "both") and manifest.network.image_size == 256
 
 
-def test_the_head_turns_and_the_mouth_opens_with_the_drivers(films: tuple[list[Image], list[Image]]) -> None:
-    driving, avatar = (meshes(film) for film in films)
+def test_the_head_turns_and_the_mouth_opens_with_the_drivers(clips: tuple[list[Image], list[Image]]) -> None:
+    driving, avatar = (meshes(clip) for clip in clips)
     assert np.corrcoef(turn(driving), turn(avatar))[0, 1] > 0.9
     assert np.corrcoef(opening(driving), opening(avatar))[0, 1] > 0.8
     assert np.ptp(turn(avatar)) > 0.5 * np.ptp(turn(driving))
 
 
-def test_the_picture_moves_but_stays_the_same_person(films: tuple[list[Image], list[Image]]) -> None:
-    pictures = np.stack(films[1]).astype(np.float32)
+def test_the_picture_moves_but_stays_the_same_person(clips: tuple[list[Image], list[Image]]) -> None:
+    pictures = np.stack(clips[1]).astype(np.float32)
     assert np.abs(pictures - pictures[0]).mean(axis=(1, 2, 3)).max() > 2  # it moves
     colours = pictures.mean(axis=(1, 2))
     assert np.abs(colours - colours[0]).max() < 12  # and neither fades nor changes its skin

@@ -19,7 +19,7 @@ if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
 from avatarify_plus.errors import ConfigError, DataError
-from avatarify_plus.face.framing import RISE_PER_FACE, SIDE_PER_FACE
+from avatarify_plus.face.driver_framing import RISE_PER_FACE, SIDE_PER_FACE
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.whole_file import replaced, write_whole
 

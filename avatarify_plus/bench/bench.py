@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import get_args
 
 from avatarify_plus.bench.contender import FORM, Contender, parse_contender
+from avatarify_plus.bench.full_speed import FullSpeedLoop, NullSink, take_turns
 from avatarify_plus.bench.machine import this_machine
 from avatarify_plus.bench.report import Absence, EngineResult, Latency, Percentiles, Report, Speed, ratios, table
 from avatarify_plus.bench.startup import Start, measure_start
@@ -43,13 +44,10 @@ from avatarify_plus.program.command_line import (
 )
 from avatarify_plus.program.examples import example
 from avatarify_plus.session.avatars import require_photo
-from avatarify_plus.session.session import Session, open_session
+from avatarify_plus.session.session import open_session
 from avatarify_plus.sinks import Outputs, Sink
 from avatarify_plus.sinks.recorder import Recorder
-from avatarify_plus.types import Frame, Image, Size
-
-BLOCK_S = 0.5
-"""How long a racer works before the next one's turn: short against what else a machine does, long against a frame."""
+from avatarify_plus.types import Size
 
 EXAMPLES = (
     "avatarify bench                                                  every engine that works here",
@@ -57,50 +55,6 @@ EXAMPLES = (
     "avatarify bench latency --seconds 30                             how old a picture is when it is sent",
     "avatarify bench soak --minutes 30 -- --avatar face.jpg           memory and speed over a long run",
 )
-
-
-class NullSink:
-    """A sink that drops pictures. See `Sink`."""
-
-    name = "null sink"
-
-    def send(self, image: Image, time_s: float) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
-class Racer:
-    """A session that runs at full speed."""
-
-    def __init__(self, session: Session, frames: Iterator[Frame]) -> None:
-        """Take endless frames."""
-        self.timing = session.timing
-        self._session = session
-        self._frames = frames
-
-    def warm_up(self, count: int) -> None:
-        """Make pictures that do not count."""
-        for _ in range(count):
-            self._session.turn(next(self._frames))
-        self.timing.clear()
-
-    def advance(self, duration_s: float) -> None:
-        """Make pictures for this time, and at least one."""
-        self.timing.start()
-        end_s = self.timing.busy_s + duration_s
-        while self.timing.busy_s < end_s:
-            self._session.turn(next(self._frames))
-
-
-def race(racers: Sequence[Racer], seconds: float, warm_up_count: int) -> None:
-    """Let racers take turns until each has worked for this time, after its warm-up."""
-    for racer in racers:
-        racer.warm_up(warm_up_count)
-    while min(racer.timing.busy_s for racer in racers) < seconds:
-        for racer in racers:
-            racer.advance(min(BLOCK_S, seconds))
 
 
 class Bench:
@@ -135,14 +89,14 @@ class Bench:
         options, report = self._options, self._report()
         with ExitStack() as stack:
             engines = [stack.enter_context(contender.open(options.threads)) for contender in contenders]
-            racers = [
-                stack.enter_context(self._racer(contender, engine))
+            loops = [
+                stack.enter_context(self._open_loop(contender, engine))
                 for contender, engine in zip(contenders, engines, strict=True)
             ]
             print(f"measuring {', '.join(contender.text for contender in contenders)} ...", file=sys.stderr)
-            race(racers, options.seconds, options.warm_up)
-            for contender, engine, racer in zip(contenders, engines, racers, strict=True):
-                report.results.append(self._result(contender, engine, racer, None, None))
+            take_turns(loops, options.seconds, options.warm_up)
+            for contender, engine, loop in zip(contenders, engines, loops, strict=True):
+                report.results.append(self._result(contender, engine, loop, None, None))
         report.ratios.extend(ratios(report.results))
         return report
 
@@ -155,25 +109,25 @@ class Bench:
         options = self._options
         start = None if contender.is_untrained else measure_start(contender, options.avatar, options.clip)
         with contender.open(options.threads) as engine:
-            with self._racer(contender, engine) as racer:
-                race([racer], options.seconds, options.warm_up)
-            return self._result(contender, engine, racer, self._follow(engine), start)
+            with self._open_loop(contender, engine) as loop:
+                take_turns([loop], options.seconds, options.warm_up)
+            return self._result(contender, engine, loop, self._follow(engine), start)
 
     def _result(
-        self, contender: Contender, engine: Engine, racer: Racer, latency: Latency | None, start: Start | None
+        self, contender: Contender, engine: Engine, loop: FullSpeedLoop, latency: Latency | None, start: Start | None
     ) -> EngineResult:
-        speed = Speed.of(racer.timing, self._options.warm_up)
+        speed = Speed.of(loop.timing, self._options.warm_up)
         return EngineResult(
             contender.text, contender.model, engine.name, engine.precision, engine.device, speed, latency, start
         )
 
     @contextlib.contextmanager
-    def _racer(self, contender: Contender, engine: Engine) -> Iterator[Racer]:
+    def _open_loop(self, contender: Contender, engine: Engine) -> Iterator[FullSpeedLoop]:
         """Set up the app's loop, every frame in order."""
         with Outputs() as outputs, FileSource(self._clip()) as file_source:
             outputs.add(self._sink(contender, engine.config.image_size))
             with open_session(self._config, engine, outputs, is_live=False) as session:
-                yield Racer(session, file_source.frames(threading.Event()))
+                yield FullSpeedLoop(session, file_source.frames(threading.Event()))
 
     def _follow(self, engine: Engine) -> Latency:
         """Play the clip as a webcam would, newest frame wins, and drop the pictures."""

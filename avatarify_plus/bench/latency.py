@@ -31,10 +31,10 @@ MAX_FRAMES = 300
 """How many frames of the clip the fake camera holds, decoded."""
 
 WARM_UP_COUNT = 30
-"""The first frames do not count."""
+"""How many frames at the beginning do not count."""
 
 SEQUENCE_FPS = 25.0
-"""Taken for folders of pictures, which have no rate; the fake camera has its own."""
+"""The rate that folders of pictures are opened with, since they have none; the fake camera plays at its own."""
 
 
 class StampedCamera:

@@ -28,8 +28,8 @@ PACKAGES = (
 class Machine:
     """The computer and its software.
 
-    cores: those that this process may use. load: how many processes wanted to run in the last minute, None where the
-    system does not say; more than a fraction of the cores makes every figure worse. packages: name to version.
+    cores: those that this process may use. load: the load average over the last minute, None where the system does
+    not say; more than a fraction of the cores makes every figure worse. packages: name to version.
     """
 
     cpu: str

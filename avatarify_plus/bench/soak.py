@@ -14,17 +14,18 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from avatarify_plus.bench.memory import memory_mb
 from avatarify_plus.program.checkout import child_environment, module_command
 from avatarify_plus.program.command_line import DONE, FAILED, ProgramParser, configure_logging, run_program
 
 MINUTE_S = 60.0
 WARM_UP_MINUTES = 2
-MEGABYTE = 1e6
 MAX_GROWTH_MB = 20.0
+"""The growth of memory after the warm-up, in 10^6 bytes, above which a run is judged to leak."""
+
 STATS = re.compile(r"([\d.]+) fps, latency (\d+) ms \(95 % within (\d+)\), (\d+) frames dropped")
 
 
@@ -97,7 +98,7 @@ def _watch(process: subprocess.Popen[str]) -> Soak:
         if time.monotonic() - start_s >= MINUTE_S * len(result.minutes):
             _print_minute(result.minutes)
             result.minutes.append(Minute())
-        _add(result.minutes[-1], found, _memory_mb(process.pid))
+        _add(result.minutes[-1], found, memory_mb(process.pid))
     _print_minute(result.minutes)
     return result
 
@@ -118,16 +119,6 @@ def _add(minute: Minute, found: re.Match[str], memory_mb: float) -> None:
 
 def _print_minute(minutes: Sequence[Minute]) -> None:
     print(f"{len(minutes):6} {minutes[-1]}", flush=True)
-
-
-def _memory_mb(process_id: int) -> float:
-    """Return the physical memory of a process in 10^6 bytes; not a number where the system does not say."""
-    try:
-        status = Path(f"/proc/{process_id}/status").read_text(encoding="utf-8")
-    except OSError:
-        return float("nan")
-    found = re.search(r"VmRSS:\s+(\d+)", status)
-    return int(found[1]) * 1024 / MEGABYTE if found else float("nan")
 
 
 def main(arguments: list[str] | None = None) -> int:

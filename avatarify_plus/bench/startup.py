@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avatarify_plus.bench.contender import Contender
+from avatarify_plus.bench.memory import peak_memory_mb
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.camera import FileSource, open_reader
 from avatarify_plus.config import AppConfig
@@ -28,8 +29,6 @@ from avatarify_plus.types import Frame
 
 FRAME_COUNT = 50
 """How many frames the app animates, so that memory has reached its peak."""
-
-MEGABYTE = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,40 +84,6 @@ def measure_start(contender: Contender, avatar: Path, clip: Path) -> Start:
         raise EngineError(last_line.removeprefix(f"{NAME}: error: "))
     report = json.loads(done.stdout.splitlines()[-1])
     return Start(report["first_done_at"] - spawned_at, report["peak_memory_mb"], report["frame_count"])
-
-
-def peak_memory_mb() -> float:
-    """Return the maximum of physical memory that this process has held, in 10^6 bytes."""
-    if sys.platform == "linux":  # getrusage's peak includes that of the process that started this one
-        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-        (peak,) = (line for line in lines if line.startswith("VmHWM:"))
-        return int(peak.split()[1]) * 1024 / MEGABYTE
-    if sys.platform == "win32":
-        return _windows_peak() / MEGABYTE
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE  # macOS counts bytes
-
-
-def _windows_peak() -> int:
-    """Return PROCESS_MEMORY_COUNTERS.PeakWorkingSetSize."""
-    import ctypes
-    from ctypes import wintypes
-
-    class Counters(ctypes.Structure):
-        _fields_ = (
-            ("size", wintypes.DWORD),
-            ("faults", wintypes.DWORD),
-            ("peak", ctypes.c_size_t),
-            ("rest", ctypes.c_size_t * 7),
-        )
-
-    counters = Counters(size=ctypes.sizeof(Counters))
-    kernel = ctypes.CDLL("kernel32")
-    kernel.GetCurrentProcess.restype = wintypes.HANDLE
-    kernel.K32GetProcessMemoryInfo.argtypes = (wintypes.HANDLE, ctypes.POINTER(Counters), wintypes.DWORD)
-    kernel.K32GetProcessMemoryInfo(kernel.GetCurrentProcess(), ctypes.byref(counters), counters.size)
-    return int(counters.peak)
 
 
 def main(arguments: list[str] | None = None) -> int:

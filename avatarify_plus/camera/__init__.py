@@ -1,5 +1,6 @@
 """The driver's frames: of a webcam or stream only the newest, of files every one."""
 
+from avatarify_plus.camera.camera_argument import open_reader
 from avatarify_plus.camera.camera_device import CameraDevice, describe
 from avatarify_plus.camera.camera_mode import CameraMode, CaptureRequest
 from avatarify_plus.camera.capture_reader import CaptureReader
@@ -10,7 +11,6 @@ from avatarify_plus.camera.live_camera import LiveCamera
 from avatarify_plus.camera.looped_clip import LoopedClip
 from avatarify_plus.camera.opening import open_frame_source
 from avatarify_plus.camera.reader import PictureReader
-from avatarify_plus.camera.readers import open_reader
 
 __all__ = [
     "CameraDevice",

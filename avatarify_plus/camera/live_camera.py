@@ -26,7 +26,7 @@ RETRY_S = 1.0
 """How often a lost camera is looked for."""
 
 MAX_HANGING = 3
-"""Number of hanging read threads from which on no other is started."""
+"""Maximum number of hanging read threads; with as many, no other is started."""
 
 CLOSE_S = 2.0
 """How long closing waits for a read thread that hangs."""
@@ -56,7 +56,7 @@ class LiveCamera:
         self._unread: PictureReader | None = reader
         self._reopenable = reopenable
         self._clock = clock
-        self._news = threading.Condition()  # guards the four below
+        self._changed = threading.Condition()  # guards the four below
         self._read_thread: ReadThread | None = None
         self._slot: Frame | None = None
         self._frame_count = 0
@@ -78,13 +78,13 @@ class LiveCamera:
     @property
     def skipped_count(self) -> int:
         """Number of frames that were replaced by a newer one before they were taken."""
-        with self._news:
+        with self._changed:
             return self._skipped_count
 
     @property
     def has_ended(self) -> bool:
         """Whether the last frame was taken and no more will come."""
-        with self._news:
+        with self._changed:
             is_over = self._read_thread is not None and self._read_thread.is_done and not self._reconnects
             return is_over and self._slot is None
 
@@ -112,8 +112,8 @@ class LiveCamera:
         if self._unread is not None:
             reader, self._unread = self._unread, None
             self._begin(lambda: reader)
-        with self._news:
-            self._news.wait_for(
+        with self._changed:
+            self._changed.wait_for(
                 lambda: self._slot is not None or (self._read_thread and self._read_thread.is_done), timeout_s
             )
             frame, self._slot = self._slot, None
@@ -127,25 +127,25 @@ class LiveCamera:
 
     def _begin(self, open_reader: Callable[[], PictureReader]) -> None:
         """Start a read thread."""
-        describe_loss = self._reopenable.loss if self._reopenable is not None else str
-        read_thread = ReadThread(open_reader, self._deliver, self._finish, describe_loss, self._clock)
-        with self._news:
+        describe_outage = self._reopenable.describe_outage if self._reopenable is not None else str
+        read_thread = ReadThread(open_reader, self._deliver, self._finish, describe_outage, self._clock)
+        with self._changed:
             self._read_thread = read_thread
         read_thread.start()
 
     def _deliver(self, read_thread: ReadThread, image: Image) -> None:
         """Put a picture into the slot, unless its read thread was given up."""
-        with self._news:
+        with self._changed:
             if read_thread is self._read_thread:
                 self._skipped_count += self._slot is not None
                 self._slot = Frame(image, self._frame_count, self._clock())
                 self._frame_count += 1
-                self._news.notify_all()
+                self._changed.notify_all()
 
     def _finish(self, read_thread: ReadThread) -> None:
         """Wake up who waits for a frame."""
-        with self._news:
-            self._news.notify_all()
+        with self._changed:
+            self._changed.notify_all()
 
     def _supervise(self) -> None:
         """Deal with a read thread that gives nothing. Raises CameraError."""
@@ -156,7 +156,7 @@ class LiveCamera:
                 self._begin(self._reopenable.open)
         elif read_thread.is_done:
             if self._reconnects:
-                self._lose(read_thread.loss)
+                self._lose(read_thread.outage)
             elif read_thread.failure is not None:
                 raise read_thread.failure
         elif now_s - read_thread.alive_at_s > (patience_s := self._patience_s(read_thread)):
@@ -172,13 +172,13 @@ class LiveCamera:
         """Return how long a read thread may give nothing."""
         return self._reopenable.patience_s if self._reopenable is not None and read_thread.has_pictures else STALL_S
 
-    def _lose(self, loss: str) -> None:
+    def _lose(self, outage: str) -> None:
         """Warn once that the camera is lost, and let it be looked for after RETRY_S."""
         assert self._reopenable is not None
-        is_news = self.trouble is None
-        self.trouble = f"{self._reopenable.name} {loss}; looking for it every second"
-        if is_news:
+        is_new = self.trouble is None
+        self.trouble = f"{self._reopenable.name} {outage}; looking for it every second"
+        if is_new:
             logger.warning("%s", self.trouble)
-        with self._news:
+        with self._changed:
             self._read_thread = None
         self._retry_at_s = self._clock() + RETRY_S

@@ -6,8 +6,8 @@ import contextlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 
+from avatarify_plus.camera.camera_argument import open_reader
 from avatarify_plus.camera.reader import PictureReader
-from avatarify_plus.camera.readers import open_reader
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Image
 

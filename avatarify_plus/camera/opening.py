@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from avatarify_plus.camera.camera_argument import find_reopenable, open_clip
 from avatarify_plus.camera.camera_mode import CaptureRequest
 from avatarify_plus.camera.file_source import FileSource
 from avatarify_plus.camera.frame_source import FrameSource
 from avatarify_plus.camera.live_camera import LiveCamera
 from avatarify_plus.camera.looped_clip import LoopedClip
-from avatarify_plus.camera.readers import find_reopenable, open_clip
 
 
 def open_frame_source(

@@ -18,7 +18,7 @@ class ReadThread:
     other thread may close it, because closing a device during a read crashes.
 
     alive_at_s: when it last made progress. has_pictures: whether it has delivered any. is_done: whether it has closed
-    everything and ended. failure: why it ended, None if there are no more pictures. loss: what has happened to the
+    everything and ended. failure: why it ended, None if there are no more pictures. outage: what has happened to the
     camera, for people.
     """
 
@@ -27,23 +27,23 @@ class ReadThread:
         open_reader: Callable[[], PictureReader],
         deliver: Callable[[ReadThread, Image], None],
         finish: Callable[[ReadThread], None],
-        describe_loss: Callable[[], str],
+        describe_outage: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
         """Prepare the thread; `start` starts it.
 
-        deliver: called with each picture. finish: called at the end. Both are called in this thread. describe_loss:
+        deliver: called with each picture. finish: called at the end. Both are called in this thread. describe_outage:
         returns what has happened to the camera. clock: returns seconds.
         """
         self.alive_at_s = clock()
         self.has_pictures = False
         self.is_done = False
         self.failure: CameraError | None = None
-        self.loss = ""
+        self.outage = ""
         self._open = open_reader
         self._deliver = deliver
         self._finish = finish
-        self._describe_loss = describe_loss
+        self._describe_outage = describe_outage
         self._clock = clock
         self._unwanted = threading.Event()
         self._thread = threading.Thread(target=self._run, name="camera", daemon=True)
@@ -68,7 +68,7 @@ class ReadThread:
             except CameraError as error:
                 failure = error
             if not self._unwanted.is_set():
-                self.loss = self._describe_loss()
+                self.outage = self._describe_outage()
         finally:  # whatever has happened, nobody may wait for ever
             self.failure = failure
             self.is_done = True

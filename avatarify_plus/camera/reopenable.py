@@ -24,6 +24,6 @@ class Reopenable(Protocol):
         """Open it, wherever it is now. Raises CameraError."""
         ...
 
-    def loss(self) -> str:
+    def describe_outage(self) -> str:
         """Return what has happened to it, for people: the words that follow its name."""
         ...

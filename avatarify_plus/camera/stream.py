@@ -25,6 +25,6 @@ class Stream:
             )
         return CaptureReader(capture, self.name, is_live=True, ends=True)
 
-    def loss(self) -> str:
+    def describe_outage(self) -> str:
         """Return the same words whatever has happened, because that cannot be known over a network."""
         return "gives no pictures any more"

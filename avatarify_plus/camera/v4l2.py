@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from avatarify_plus.camera.camera_device import CameraDevice
 from avatarify_plus.camera.camera_mode import CameraMode
+from avatarify_plus.program.system_file import read_system_file
 from avatarify_plus.types import Size
 
 Ioctl = Callable[[int, bytearray], object]
@@ -63,12 +64,12 @@ def _webcam(root: Path, folder: Path) -> CameraDevice | None:
         with _opened(root / "dev" / folder.name) as ioctl:
             node = query(ioctl)
     except OSError:  # no permission, or just unplugged: a webcam's first file is for pictures
-        node = Node(str((folder / "device").resolve()), _text(folder / "index") in ("", "0"), ())
+        node = Node(str((folder / "device").resolve()), read_system_file(folder / "index") in ("", "0"), ())
     if not node.captures:
         return None
     return CameraDevice(
         index=int(folder.name[5:]),
-        name=_text(folder / "name") or folder.name,
+        name=read_system_file(folder / "name") or folder.name,
         path=f"/dev/{folder.name}",
         location=node.location,
         is_virtual=(folder / "max_openers").exists(),  # only v4l2loopback has this file
@@ -84,14 +85,6 @@ def _opened(device: Path) -> Iterator[Ioctl]:
         yield lambda request, data: fcntl.ioctl(descriptor, request, data)
     finally:
         os.close(descriptor)
-
-
-def _text(file: Path) -> str:
-    """Return what a small file holds; nothing if it cannot be read."""
-    try:
-        return file.read_text(errors="replace").strip()
-    except OSError:
-        return ""
 
 
 def query(ioctl: Ioctl) -> Node:

@@ -71,7 +71,7 @@ class Webcam:
         self._mode = mode
         return CaptureReader(capture, self.name, is_live=True, ends=False)
 
-    def loss(self) -> str:
+    def describe_outage(self) -> str:
         """Return whether it was unplugged or has only fallen silent."""
         if self._device is not None and find_again(self._device, self._others, self._list()) is None:
             return "was unplugged"

@@ -27,10 +27,12 @@ PATIENCE_S = 10.0
 BLACK_LEVEL = 12
 """A picture whose brightest value of 255 is at most this shows nothing; a sensor's noise stays below."""
 
-DARK_LEVEL = 40
+DARK_CAMERA_LEVEL = 40
 """A picture with a mean below this, of 255, is dark."""
 
-FLUENT_HZ = 20.0
+FLUENT_CAMERA_HZ = 20.0
+"""Below this rate, a webcam is called slow."""
+
 CONNECT = "connect a webcam; without one, --camera takes a video file, or the URL of a phone's camera app"
 PRIVACY = {
     "darwin": "allow it in System Settings > Privacy & Security > Camera for the terminal that starts this, restart it",
@@ -147,9 +149,9 @@ def judge_pictures(name: str, seen: CameraSample | None, platform: str) -> Findi
     message = f"{name}: {width}x{height}, {seen.rate_hz:.0f} frames a second, mean brightness {mean:.0f} of 255"
     if int(seen.image.max()) <= BLACK_LEVEL:
         return Finding("camera picture", FAILED, f"{message}: it is black", _steps(COVERED, platform))
-    if mean < DARK_LEVEL:
+    if mean < DARK_CAMERA_LEVEL:
         return Finding("camera picture", WARNING, f"{message}: it is dark", "turn on a lamp in front of you")
-    if seen.rate_hz < FLUENT_HZ:
+    if seen.rate_hz < FLUENT_CAMERA_HZ:
         steps = "more light lets a webcam be faster; otherwise --camera-format mjpg, or a smaller --camera-size"
         return Finding("camera picture", WARNING, f"{message}: that is slow", steps)
     return Finding("camera picture", OK, message)

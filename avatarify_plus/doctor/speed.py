@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from fractions import Fraction
 
-from avatarify_plus.bench.bench import NullSink, Racer
+from avatarify_plus.bench.full_speed import FullSpeedLoop, NullSink
 from avatarify_plus.bench.machine import this_machine
 from avatarify_plus.bench.report import PICTURE, Speed
 from avatarify_plus.camera import FileSource, LoopedClip
@@ -22,7 +22,9 @@ WARM_UP_COUNT = 10
 MEASURE_S = 1.5
 """About forty pictures where the app is fast enough."""
 
-FLUENT_HZ = 25.0
+FLUENT_APP_HZ = 25.0
+"""The rate from which on the avatar moves fluently."""
+
 MIN_HZ = 10.0
 """Below this rate, people see a slide show."""
 
@@ -37,9 +39,9 @@ def speed(wanted: Wanted) -> Finding:
             FileSource(LoopedClip(clip, CLIP_RATE)) as file_source,
             open_session(config, engine, outputs, is_live=True) as session,
         ):
-            racer = Racer(session, file_source.frames(threading.Event()))
-            racer.warm_up(WARM_UP_COUNT)
-            racer.advance(MEASURE_S)
+            loop = FullSpeedLoop(session, file_source.frames(threading.Event()))
+            loop.warm_up(WARM_UP_COUNT)
+            loop.advance(MEASURE_S)
             measured = Speed.of(session.timing, WARM_UP_COUNT)
         machine = this_machine()
         return judge_speed(measured, f"{engine.name} {engine.precision}", machine.load, machine.cores)
@@ -48,14 +50,14 @@ def speed(wanted: Wanted) -> Finding:
 def judge_speed(measured: Speed, engine: str, load: float | None, cores: int) -> Finding:
     """Say whether that is enough for a call.
 
-    load: how many processes wanted to run, None if that is not known.
+    load: the load average over the last minute, None if it is not known.
     """
     rate_hz, p95_ms = measured.pictures_per_s, measured.ms[PICTURE].p95
     message = (
         f"about {rate_hz:.0f} frames a second, 95 % within {p95_ms:.0f} ms "
         f"({measured.frame_count} frames, {engine}, {cores} cores)"
     )
-    if rate_hz >= FLUENT_HZ:
+    if rate_hz >= FLUENT_APP_HZ:
         return Finding("speed", OK, message)
     steps = ["plug in the charger and choose full performance in the power settings"]
     if load is not None and load > cores / 2:

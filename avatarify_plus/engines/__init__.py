@@ -1,4 +1,4 @@
-"""The runtimes that compute the network: one contract, one file each."""
+"""The runtimes that compute the network: one contract, a few files per runtime."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import numpy as np
 from avatarify_plus.engines.nvidia import first_gpu
 from avatarify_plus.errors import EngineError
 
-NEEDS = "an NVIDIA GPU, its driver and cuda-bindings"
+GPU_REQUIREMENTS = "an NVIDIA GPU, its driver and cuda-bindings"
 
 
 class Cuda:
@@ -62,18 +62,20 @@ class Cuda:
 
     def upload(self, memory: DeviceMemory, array: np.ndarray[Any, Any]) -> None:
         """Start copying a pinned array to the GPU."""
-        self._copy(memory.address, array.ctypes.data, memory.size, "cudaMemcpyHostToDevice")
+        self._copy(memory.address, array.ctypes.data, memory.size_bytes, "cudaMemcpyHostToDevice")
 
     def download(self, array: np.ndarray[Any, Any], memory: DeviceMemory) -> None:
         """Start copying memory of the GPU into a pinned array."""
-        self._copy(array.ctypes.data, memory.address, memory.size, "cudaMemcpyDeviceToHost")
+        self._copy(array.ctypes.data, memory.address, memory.size_bytes, "cudaMemcpyDeviceToHost")
 
     def duplicate(self, target: DeviceMemory, memory: DeviceMemory) -> None:
         """Start copying from one place on the GPU to another."""
-        self._copy(target.address, memory.address, memory.size, "cudaMemcpyDeviceToDevice")
+        self._copy(target.address, memory.address, memory.size_bytes, "cudaMemcpyDeviceToDevice")
 
-    def _copy(self, target: int, source: int, size: int, kind: str) -> None:
-        self._call("cudaMemcpyAsync", target, source, size, getattr(self._runtime.cudaMemcpyKind, kind), self._stream)
+    def _copy(self, target: int, source: int, size_bytes: int, kind: str) -> None:
+        self._call(
+            "cudaMemcpyAsync", target, source, size_bytes, getattr(self._runtime.cudaMemcpyKind, kind), self._stream
+        )
 
     def capture(self, work: Callable[[], None]) -> Any:
         """Return a CUDA graph of what `work` puts on the stream, without running it. Raises EngineError."""
@@ -100,25 +102,25 @@ class Cuda:
 
     def pinned(self, shape: tuple[int, ...], kind: Any) -> np.ndarray[Any, Any]:
         """Return an array in main memory that the GPU can read and write; it is released with the last view of it."""
-        size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        address = int(self._call("cudaHostAlloc", size, self._runtime.cudaHostAllocDefault))
-        block = (ctypes.c_ubyte * size).from_address(address)
+        size_bytes = int(np.prod(shape)) * np.dtype(kind).itemsize
+        address = int(self._call("cudaHostAlloc", size_bytes, self._runtime.cudaHostAllocDefault))
+        block = (ctypes.c_ubyte * size_bytes).from_address(address)
         weakref.finalize(block, self._runtime.cudaFreeHost, address).atexit = False
         return np.frombuffer(block, kind).reshape(shape)
 
-    def memory(self, size: int) -> DeviceMemory:
-        """Allocate `size` bytes on the GPU; they are released with the last reference."""
-        memory = DeviceMemory(int(self._call("cudaMalloc", size)), size)
+    def memory(self, size_bytes: int) -> DeviceMemory:
+        """Allocate memory on the GPU; it is released with the last reference."""
+        memory = DeviceMemory(int(self._call("cudaMalloc", size_bytes)), size_bytes)
         weakref.finalize(memory, self._runtime.cudaFree, memory.address).atexit = False
         return memory
 
 
 class DeviceMemory:
-    """Memory on the GPU: its address, and its size in bytes."""
+    """Memory on the GPU, by its address."""
 
-    def __init__(self, address: int, size: int) -> None:
+    def __init__(self, address: int, size_bytes: int) -> None:
         self.address = address
-        self.size = size
+        self.size_bytes = size_bytes
 
 
 def _version(number: int) -> str:

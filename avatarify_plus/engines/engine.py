@@ -18,7 +18,7 @@ from avatarify_plus.types import Image, Keypoints
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """An encoded avatar, which only the engine that made it can use.
+    """An encoded source (the avatar, in the user's words), which only the engine that made it can use.
 
     keypoints: the source's, in NumPy. tensors: the runtime's own, by name.
     """

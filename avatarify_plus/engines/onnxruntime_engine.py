@@ -12,7 +12,7 @@ from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
 from avatarify_plus.engines.nvidia import first_gpu
-from avatarify_plus.engines.onnxruntime_provider import PROVIDERS, load_cuda, open_session, require_available
+from avatarify_plus.engines.onnxruntime_provider import PROVIDERS, load_cuda, open_inference_session, require_available
 from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
@@ -45,7 +45,7 @@ class OnnxRuntimeEngine(Engine):
             is_animate = name == tensor_names.ANIMATE
             path = bundle.graph(tensor_names.quantized(name) if is_animate and precision == "int8" else name)
             choices = _choices(device, name != tensor_names.ENCODE_SOURCE, is_animate and precision == "auto")
-            session = open_session(provider, path, threads, choices, complaint)
+            session = open_inference_session(provider, path, threads, choices, complaint)
             try:
                 self._graphs[name] = _Graph(session, provider.memory)
             except RuntimeError as error:

@@ -88,7 +88,7 @@ def load_cuda() -> str:
     return next(iter(printed.getvalue().splitlines()), "")
 
 
-def open_session(
+def open_inference_session(
     provider: Provider, path: Path, threads: int | None, choices: dict[str, str], complaint: str = ""
 ) -> Any:
     """Load a graph for a provider.

@@ -1,4 +1,4 @@
-"""Which of the built TensorRT engines serve a model here, and what to say if none does."""
+"""Which of the plans (built TensorRT engines) serve a model here, and what to say if none does."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avatarify_plus.bundle import Bundle
-from avatarify_plus.engines.tensorrt_cache import (
+from avatarify_plus.engines.tensorrt_plans import (
     PORTABLE,
     RECIPE,
-    CachedEngine,
-    EngineCache,
-    EngineKey,
+    CachedPlan,
+    PlanCache,
+    PlanKey,
     build_command,
     bundle_argument,
     graph_precisions,
@@ -24,22 +24,22 @@ AUTO = ("int8", "fp16", "fp32")
 """The precisions that "auto" looks for, fastest first."""
 
 LOWEST_PORTABLE = (8, 0)
-"""The lowest compute capability that PORTABLE engines serve."""
+"""The lowest compute capability that PORTABLE plans serve."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What engines run on, on this machine.
+    """What plans run on, on this machine.
 
-    versions: of the installed libraries by name. capability, gpu: the GPU's, see `EngineKey`.
+    versions: of the installed libraries by name. capability, gpu: the GPU's, see `PlanKey`.
     """
 
     versions: dict[str, str]
     capability: str
     gpu: str
 
-    def objections(self, found: EngineKey, models: tuple[str, ...]) -> list[tuple[str, str]]:
-        """Return why an engine cannot serve one of these models here, as pairs (how it was built, what is here)."""
+    def objections(self, found: PlanKey, models: tuple[str, ...]) -> list[tuple[str, str]]:
+        """Return why a plan cannot serve one of these models here, as pairs (how it was built, what is here)."""
         version = self.versions.get(found.library, "")
         others = " and ".join(f"{name} {other}" for name, other in self.versions.items())
         checks = [
@@ -57,17 +57,15 @@ class Target:
 
 
 def _serves(capability: str, wanted: str) -> bool:
-    """Return whether an engine for a compute capability runs on a GPU of another, such as "8.6"."""
+    """Return whether a plan for a compute capability runs on a GPU of another, such as "8.6"."""
     if capability != PORTABLE:
         return capability == wanted
     major, minor = wanted.split(".")
     return (int(major), int(minor)) >= LOWEST_PORTABLE
 
 
-def choose_engines(
-    cache: EngineCache, bundle: Bundle, precision: str, target: Target
-) -> tuple[str, dict[str, CachedEngine]]:
-    """Return a precision and the engine of each graph that serve a bundle here, all of one library.
+def choose_plans(cache: PlanCache, bundle: Bundle, precision: str, target: Target) -> tuple[str, dict[str, CachedPlan]]:
+    """Return a precision and the plan of each graph that serve a bundle here, all of one library.
 
     precision: "auto" takes the fastest that is built. Raises EngineError that says what is missing or does not fit.
     """
@@ -85,9 +83,9 @@ def choose_engines(
 
 
 def _best_fit(
-    entries: list[CachedEngine], bundle: Bundle, graph: str, precision: str, library: str, target: Target
-) -> CachedEngine | None:
-    """Return an engine that serves here, if possible one that was built for this GPU."""
+    entries: list[CachedPlan], bundle: Bundle, graph: str, precision: str, library: str, target: Target
+) -> CachedPlan | None:
+    """Return a plan that serves here, if possible one that was built for this GPU."""
     models = model_digests(bundle, graph, precision)
     fitting = [
         entry
@@ -98,7 +96,7 @@ def _best_fit(
     return min(fitting, key=lambda entry: entry.key.capability == PORTABLE, default=None)
 
 
-def _complaint(entries: list[CachedEngine], folder: Path, bundle: Bundle, precision: str, target: Target) -> str:
+def _complaint(entries: list[CachedPlan], folder: Path, bundle: Bundle, precision: str, target: Target) -> str:
     argument = bundle_argument(bundle)
     choice = "" if precision == "auto" else f" --precision {precision}"
     command = build_command(argument) + choice

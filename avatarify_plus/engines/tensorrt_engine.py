@@ -7,12 +7,12 @@ from pathlib import Path
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
-from avatarify_plus.engines.cuda import NEEDS, Cuda
+from avatarify_plus.engines.cuda import GPU_REQUIREMENTS, Cuda
 from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
-from avatarify_plus.engines.tensorrt_cache import EngineCache, build_command, bundle_argument
-from avatarify_plus.engines.tensorrt_choice import Target, choose_engines
-from avatarify_plus.engines.tensorrt_graph import TensorRtGraph, Transfers
-from avatarify_plus.engines.tensorrt_library import EITHER, Library, installed_libraries, load_library
+from avatarify_plus.engines.tensorrt_choice import Target, choose_plans
+from avatarify_plus.engines.tensorrt_graph import TensorCopies, TensorRtGraph
+from avatarify_plus.engines.tensorrt_library import INSTALL_HINT, Library, installed_libraries, load_library
+from avatarify_plus.engines.tensorrt_plans import PlanCache, build_command, bundle_argument
 from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
@@ -20,10 +20,10 @@ from avatarify_plus.types import Image, Keypoints
 
 logger = logging.getLogger(__name__)
 
-TRANSFERS = {
-    tensor_names.DETECT: Transfers((tensor_names.IMAGE,), (tensor_names.VALUE, tensor_names.JACOBIAN)),
-    tensor_names.ENCODE_SOURCE: Transfers((tensor_names.IMAGE, tensor_names.SOURCE_VALUE), (), is_repeated=False),
-    tensor_names.ANIMATE: Transfers(
+COPIES = {
+    tensor_names.DETECT: TensorCopies((tensor_names.IMAGE,), (tensor_names.VALUE, tensor_names.JACOBIAN)),
+    tensor_names.ENCODE_SOURCE: TensorCopies((tensor_names.IMAGE, tensor_names.SOURCE_VALUE), (), is_repeated=False),
+    tensor_names.ANIMATE: TensorCopies(
         (tensor_names.DRIVING_VALUE, tensor_names.DRIVING_JACOBIAN),
         (tensor_names.IMAGE,),
         (tensor_names.SOURCE_VALUE, tensor_names.SOURCE_JACOBIAN),
@@ -54,16 +54,16 @@ class TensorRtEngine(Engine):
         try:
             self._cuda = Cuda()
         except EngineError as error:
-            raise EngineError(f"engine tensorrt needs {NEEDS}: {error}") from error
+            raise EngineError(f"engine tensorrt needs {GPU_REQUIREMENTS}: {error}") from error
         self._graphs: dict[str, TensorRtGraph] = {}
         versions = {name: library.version for name, library in libraries.items()}
         target = Target(versions, self._cuda.capability, self._cuda.name)
         try:
-            self.precision, entries = choose_engines(EngineCache(folder), bundle, precision, target)
+            self.precision, entries = choose_plans(PlanCache(folder), bundle, precision, target)
             library = libraries[entries[tensor_names.ANIMATE].key.library]
             self.device = f"GPU ({self._cuda.name}, {library}, {self.precision})"
             for name, entry in entries.items():
-                self._graphs[name] = TensorRtGraph(library, self._cuda, entry, TRANSFERS[name])
+                self._graphs[name] = TensorRtGraph(library, self._cuda, entry, COPIES[name])
             warm_up(self)
         except EngineError:
             self.close()
@@ -95,7 +95,7 @@ class TensorRtEngine(Engine):
         require_picture(image, self.config)
         graph = self._graphs[tensor_names.ENCODE_SOURCE]
         tensors = {
-            name: self._cuda.memory(graph.memory[name].size) for name in tensor_names.encoded_source(self.config)
+            name: self._cuda.memory(graph.memory[name].size_bytes) for name in tensor_names.encoded_source(self.config)
         }
         for name, memory in tensors.items():
             graph.bind(name, memory)
@@ -130,6 +130,6 @@ def _load_libraries(bundle: Bundle) -> dict[str, Library]:
         except EngineError as error:
             complaints.append(str(error))
     if not found:
-        reason = "; ".join(complaints) or f"no TensorRT is installed: {EITHER}"
+        reason = "; ".join(complaints) or f"no TensorRT is installed: {INSTALL_HINT}"
         raise EngineError(f"engine tensorrt: {reason}; then run {build_command(bundle_argument(bundle))}")
     return found

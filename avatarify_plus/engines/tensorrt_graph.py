@@ -1,4 +1,4 @@
-"""One built engine, loaded, with its tensors in place."""
+"""One plan, loaded, with its tensors in place."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from avatarify_plus.engines.cuda import Cuda, DeviceMemory
-from avatarify_plus.engines.tensorrt_cache import CachedEngine, build_command, write_file
 from avatarify_plus.engines.tensorrt_library import RTX, Library
+from avatarify_plus.engines.tensorrt_plans import CachedPlan, build_command, write_file
 from avatarify_plus.errors import EngineError
 
 logger = logging.getLogger(__name__)
 
 
-class Transfers(NamedTuple):
+class TensorCopies(NamedTuple):
     """Which tensors are copied between main memory and the GPU.
 
     inputs, outputs: at every run. sent: by `TensorRtGraph.send`. is_repeated: whether the graph runs at every frame.
@@ -30,20 +30,20 @@ class Transfers(NamedTuple):
 
 
 class TensorRtGraph:
-    """An engine whose tensors have memory on the GPU, and pinned memory if they are copied to or from main memory.
+    """A plan whose tensors have memory on the GPU, and pinned memory if they are copied to or from main memory.
 
     memory: the GPU's, by tensor name. A repeated graph is captured after its first run, copies included, and launched
     as one CUDA graph from then on. Nothing is allocated while it runs.
     """
 
-    def __init__(self, library: Library, cuda: Cuda, entry: CachedEngine, transfers: Transfers) -> None:
-        """Load an engine. Raises EngineError if the library refuses it."""
+    def __init__(self, library: Library, cuda: Cuda, entry: CachedPlan, copies: TensorCopies) -> None:
+        """Load a plan. Raises EngineError if the library refuses it."""
         self._library = library
         self._cuda = cuda
         self._entry = entry
-        self._transfers = transfers
+        self._copies = copies
         self._captured: Any = None
-        self._is_capturable = transfers.is_repeated
+        self._is_capturable = copies.is_repeated
         self._runtime = library.create("Runtime")
         self._engine = self._runtime.deserialize_cuda_engine(entry.read())
         if self._engine is None:
@@ -58,7 +58,7 @@ class TensorRtGraph:
             shape = tuple(self._engine.get_tensor_shape(own_name))
             kind = np.dtype(library.api.nptype(self._engine.get_tensor_dtype(own_name)))
             self.bind(name, cuda.memory(int(np.prod(shape)) * kind.itemsize))
-            if name in (*transfers.inputs, *transfers.outputs, *transfers.sent):
+            if name in (*copies.inputs, *copies.outputs, *copies.sent):
                 self._pinned[name] = cuda.pinned(shape, kind)
 
     def _make_context(self) -> Any:
@@ -123,11 +123,11 @@ class TensorRtGraph:
         return self._pinned[name][0].copy()
 
     def _enqueue(self) -> None:
-        for name in self._transfers.inputs:
+        for name in self._copies.inputs:
             self._cuda.upload(self.memory[name], self._pinned[name])
         if not self._context.execute_async_v3(self._cuda.stream):
             raise self._failure("run")
-        for name in self._transfers.outputs:
+        for name in self._copies.outputs:
             self._cuda.download(self._pinned[name], self.memory[name])
 
     def _capture(self) -> Any:

@@ -16,7 +16,9 @@ TENSORRT = "tensorrt"
 RTX = "tensorrt_rtx"
 TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT for RTX"}
 PACKAGES = {TENSORRT: "tensorrt", RTX: "tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs tensorrt-rtx-cu13"}
-EITHER = f"pip install {PACKAGES[RTX]} (any GeForce or RTX card from Turing on), or pip install {PACKAGES[TENSORRT]}"
+INSTALL_HINT = (
+    f"pip install {PACKAGES[RTX]} (any GeForce or RTX card from Turing on), or pip install {PACKAGES[TENSORRT]}"
+)
 
 
 class Library(NamedTuple):

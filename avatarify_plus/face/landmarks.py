@@ -31,20 +31,20 @@ LEFT_EYE = Eye(
 )
 
 OUTER_EYE_CORNERS = (33, 263)
-"""The right and the left eye's."""
+"""The outer corners of the right and the left eye."""
 
+# the rings of the irises; the point before each ring is its centre
 RIGHT_IRIS, LEFT_IRIS = (469, 472, 471, 470), (474, 477, 476, 475)
-"""The rings of the irises; the point before each ring is its centre."""
 
+# the rings of the lips' rims, from the right corner along the lower lip
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
-"""The rings of the lips' outer and inner rims, from the right corner along the lower lip."""
 
 ACROSS_MOUTH = ((13, 14), (82, 87), (312, 317), (81, 178), (311, 402), (80, 88), (310, 318))
 """Pairs of upper and lower lip on the inner rim, the middle of the mouth first."""
 
 MOUTH_CORNERS = (61, 291)
-"""The right and the left corner."""
+"""The right and the left corner of the mouth."""
 
 FACE_OVAL = (
     *(10, 109, 67, 103, 54, 21, 162, 127, 234, 93, 132, 58, 172, 136, 150, 149, 176, 148),

@@ -25,7 +25,7 @@ class MeshLayout:
     """How K keypoints come from a face mesh: a linear map, since mean and least-squares affine are both linear.
 
     operator: (K + 1, 3, 478); rows give value, d/dx and d/dy of a cluster, the last cluster being the whole face.
-    mirror: (K,) index of each keypoint's mirror image.
+    mirror: (K,) index of each keypoint's mirror image. names: the K clusters', such as "jaw"; see `limit.OUTER`.
     """
 
     operator: FloatArray
@@ -34,6 +34,7 @@ class MeshLayout:
 
     @property
     def keypoint_count(self) -> int:
+        """K, without the whole face."""
         return len(self.names)
 
 
@@ -162,7 +163,10 @@ def transfer(source: Keypoints, driving: Keypoints, initial: Keypoints, scale: f
 
 
 def blend(first: Keypoints, second: Keypoints, share: float) -> Keypoints:
-    """Return keypoints on the line through both: the first at share 0, the second at 1, beyond it above 1."""
+    """Return keypoints on the line through both: the first at share 0, the second at 1, beyond it above 1.
+
+    All have value (K, 2) and jacobian (K, 2, 2).
+    """
     return Keypoints(
         (first.value + np.float32(share) * (second.value - first.value)).astype(np.float32),
         (first.jacobian + np.float32(share) * (second.jacobian - first.jacobian)).astype(np.float32),
@@ -190,7 +194,7 @@ class KeypointSmoother:
         self._velocity = None
 
     def smooth(self, keypoints: Keypoints, time_s: float) -> Keypoints:
-        """Return the smoothed keypoints at a time in seconds; times must not go backwards."""
+        """Return keypoints, (K, 2) and (K, 2, 2), smoothed, at a time in seconds; times must not go backwards."""
         if self._keypoints is None or self._velocity is None:
             self._keypoints, self._time_s = keypoints, time_s
             self._velocity = np.zeros_like(keypoints.value)

@@ -21,36 +21,36 @@ ComplexArray = NDArray[np.complexfloating[Any, Any]]
 """Points of the picture as x + iy."""
 
 
-class Reach(NamedTuple):
+class SoftLimit(NamedTuple):
     """A soft bound: what is below the knee passes unchanged, what is beyond it is bent to stay below the end."""
 
     knee: float
     end: float
 
 
-TRAVEL = Reach(0.97, 1.21)
+TRAVEL = SoftLimit(0.97, 1.21)
 """The distance that the face's middle moves, in picture halves."""
 
-ZOOM = Reach(0.38, 0.51)
+ZOOM = SoftLimit(0.38, 0.51)
 """Logarithm of the face's size over the source's."""
 
-TURN = Reach(0.42, 0.66)
+TURN = SoftLimit(0.42, 0.66)
 """The face's rotation in the picture, in radians; also that of a keypoint's surroundings against the face's."""
 
 OUTER = ("jaw", "cheek", "brow", "tip")
 """Endings of the names of keypoints that move farther when a head turns: sides of the face, tip of the nose."""
 
-PLAY, OUTER_PLAY = Reach(0.55, 0.68), Reach(1.10, 1.34)
+LOCAL_TRAVEL, OUTER_LOCAL_TRAVEL = SoftLimit(0.55, 0.68), SoftLimit(1.10, 1.34)
 """The distance that a keypoint moves beyond what the whole face does, in RMS radii of the source's keypoints."""
 
-STRETCH, OUTER_STRETCH = Reach(0.75, 1.09), Reach(1.60, 2.14)
+STRETCH, OUTER_STRETCH = SoftLimit(0.75, 1.09), SoftLimit(1.60, 2.14)
 """Logarithm of how a keypoint's surroundings grow or shrink along an axis, beyond what the whole face does."""
 
-LEARNED_TRAVEL = Reach(0.72, 0.83)
+LEARNED_TRAVEL = SoftLimit(0.72, 0.83)
 """The distance that a learned keypoint moves, in picture halves."""
 
-LEARNED_STRETCH = Reach(1.08, 1.84)
-"""The same as STRETCH for learned keypoints, which do not lie on one face."""
+LEARNED_STRETCH = SoftLimit(1.08, 1.84)
+"""Logarithm of how a learned keypoint's surroundings grow or shrink along an axis; it does not lie on one face."""
 
 MIN_STRETCH = 1e-4
 """The smallest factor that is used, where a matrix turns inside out."""
@@ -72,22 +72,22 @@ class MotionLimit:
         self._middle = self._middle_of(self._source)
         self._places = np.where(self._is_face, self._source - self._middle, 0)  # (K,) on the face
         radius = float(np.sqrt(np.square(np.abs(self._places)).sum() / max(len(face_names), 1)))
-        plays, stretches = [LEARNED_TRAVEL] * len(self._source), [LEARNED_STRETCH] * len(self._source)
+        local_travels, stretches = [LEARNED_TRAVEL] * len(self._source), [LEARNED_STRETCH] * len(self._source)
         for index, name in enumerate(face_names):
             is_outer = name.endswith(OUTER)
-            knee, end = OUTER_PLAY if is_outer else PLAY
-            plays[index] = Reach(knee * radius, end * radius)
+            knee, end = OUTER_LOCAL_TRAVEL if is_outer else LOCAL_TRAVEL
+            local_travels[index] = SoftLimit(knee * radius, end * radius)
             stretches[index] = OUTER_STRETCH if is_outer else STRETCH
-        self._play, self._stretch = np.array(plays).T, np.array(stretches).T  # (2, K): knees and ends
+        self._local_travel, self._stretch = np.array(local_travels).T, np.array(stretches).T  # (2, K): knees and ends
 
     def apply(self, keypoints: Keypoints) -> Keypoints:
-        """Return keypoints within reach: the same object if they are."""
+        """Return keypoints, (K, 2) and (K, 2, 2), within reach: the same object if they already are."""
         # what the face does as a whole, and each keypoint beyond that
         moved = _complex(keypoints.value)
         middle = self._middle_of(moved)
         travel = middle - self._middle
         factor = self._factor(moved - middle)
-        play = moved - self._carried(travel, factor)
+        local_travel = moved - self._carried(travel, factor)
         alike, mirrored = _split(keypoints.jacobian @ self._inverse)
         alike, mirrored = (np.where(self._is_face, part / factor, part) for part in (alike, mirrored))
         longer, shorter = np.abs(alike) + np.abs(mirrored), np.abs(alike) - np.abs(mirrored)  # singular values
@@ -98,7 +98,7 @@ class MotionLimit:
             _excess(np.abs(travel), TRAVEL),
             _excess(np.log(np.abs(factor)), ZOOM),
             _excess(np.angle(factor), TURN),
-            _excess(np.abs(play), self._play),
+            _excess(np.abs(local_travel), self._local_travel),
             _excess(np.angle(alike), TURN),
             _excess(stretches, self._stretch),
         )
@@ -106,14 +106,14 @@ class MotionLimit:
             return keypoints
 
         # the same motion without it
-        travel_excess, zoom_excess, turn_excess, play_excess, angles, stretch_excess = excesses
+        travel_excess, zoom_excess, turn_excess, local_travel_excess, angles, stretch_excess = excesses
         factor = factor * np.exp(-zoom_excess - 1j * turn_excess)
         carried = self._carried(_shorter(travel, travel_excess), factor)
         longer, shorter = np.exp(stretches - stretch_excess)
         factors = np.where(self._is_face, factor, 1) * np.exp(-1j * angles)
         alike = factors * _direction(alike) * (longer + shorter) / 2
         mirrored = factors * _direction(mirrored) * (longer - shorter) / 2
-        value = carried + _shorter(play, play_excess)
+        value = carried + _shorter(local_travel, local_travel_excess)
         return Keypoints(
             np.stack([value.real, value.imag], -1).astype(np.float32),
             (_join(alike, mirrored) @ self._source_jacobian).astype(np.float32),
@@ -135,9 +135,9 @@ class MotionLimit:
         return np.where(self._is_face, self._middle + travel + factor * self._places, self._source)
 
 
-def _excess(amount: Any, reach: Any) -> Any:
+def _excess(amount: Any, limit: Any) -> Any:
     """Return what must be taken off an amount of either sign, so that it bends at the knee and stays below the end."""
-    knee, end = reach
+    knee, end = limit
     beyond = np.maximum(np.abs(amount) - knee, 0)
     return np.copysign(beyond - (end - knee) * np.tanh(beyond / (end - knee)), amount)
 

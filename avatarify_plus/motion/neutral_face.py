@@ -95,11 +95,14 @@ def read_face(landmarks: FloatArray) -> Reading:
     )
 
 
-def neutrality(reading: Reading, *models: Reading) -> float:
-    """Return from 0 to 1 how frontal, calm, closed of mouth and open of eye a face is; models' poses are as good."""
+def neutrality(reading: Reading, *references: Reading) -> float:
+    """Return from 0 to 1 how frontal, calm, closed of mouth and open of eye a face is.
+
+    references: faces whose poses count as frontal, too.
+    """
     cost = 0.0
     for index, value in enumerate(reading):
-        allowed = [model[index] for model in models] if index < POSES else []
+        allowed = [reference[index] for reference in references] if index < POSES else []
         low, high = min([NEUTRAL_MIN[index], *allowed]), max([NEUTRAL_MAX[index], *allowed])
         cost += (max(low - value, value - high, 0.0) / SPREAD[index]) ** 2
     return math.exp(-cost / 2)
@@ -142,7 +145,7 @@ class NeutralFaceSearch:
         """How good the neutral face is, from 0 to 1; None before there is one."""
         return None if self._initial is None else self._share * self._rate(self._initial)
 
-    def resemble(self, photo: Sample) -> None:
+    def set_reference(self, photo: Sample) -> None:
         """Compare with this photo from now on."""
         self._photo = photo
 
@@ -154,12 +157,12 @@ class NeutralFaceSearch:
             self._chosen = sample.reading
 
     def forget(self) -> None:
-        """Have no neutral face."""
+        """Forget the neutral face."""
         self._initial = self._chosen = self._best = self._past = self._since_s = None
         self._best_score = 0.0
 
     def doubt(self) -> None:
-        """Expect that somebody else has come: the next good face replaces the neutral one."""
+        """Halve the score, since the driver may have changed: the next good face then replaces the neutral one."""
         self._share, self._chosen = DOUBT, None
 
     def offer(self, sample: Sample, time_s: float) -> bool:
@@ -182,8 +185,8 @@ class NeutralFaceSearch:
 
     def _rate(self, sample: Sample) -> float:
         if sample.reading is not None:
-            models = (self._photo.reading if self._photo else None, self._chosen)
-            return neutrality(sample.reading, *(model for model in models if model is not None))
+            references = (self._photo.reading if self._photo else None, self._chosen)
+            return neutrality(sample.reading, *(known for known in references if known is not None))
         return 1.0 if self._photo is None else likeness(sample.keypoints, self._photo.keypoints)
 
     def _stillness(self, keypoints: Keypoints, time_s: float) -> float:
@@ -191,8 +194,8 @@ class NeutralFaceSearch:
         past, self._past = self._past, (keypoints, time_s)
         if past is None:
             return 1.0
-        way = float(np.linalg.norm(keypoints.value - past[0].value, axis=-1).mean())
-        return math.exp(-((way / max(time_s - past[1], 1e-3) / STILL_SPEED) ** 2) / 2)
+        distance = float(np.linalg.norm(keypoints.value - past[0].value, axis=-1).mean())
+        return math.exp(-((distance / max(time_s - past[1], 1e-3) / STILL_SPEED) ** 2) / 2)
 
 
 def _opening(landmarks: FloatArray, eye: Eye) -> float:

@@ -24,17 +24,17 @@ GAP_S = 0.25
 """The shortest time without a face after which it is back rather than still there."""
 
 GAP_FRAMES = 5
-"""A gap is also at least this many usual frame intervals long, so that slow drivers have none."""
+"""A face is back, rather than still there, only after this many usual frame intervals: slow drivers have no gaps."""
 
 SLOWING = 1.2
-"""The usual interval shortens at once, and grows by this factor a frame."""
+"""The usual interval between frames shortens at once, and grows by this factor a frame."""
 
-HOP_WAY = 0.3
+HOP_DISTANCE = 0.3
 """A face whose keypoints move by this much in a single frame, in picture halves, may be another face."""
 
 HOP_SPEED = 7.5
-"""A face that also moves this fast, in picture halves a second, is another face. In the training clips one frame in
-10,000 moves by more than half of that."""
+"""A face that moves by HOP_DISTANCE and this fast, in picture halves a second, is another face. In the training clips
+one frame in 10,000 moves by more than half of that."""
 
 
 class Arrival(Enum):
@@ -96,7 +96,7 @@ class Presence:
         if self._seen is None:
             return Arrival.STAYED
         gap_s = time_s - self.last_seen_s
-        way = float(np.linalg.norm(keypoints.value - self._seen.value, axis=-1).mean())
-        if is_new_square or way > max(HOP_WAY, HOP_SPEED * gap_s):
+        distance = float(np.linalg.norm(keypoints.value - self._seen.value, axis=-1).mean())
+        if is_new_square or distance > max(HOP_DISTANCE, HOP_SPEED * gap_s):
             return Arrival.ANOTHER
         return Arrival.BACK if gap_s > max(GAP_S, self._gap_frames_s) else Arrival.STAYED

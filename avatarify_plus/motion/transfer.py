@@ -55,15 +55,15 @@ class MotionTransfer:
     def set_avatar(self, photo: Sample) -> None:
         """Move the avatar of this photo from now on; the neutral face stays."""
         self._avatar = photo.keypoints
-        self._neutral_face.resemble(photo)
+        self._neutral_face.set_reference(photo)
         self._measure_scale()
 
     def forget_driver(self) -> None:
-        """Have no neutral face."""
+        """Forget the neutral face."""
         self._neutral_face.forget()
 
     def doubt_driver(self) -> None:
-        """Expect that somebody else has come: the next good face becomes the neutral one."""
+        """Halve the neutral face's score, since the driver may have changed: the next good face then replaces it."""
         self._neutral_face.doubt()
 
     def recalibrate(self) -> None:

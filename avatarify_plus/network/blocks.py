@@ -78,7 +78,7 @@ class Hourglass(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            x = x.contiguous(memory_format=torch.channels_last)  # all that follows is as its skips are
+            x = x.contiguous(memory_format=torch.channels_last)  # later tensors inherit the memory format
         levels = [x]
         for block in self.down_blocks:
             levels.append(block(levels[-1]))

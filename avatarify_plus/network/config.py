@@ -8,10 +8,8 @@ from typing import Any, Literal
 from avatarify_plus.errors import ConfigError
 
 KeypointOrigin = Literal["learned", "mesh", "both"]
-Attention = Literal["none", "cbam", "max-pool"]
+AttentionKind = Literal["none", "cbam", "max-pool"]
 Occlusion = Literal["single", "multi-scale"]
-PRESETS = ("fomm", "fomm-cbam", "fomm-attention", "fomm-cbam-occlusion", "ours", "ours-skip")
-SIZES = ("paper", "live", "narrow", "tiny")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ class NetworkConfig:
     motion: HourglassConfig = field(default_factory=lambda: HourglassConfig(64, 1024, 5))
     mask_kernel: int = 7
     mask_prior: float = 0.0
-    attention: Attention = "max-pool"
+    attention: AttentionKind = "max-pool"
     attention_gain: float = 2.0
     attention_reduction: int = 16
     occlusion: Occlusion = "multi-scale"
@@ -188,6 +186,10 @@ _SIZE_FIELDS: dict[str, dict[str, Any]] = {
         "residual_blocks": 1,
     },
 }
+
+
+PRESETS = tuple(_PRESET_FIELDS)
+SIZES = tuple(_SIZE_FIELDS)
 
 
 def network_config(preset: str, size: str, **changes: Any) -> NetworkConfig:

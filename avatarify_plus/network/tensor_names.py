@@ -13,22 +13,22 @@ ANIMATE = "animate"
 IMAGE = "image"
 """A (1, S, S, 3) uint8 RGB picture, in or out."""
 
+# the learned keypoints: value (1, L, 2), jacobian (1, L, 2, 2), float32
 VALUE = "value"
 JACOBIAN = "jacobian"
-"""The learned keypoints: value (1, L, 2), jacobian (1, L, 2, 2), float32."""
 
+# all K keypoints, the mesh's first: values (1, K, 2), jacobians (1, K, 2, 2), float32
 SOURCE_VALUE = "source_value"
 SOURCE_JACOBIAN = "source_jacobian"
 DRIVING_VALUE = "driving_value"
 DRIVING_JACOBIAN = "driving_jacobian"
-"""All K keypoints, the mesh's first: values (1, K, 2), jacobians (1, K, 2, 2), float32."""
 
-FEATURE_QUARTER = "feature_quarter"
-FEATURE_HALF = "feature_half"
-PICTURE = "picture"
-SMALL = "small"
-SOURCE_HEATMAP = "source_heatmap"
-"""The encoded source, float32: (1, C, S/4, S/4), (1, C', S/2, S/2), (1, 3, S, S), (1, 3, m, m), (1, K, m, m)."""
+# the encoded source, float32
+FEATURE_QUARTER = "feature_quarter"  # (1, C, S/4, S/4)
+FEATURE_HALF = "feature_half"  # (1, C', S/2, S/2)
+PICTURE = "picture"  # (1, 3, S, S)
+SMALL = "small"  # (1, 3, m, m)
+SOURCE_HEATMAP = "source_heatmap"  # (1, K, m, m)
 
 
 def quantized(graph: str) -> str:

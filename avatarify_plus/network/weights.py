@@ -1,4 +1,4 @@
-"""Weights into and out of a model, by name, and training checkpoints out of their files."""
+"""Weights into and out of a model, by name."""
 
 from __future__ import annotations
 

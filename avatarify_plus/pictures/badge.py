@@ -17,8 +17,10 @@ MIN_LETTER_PX = 10
 """Minimum height of letters: smaller ones do not survive the compression of a call."""
 
 PAPER_OPACITY = 0.5
+"""How much the badge's black ground covers of the picture, as a share."""
+
 INK_OPACITY = 0.92
-"""How much the badge's black ground and its white letters cover of the picture, as shares."""
+"""How much the badge's white letters cover of the picture, as a share."""
 
 CARD_TEXT = "Back in a moment"
 CARD_TOP: Colour = (44, 52, 66)

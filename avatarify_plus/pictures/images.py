@@ -86,7 +86,7 @@ class Adjustment(NamedTuple):
 
 
 AS_FOUND = Adjustment()
-"""Not changed by hand."""
+"""The adjustment of a square that is not changed by hand."""
 
 
 class View(NamedTuple):

@@ -70,7 +70,7 @@ class Binding(NamedTuple):
         return self.keys if len(self.keys) <= 3 else (f"{self.keys[0]}-{self.keys[-1]}",)
 
 
-AVATAR, MOTION, VIEW, PREVIEW, SENT, WINDOW = "Avatar", "Motion", "Where you are", "Preview", "What is sent", "Window"
+AVATAR, MOTION, VIEW, PREVIEW, SENT, WINDOW = "Avatar", "Motion", "Your position", "Preview", "What is sent", "Window"
 
 BINDINGS = (
     Binding(AVATAR, tuple("123456789"), Command.CHOOSE_AVATAR, tuple(range(1, 10)), "be the avatar of that number"),

@@ -70,7 +70,7 @@ class ProgramParser(argparse.ArgumentParser):
 
 
 class LineFormatter(logging.Formatter):
-    """Write warnings and errors as `avatarify: warning: ...`, and what is only news as it is."""
+    """Write warnings and errors as `avatarify: warning: ...`, and what is only informative as it is."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -78,17 +78,17 @@ class LineFormatter(logging.Formatter):
         return line if record.levelno <= logging.INFO else f"{NAME}: {record.levelname.lower()}: {line}"
 
 
-def configure_logging(is_verbose: bool, news: Sequence[str] = ()) -> None:
+def configure_logging(is_verbose: bool, info_loggers: Sequence[str] = ()) -> None:
     """Send warnings to stderr, and everything that this project logs if `is_verbose`.
 
-    news: names of the loggers whose news (level INFO) everybody gets.
+    info_loggers: names of the loggers whose INFO messages are shown without --verbose, too.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     for name in ("avatarify_plus", "export", "training"):
         logging.getLogger(name).setLevel(logging.DEBUG if is_verbose else logging.NOTSET)
-    for name in news:
+    for name in info_loggers:
         logging.getLogger(name).setLevel(logging.NOTSET if is_verbose else logging.INFO)
 
 

@@ -94,7 +94,12 @@ def check_choices(options: Any) -> None:
         choices = choices_of(option, types[option.name])
         value = getattr(options, option.name)
         if choices and value is not None and value not in choices:
-            raise ConfigError(f"{_flag(option)} must be one of {', '.join(choices)}, found {value!r}")
+            raise ConfigError(f"{option_name(option.name)} must be one of {', '.join(choices)}, found {value!r}")
+
+
+def option_name(field_name: str) -> str:
+    """Return the option that a field becomes, such as --camera-size for camera_size."""
+    return f"--{field_name.replace('_', '-')}"
 
 
 def choices_of(option: Field[Any], kind: Any) -> tuple[str, ...]:
@@ -139,7 +144,7 @@ def _add_option(place: Any, option: Field[Any], kind: Any, default: Any, only_gi
     text = _help_of(option, choices, default)
     if bool in (kind, *members):
         kept = argparse.SUPPRESS if only_given else default
-        place.add_argument(_flag(option), action=argparse.BooleanOptionalAction, default=kept, help=text)
+        place.add_argument(option_name(option.name), action=argparse.BooleanOptionalAction, default=kept, help=text)
         return
     is_required, is_tuple = default is MISSING, get_origin(kind) is tuple
     more: dict[str, Any] = {"required": True} if is_required else {"default": list(default) if is_tuple else default}
@@ -154,7 +159,9 @@ def _add_option(place: Any, option: Field[Any], kind: Any, default: Any, only_gi
     if option.metadata["has_auto"]:
         parse = _or_auto(parse)
     metavar = option.metadata["metavar"] or ("NAME" if choices else None)
-    place.add_argument(_flag(option), type=parse, choices=choices or None, metavar=metavar, help=text, **more)
+    place.add_argument(
+        option_name(option.name), type=parse, choices=choices or None, metavar=metavar, help=text, **more
+    )
 
 
 def _or_auto(parse: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -165,16 +172,14 @@ def _help_of(option: Field[Any], choices: Sequence[str], default: Any) -> str:
     text = option.metadata["help"]
     if choices:
         text += f"; one of {', '.join(choices)}"
-    shown = option.metadata["unset"] if default is None else default
+    shown = default
+    if default is None:
+        shown = option.metadata["unset"] or (AUTO if option.metadata["has_auto"] else None)
     if isinstance(shown, bool):
         shown = "yes" if shown else "no"
     if shown not in (MISSING, None, ()):
         text += f" (default: {shown})"
     return text.replace("%", "%%")
-
-
-def _flag(option: Field[Any]) -> str:
-    return f"--{option.name.replace('_', '-')}"
 
 
 def _default_of(option: Field[Any]) -> Any:

@@ -27,7 +27,7 @@ class KeyActions:
         self.shows_help = False
         self.changes: dict[str, Any] = {}
         self._session = session
-        self._deeds: dict[Command, Callable[[float], None]] = {
+        self._actions: dict[Command, Callable[[float], None]] = {
             Command.CHOOSE_AVATAR: lambda number: session.choose(int(number)),
             Command.STEP_AVATAR: lambda places: session.step(int(places)),
             Command.RELOAD_AVATARS: lambda _: session.avatars.reload(),
@@ -53,7 +53,7 @@ class KeyActions:
 
     def obey(self, press: Press) -> None:
         """Do what a key asks for; values stop at their limits."""
-        self._deeds[press.command](press.argument)
+        self._actions[press.command](press.argument)
 
     def _set(self, name: str, value: Any) -> None:
         if name in RANGES:

@@ -11,8 +11,8 @@ from typing import Any
 
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine
-from avatarify_plus.face.framing import DriverFraming, mesh_finder
-from avatarify_plus.face.portrait import faces_finder, frame_photo
+from avatarify_plus.face.driver_framing import DriverFraming, mesh_finder
+from avatarify_plus.face.photo_framing import faces_finder, frame_photo
 from avatarify_plus.pictures.badge import Badge, still_card
 from avatarify_plus.pictures.composition import Composition, fit_picture
 from avatarify_plus.pictures.images import Box, View, load_photo, mirror
@@ -131,7 +131,7 @@ class Session:
         self._take_avatar()
 
     def _take_avatar(self) -> None:
-        self.puppeteer.take(self.avatars.avatar.encoded)
+        self.puppeteer.set_avatar(self.avatars.avatar.encoded)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from avatarify_plus.program.system_file import read_system_file
 from avatarify_plus.types import Size
 
 MODPROBE = 'sudo modprobe v4l2loopback devices=1 exclusive_caps=1 card_label="avatarify"'
@@ -33,7 +34,7 @@ REBUILD = {
     "debian": "sudo apt install linux-headers-$(uname -r) && sudo dkms autoinstall",
     "ubuntu": "sudo apt install linux-headers-$(uname -r) && sudo dkms autoinstall",
 }
-"""How to build it for the running kernel, by the same."""
+"""How to build v4l2loopback for the running kernel, by the ID or ID_LIKE of os-release."""
 
 REBUILD_ANYWHERE = "install the headers of this kernel, then sudo dkms autoinstall"
 
@@ -79,17 +80,18 @@ def _loopback(root: Path, folder: Path) -> Loopback:
     device = root / "dev" / folder.name
     return Loopback(
         path=f"/dev/{folder.name}",
-        label=_text(folder / "name"),
+        label=read_system_file(folder / "name"),
         is_there=device.exists(),
         is_writable=os.access(device, os.W_OK),
-        is_busy=_text(folder / "state") == "capture",  # "output" if nobody sends; old versions do not have this file
+        # "output" if nobody sends; old versions do not have this file
+        is_busy=read_system_file(folder / "state") == "capture",
     )
 
 
 def format_of(root: Path, path: str) -> Size | None:
     """Return the picture size that a virtual camera is set to; None if it is not set or not known."""
     # such as YU12:1280x720@30 or YU12:1280x720@30000/1001
-    match = re.match(r"\w+\s*:(\d+)x(\d+)@", _text(root / DEVICES / Path(path).name / "format"))
+    match = re.match(r"\w+\s*:(\d+)x(\d+)@", read_system_file(root / DEVICES / Path(path).name / "format"))
     return Size(int(match[1]), int(match[2])) if match else None
 
 
@@ -117,7 +119,7 @@ def why_not_free(loopbacks: list[Loopback]) -> tuple[str, str]:
 
 def why_hidden(root: Path) -> tuple[str, str]:
     """Return why browsers do not show the virtual cameras, and what to do; empty texts if they do."""
-    flags = _text(root / MODULE / "parameters/exclusive_caps")
+    flags = read_system_file(root / MODULE / "parameters/exclusive_caps")
     if flags and "Y" not in flags:
         return "v4l2loopback was loaded without exclusive_caps=1: browsers do not show such a camera", RELOAD
     return "", ""
@@ -126,9 +128,9 @@ def why_hidden(root: Path) -> tuple[str, str]:
 def _why_not_loaded(root: Path) -> tuple[str, str]:
     release = platform.release()
     modules = root / "lib/modules"
-    if "v4l2loopback.ko" in _text(modules / release / "modules.dep"):
+    if "v4l2loopback.ko" in read_system_file(modules / release / "modules.dep"):
         return "the kernel module v4l2loopback is not loaded", MODPROBE
-    built_before = any("v4l2loopback.ko" in _text(file) for file in modules.glob("*/modules.dep"))
+    built_before = any("v4l2loopback.ko" in read_system_file(file) for file in modules.glob("*/modules.dep"))
     family = _family(root)
     if built_before or any((root / "usr/src").glob("v4l2loopback-*")):
         build = next((REBUILD[name] for name in family if name in REBUILD), REBUILD_ANYWHERE)
@@ -139,13 +141,5 @@ def _why_not_loaded(root: Path) -> tuple[str, str]:
 
 def _family(root: Path) -> list[str]:
     """Return the names of this distribution and of those it descends from, the closest first."""
-    values = dict(line.partition("=")[::2] for line in _text(root / "etc/os-release").splitlines())
+    values = dict(line.partition("=")[::2] for line in read_system_file(root / "etc/os-release").splitlines())
     return f"{values.get('ID', '')} {values.get('ID_LIKE', '')}".replace('"', "").split()
-
-
-def _text(file: Path) -> str:
-    """Return what a small file holds; nothing if it cannot be read."""
-    try:
-        return file.read_text(errors="replace").strip()
-    except OSError:
-        return ""

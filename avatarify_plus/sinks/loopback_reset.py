@@ -21,7 +21,7 @@ STREAM_ON = 0x40045612
 """VIDIOC_STREAMON of linux/videodev2.h."""
 
 LISTEN_S = 0.6
-"""How long it is watched whether pictures arrive."""
+"""How long to watch for arriving pictures."""
 
 MAX_STALE = 3
 """Number of old pictures that the device may still hold; if more arrive in LISTEN_S, somebody is sending."""

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 LIVE_TIME_BASE = Fraction(1, 90_000)
 """Length of a tick, in seconds, of a recording whose frames come irregularly."""
 
-BACKLOG = 8
+MAX_BACKLOG = 8
 """Number of pictures of a live recording that may wait for the encoder."""
 
 CLOSE_S = 10.0
@@ -77,7 +77,7 @@ class _Background:
         self._left_out_count = 0
         self._free: queue.SimpleQueue[NDArray[np.uint8]] = queue.SimpleQueue()
         self._full: queue.SimpleQueue[tuple[NDArray[np.uint8], int] | None] = queue.SimpleQueue()
-        for _ in range(BACKLOG):
+        for _ in range(MAX_BACKLOG):
             self._free.put(np.empty((size.height * 3 // 2, size.width), np.uint8))
         self._thread = threading.Thread(target=self._work, name="recording", daemon=True)
         self._thread.start()

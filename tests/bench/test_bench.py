@@ -1,4 +1,4 @@
-"""The bench: what takes part, who works when, and that what is told is what was measured."""
+"""The bench: what takes part, what works when, and that what is reported is what was measured."""
 
 import json
 import re
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from avatarify_plus.bench import bench, latency, soak
-from avatarify_plus.bench.bench import Racer, race
 from avatarify_plus.bench.contender import Contender, parse_contender
+from avatarify_plus.bench.full_speed import BLOCK_S, FullSpeedLoop, take_turns
 from avatarify_plus.bench.machine import Machine, this_machine
 from avatarify_plus.bench.report import PICTURE, ROWS, TURN, Absence, EngineResult, Report, Speed, ratios, table
 from avatarify_plus.bench.startup import FRAME_COUNT, Start, measure_start
@@ -23,7 +23,7 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import CameraError, ConfigError, EngineError
 from avatarify_plus.session.timing import PICTURE_STAGES, Timing, TurnStage
 from avatarify_plus.types import Frame, Size
-from fakes import EXAMPLES, FakeClock, FakeEngine, FakeReader, example_driver, plain_picture, read_film, write_film
+from fakes import EXAMPLES, FakeClock, FakeEngine, FakeReader, example_driver, plain_picture, read_video, write_video
 
 ROOT = Path(__file__).resolve().parents[2]
 MACHINE = Machine("a CPU", 2, 0.5, "an OS", "3.11", {"numpy": "2.0"})
@@ -33,7 +33,7 @@ FACE_COUNT = 6
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example driver's beginning."""
-    return write_film(tmp_path_factory.mktemp("clip") / "clip.mp4", example_driver(FACE_COUNT))
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", example_driver(FACE_COUNT))
 
 
 @pytest.fixture
@@ -126,20 +126,22 @@ class FakeSession:
         self._log.append(self._name)
 
 
-def fake_race(turns_ms: dict[str, float], seconds: float, warm_up_count: int) -> tuple[list[str], dict[str, Timing]]:
+def fake_turns(turns_ms: dict[str, float], seconds: float, warm_up_count: int) -> tuple[list[str], dict[str, Timing]]:
     clock, log = FakeClock(), []  # type: ignore[var-annotated]
-    shows: dict[str, Any] = {name: FakeSession(name, turn_ms, clock, log) for name, turn_ms in turns_ms.items()}
+    sessions: dict[str, Any] = {name: FakeSession(name, turn_ms, clock, log) for name, turn_ms in turns_ms.items()}
     frame = Frame(plain_picture(0), 0, 0.0)
-    race([Racer(session, iter(lambda: frame, None)) for session in shows.values()], seconds, warm_up_count)
-    return log, {name: session.timing for name, session in shows.items()}
+    take_turns(
+        [FullSpeedLoop(session, iter(lambda: frame, None)) for session in sessions.values()], seconds, warm_up_count
+    )
+    return log, {name: session.timing for name, session in sessions.items()}
 
 
-def test_racers_take_turns() -> None:
-    log, timings = fake_race({"fast": 20.0, "slow": 101.0}, seconds=2.0, warm_up_count=3)
+def test_loops_take_turns() -> None:
+    log, timings = fake_turns({"fast": 20.0, "slow": 101.0}, seconds=2.0, warm_up_count=3)
     assert log[:6] == ["fast"] * 3 + ["slow"] * 3
     blocks = [name for name, before in zip(log[6:], ["", *log[6:]], strict=False) if name != before]
     assert blocks == ["fast", "slow"] * (len(blocks) // 2)
-    assert len(blocks) >= 2 * 2.0 / bench.BLOCK_S
+    assert len(blocks) >= 2 * 2.0 / BLOCK_S
     for timing in timings.values():
         assert 2.0 <= timing.busy_s <= 2.0 + 4 * 0.101
     assert log.count("fast") - 3 == timings["fast"].frame_count  # those that warm up do not count
@@ -147,22 +149,22 @@ def test_racers_take_turns() -> None:
 
 
 def test_waiting_for_others_costs_nothing() -> None:
-    alone = fake_race({"fast": 20.0}, 1.0, 0)[1]["fast"]
-    beside = fake_race({"fast": 20.0, "slow": 7000.0}, 1.0, 0)[1]["fast"]
+    alone = fake_turns({"fast": 20.0}, 1.0, 0)[1]["fast"]
+    beside = fake_turns({"fast": 20.0, "slow": 7000.0}, 1.0, 0)[1]["fast"]
     for percent in (50, 99, 100):
         assert beside.stages_ms(percent, *TurnStage) == pytest.approx(alone.stages_ms(percent, *TurnStage))
 
 
-def test_a_racer_slower_than_a_block_makes_one_picture_each_time() -> None:
-    log, _ = fake_race({"fast": 90.0, "slow": 7000.0}, 1.0, 0)
+def test_a_loop_slower_than_a_block_makes_one_picture_each_time() -> None:
+    log, _ = fake_turns({"fast": 90.0, "slow": 7000.0}, 1.0, 0)
     assert log == (["fast"] * 6 + ["slow"]) * 2
 
 
-# --- what is told ---
+# --- what is reported ---
 
 
 def result_of(name: str, turn_ms: float) -> EngineResult:
-    timing = fake_race({name: turn_ms}, 1.0, 0)[1][name]
+    timing = fake_turns({name: turn_ms}, 1.0, 0)[1][name]
     return EngineResult(name, "live-256", name, "fp32", "thin air", Speed.of(timing, 7), None, Start(1.25, 345.6, 100))
 
 
@@ -187,7 +189,7 @@ def test_the_rows_are_the_stages_and_their_sums() -> None:
     assert rows[TURN].p99 == pytest.approx(2 ** len(TurnStage) - 1)
 
 
-def test_the_table_tells_all() -> None:
+def test_the_table_shows_all() -> None:
     results = [result_of("one", 10.0), result_of("other", 31.0)]
     absences = [Absence("torch-cuda", "no GPU was found")]
     shown = table(Report(MACHINE, "clip.mp4", "face.jpg", results, absences, ratios(results)))
@@ -209,11 +211,11 @@ def test_this_machine_is_described() -> None:
 
 
 def test_engines_are_surveyed(
-    skip_bundle: Bundle, quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    blend_bundle: Bundle, quick: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """One that works is measured, start-up in a process of its own included; one that does not is listed."""
     report = tmp_path / "report.json"
-    options = ["--model", str(skip_bundle.folder), "--json", str(report)]
+    options = ["--model", str(blend_bundle.folder), "--json", str(report)]
     assert bench.main([*quick, *options, "--engines", "onnxruntime:fp32", "openvino:int8"]) == 0
     captured = capsys.readouterr()
     found = json.loads(report.read_text())
@@ -246,7 +248,7 @@ def test_engines_are_compared_and_recorded(
     (ratio,) = found["ratios"]
     assert f"openvino:fp32 is {ratio['pictures_per_s']:.2f} times as fast as torch" in capsys.readouterr().out
     for result, name in zip(found["results"], ("openvino-fp32", "torch"), strict=True):
-        pictures, _ = read_film(tmp_path / f"{name}.mp4")
+        pictures, _ = read_video(tmp_path / f"{name}.mp4")
         assert len(pictures) == result["speed"]["frame_count"] + 2
 
 
@@ -300,21 +302,21 @@ def test_wrong_usage_exits_with_2(options: list[str], capsys: pytest.CaptureFixt
 # --- start-up ---
 
 
-def test_why_the_app_does_not_start_is_told(skip_bundle: Bundle, tmp_path: Path) -> None:
-    contender = parse_contender("openvino", str(skip_bundle.folder))
+def test_why_the_app_does_not_start_is_reported(blend_bundle: Bundle, tmp_path: Path) -> None:
+    contender = parse_contender("openvino", str(blend_bundle.folder))
     with pytest.raises(EngineError, match=r"^there is no driver .*nowhere.mp4"):
         measure_start(contender, EXAMPLES / "avatar_2.jpg", tmp_path / "nowhere.mp4")
 
 
 def test_memory_is_the_own_peak_of_a_process() -> None:
     """What it let go counts; what the process that started it holds does not."""
-    tell = "from avatarify_plus.bench.startup import peak_memory_mb; print(peak_memory_mb())"
-    code = f"""{tell}
+    print_peak = "from avatarify_plus.bench.memory import peak_memory_mb; print(peak_memory_mb())"
+    code = f"""{print_peak}
 import subprocess, sys, numpy
 numpy.ones(40_000_000)
 held = numpy.ones(40_000_000)
-{tell}
-subprocess.run([sys.executable, "-c", {tell!r}], check=True)"""
+{print_peak}
+subprocess.run([sys.executable, "-c", {print_peak!r}], check=True)"""
     done = subprocess.run([sys.executable, "-u", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     before_mb, after_mb, child_mb = map(float, done.stdout.split())
     assert 10 < before_mb < after_mb
@@ -325,7 +327,7 @@ subprocess.run([sys.executable, "-c", {tell!r}], check=True)"""
 # --- long and late ---
 
 
-def test_the_latency_bench_tells_what_it_saw(clip: Path) -> None:
+def test_the_latency_bench_reports_what_it_saw(clip: Path) -> None:
     pictures = example_driver(FACE_COUNT)
     config = AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), size=Size(64, 64))
     report = latency.measure(config, FakeEngine(), pictures, Fraction(60), 1.2)
@@ -345,8 +347,8 @@ def test_the_latency_bench_finds_a_late_sink() -> None:
 
 
 def test_a_soak_watches_the_app_itself(clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    film = tmp_path / "soak.mp4"
-    options = ["--avatar", str(EXAMPLES / "avatar_2.jpg"), "--camera", str(clip), "--live", "--output", str(film)]
+    video = tmp_path / "soak.mp4"
+    options = ["--avatar", str(EXAMPLES / "avatar_2.jpg"), "--camera", str(clip), "--live", "--output", str(video)]
     quiet = ["--no-preview", "--no-virtual-camera", "--no-config"]
     result = soak.soak([*options, *quiet], minutes=0.05)
     assert result.exit_code == 0
@@ -354,7 +356,7 @@ def test_a_soak_watches_the_app_itself(clip: Path, tmp_path: Path, capsys: pytes
     (minute,) = result.minutes
     assert min(minute.fps) > 0
     assert min(minute.memory_mb) > 50
-    assert read_film(film)[0]
+    assert read_video(video)[0]
 
 
 def test_a_soak_judges() -> None:

@@ -26,7 +26,7 @@ from avatarify_plus.camera.camera_mode import CameraMode, CaptureRequest
 from avatarify_plus.camera.playback_clock import MAX_LATE_S, PlaybackClock
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Frame, Image, Size
-from fakes import FakeClock, plain_picture, write_film
+from fakes import FakeClock, plain_picture, write_video
 
 COUNT = 12
 
@@ -38,7 +38,7 @@ def levels(count: int = COUNT) -> list[Image]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_film(tmp_path_factory.mktemp("clip") / "clip.mp4", levels(), Fraction(30000, 1001))
+    return write_video(tmp_path_factory.mktemp("clip") / "clip.mp4", levels(), Fraction(30000, 1001))
 
 
 def all_frames(name: str | Path, sequence_fps: float = 25.0) -> list[Frame]:
@@ -97,7 +97,7 @@ def test_a_file_gives_every_frame_its_rate_and_count(clip: Path) -> None:
 def test_colours_are_rgb(tmp_path: Path) -> None:
     red = np.zeros((64, 64, 3), np.uint8)
     red[..., 0] = 220
-    path = write_film(tmp_path / "red.mp4", [red] * 3)
+    path = write_video(tmp_path / "red.mp4", [red] * 3)
     picture = all_frames(path)[0].image
     assert picture[..., 0].mean() > 190
     assert picture[..., 2].mean() < 30

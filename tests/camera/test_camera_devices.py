@@ -9,9 +9,18 @@ from pathlib import Path
 import pytest
 from test_camera import FakeCapture
 
-from avatarify_plus.camera import CameraDevice, CameraMode, CaptureRequest, describe, device_list, readers, v4l2, webcam
+from avatarify_plus.camera import (
+    CameraDevice,
+    CameraMode,
+    CaptureRequest,
+    camera_argument,
+    describe,
+    device_list,
+    v4l2,
+    webcam,
+)
+from avatarify_plus.camera.camera_argument import find_reopenable
 from avatarify_plus.camera.camera_device import find_again, find_named
-from avatarify_plus.camera.readers import find_reopenable
 from avatarify_plus.camera.stream import Stream
 from avatarify_plus.camera.webcam import Webcam
 from avatarify_plus.errors import CameraError
@@ -72,7 +81,7 @@ def test_another_webcam_is_never_taken_for_it() -> None:
 
 def test_what_camera_names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     devices = [INSIDE, LOGI]
-    monkeypatch.setattr(readers, "known_cameras", lambda: devices)
+    monkeypatch.setattr(camera_argument, "known_cameras", lambda: devices)
     request = CaptureRequest()
     reopenables = {
         name: find_reopenable(name, request) for name in ("0", "2", "7", "c920", "rtsp://cam/1", "x.mp4", "s%02d.png")
@@ -140,7 +149,7 @@ def test_compressed_pictures_are_asked_for_where_nothing_else_is_fast_enough(
     assert asked.fourcc(modes) == expected
 
 
-class Plugs:
+class FakeComputer:
     """The sockets of a computer: what is plugged in, and what opening it gives."""
 
     def __init__(self, *devices: CameraDevice) -> None:
@@ -159,15 +168,15 @@ class Plugs:
 
 
 @pytest.fixture
-def plugs(monkeypatch: pytest.MonkeyPatch) -> Plugs:
-    plugs = Plugs(INSIDE, LOGI)
-    monkeypatch.setattr(webcam, "open_device", plugs.open)
-    return plugs
+def computer(monkeypatch: pytest.MonkeyPatch) -> FakeComputer:
+    computer = FakeComputer(INSIDE, LOGI)
+    monkeypatch.setattr(webcam, "open_device", computer.open)
+    return computer
 
 
-def test_what_a_webcam_gives_is_reported_once(plugs: Plugs, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_webcam_gives_is_reported_once(computer: FakeComputer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    camera = Webcam(0, CaptureRequest(VGA, 30.0), plugs.known)
+    camera = Webcam(0, CaptureRequest(VGA, 30.0), computer.known)
     for _ in range(2):
         camera.open()
     assert [record.getMessage() for record in caplog.records] == [
@@ -176,11 +185,11 @@ def test_what_a_webcam_gives_is_reported_once(plugs: Plugs, caplog: pytest.LogCa
 
 
 def test_what_it_gives_instead_is_reported(
-    plugs: Plugs, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    computer: FakeComputer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(webcam, "ask", lambda *_: CameraMode(VGA, (15.0,), "YUYV"))
-    Webcam(0, CaptureRequest(HD, 30.0, "mjpg"), plugs.known).open()
+    Webcam(0, CaptureRequest(HD, 30.0, "mjpg"), computer.known).open()
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         (
             "INFO",
@@ -189,32 +198,32 @@ def test_what_it_gives_instead_is_reported(
     ]
 
 
-def test_a_webcam_is_followed_to_another_number(plugs: Plugs) -> None:
-    camera = Webcam(2, CaptureRequest(), plugs.known)
+def test_a_webcam_is_followed_to_another_number(computer: FakeComputer) -> None:
+    camera = Webcam(2, CaptureRequest(), computer.known)
     camera.open()
-    assert camera.loss() == "gives no pictures any more"
-    plugs.devices = [INSIDE]
-    assert camera.loss() == "was unplugged"
+    assert camera.describe_outage() == "gives no pictures any more"
+    computer.devices = [INSIDE]
+    assert camera.describe_outage() == "was unplugged"
     with pytest.raises(CameraError, match=r"webcam 2 \(HD.*\) is not there: plug it in.*found: 0 Integrated Camera"):
         camera.open()
-    assert plugs.opened == [2]  # nothing else is tried
-    plugs.devices = [INSIDE, replace(LOGI, index=1, path="/dev/video1", location="usb-9")]
+    assert computer.opened == [2]  # nothing else is tried
+    computer.devices = [INSIDE, replace(LOGI, index=1, path="/dev/video1", location="usb-9")]
     assert camera.open().name == "webcam 1 (HD Pro Webcam C920)"
-    assert plugs.opened == [2, 1]
+    assert computer.opened == [2, 1]
 
 
-def test_a_webcam_given_by_its_path_is_followed_by_path(plugs: Plugs) -> None:
-    camera = Webcam("/dev/video2", CaptureRequest(), plugs.known)
-    plugs.devices = [replace(LOGI, index=3, path="/dev/video3"), replace(INSIDE, index=2, path="/dev/video2")]
+def test_a_webcam_given_by_its_path_is_followed_by_path(computer: FakeComputer) -> None:
+    camera = Webcam("/dev/video2", CaptureRequest(), computer.known)
+    computer.devices = [replace(LOGI, index=3, path="/dev/video3"), replace(INSIDE, index=2, path="/dev/video2")]
     assert camera.open().name == "webcam /dev/video3 (HD Pro Webcam C920)"
 
 
-def test_a_webcam_that_the_system_does_not_list_is_tried_all_the_same(plugs: Plugs) -> None:
+def test_a_webcam_that_the_system_does_not_list_is_tried_all_the_same(computer: FakeComputer) -> None:
     camera = Webcam(0, CaptureRequest(), list)
     assert camera.open().name == "webcam 0"
-    assert camera.loss() == "gives no pictures any more"
+    assert camera.describe_outage() == "gives no pictures any more"
     with pytest.raises(CameraError, match=r"cannot open webcam 8: .*found: 0 Integrated Camera, 2 HD Pro"):
-        Webcam(8, CaptureRequest(), plugs.known).open()
+        Webcam(8, CaptureRequest(), computer.known).open()
 
 
 # --- Linux ---
@@ -222,7 +231,7 @@ def test_a_webcam_that_the_system_does_not_list_is_tried_all_the_same(plugs: Plu
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="fcntl is not there")
 
 
-class FakeDriver:
+class FakeKernelDriver:
     """Answers ioctls as a kernel does; written from linux/videodev2.h, not from the code under test."""
 
     def __init__(self, capabilities: int, node: int | None = None, stepwise: bool = False) -> None:
@@ -269,7 +278,7 @@ class FakeDriver:
 
 
 def test_a_driver_is_asked_for_its_modes() -> None:
-    node = v4l2.query(FakeDriver(1))
+    node = v4l2.query(FakeKernelDriver(1))
     assert (node.location, node.captures) == ("usb-0.1-2", True)
     assert node.modes == (
         CameraMode(VGA, (30.0, 14.985), "YUYV"),
@@ -280,7 +289,7 @@ def test_a_driver_is_asked_for_its_modes() -> None:
 
 
 def test_a_driver_that_takes_any_size_is_listed_with_usual_ones() -> None:
-    modes = v4l2.query(FakeDriver(1, stepwise=True)).modes
+    modes = v4l2.query(FakeKernelDriver(1, stepwise=True)).modes
     assert [mode.size for mode in modes if mode.format == "MJPG"] == [
         Size(320, 240), Size(640, 360), VGA, Size(800, 600)
     ]  # fmt: skip
@@ -288,15 +297,18 @@ def test_a_driver_that_takes_any_size_is_listed_with_usual_ones() -> None:
 
 
 def test_files_that_give_no_pictures_are_not_asked_further() -> None:
-    for frame_source in (FakeDriver(0x1 | 0x800000, node=0x800000), FakeDriver(0x2)):  # metadata; an output
-        node = v4l2.query(frame_source)
+    for kernel_driver in (  # metadata; an output
+        FakeKernelDriver(0x1 | 0x800000, node=0x800000),
+        FakeKernelDriver(0x2),
+    ):
+        node = v4l2.query(kernel_driver)
         assert (node.captures, node.modes) == (False, ())
-        assert len(frame_source.requests) == 1
-    assert v4l2.query(FakeDriver(0x1000, node=0x1000)).captures  # in planes, as cameras of phones and boards
+        assert len(kernel_driver.requests) == 1
+    assert v4l2.query(FakeKernelDriver(0x1000, node=0x1000)).captures  # in planes, as cameras of phones and boards
 
 
 def test_a_driver_without_end_is_left() -> None:
-    class Endless(FakeDriver):
+    class Endless(FakeKernelDriver):
         def formats(self, data: bytearray) -> None:
             data[44:48] = b"YUYV"
 

@@ -53,7 +53,7 @@ class FakeReopenable:
             raise reader
         return reader() if callable(reader) else reader
 
-    def loss(self) -> str:
+    def describe_outage(self) -> str:
         return self.what_happened
 
 
@@ -144,7 +144,7 @@ def test_pictures_are_passed_on_as_they_are() -> None:
     assert shapes == [(48, 64, 90), (48, 64, 0), (120, 160, 90)]
 
 
-def test_without_news_the_loop_gets_its_turn() -> None:
+def test_without_a_new_frame_the_loop_gets_its_turn() -> None:
     hold, stop = threading.Event(), threading.Event()
     with LiveCamera(FakeReader(levels(1), hold=hold)) as live:
         frames = list(itertools.islice(live.frames(stop), 4))

@@ -165,7 +165,7 @@ def test_a_healthy_machine_is_ready(found: list[Finding], capsys: pytest.Capture
     assert lines[-1] == "2 ok, 0 warnings, 0 failed: ready for python run.py --avatar face.jpg"
 
 
-def test_a_failure_is_told_with_its_fix(found: list[Finding], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_is_printed_with_its_fix(found: list[Finding], capsys: pytest.CaptureFixture[str]) -> None:
     found += [Finding("b", WARNING, "so so", "do this"), Finding("c", FAILED, "bad", "do that")]
     assert doctor.main([]) == 1
     lines = capsys.readouterr().out.splitlines()
@@ -186,7 +186,7 @@ def test_warnings_alone_are_no_failure(found: list[Finding]) -> None:
         Finding("packages", FAILED, NOTHING_INSTALLED, install_fix()),
     ],
 )
-def test_what_forbids_all_else_is_all_there_is_to_tell(
+def test_what_forbids_all_else_is_printed_alone(
     found: list[Finding], finding: Finding, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found.insert(0, finding)
@@ -450,7 +450,7 @@ def test_the_face_mesh_finds_faces_alone(tmp_path: Path) -> None:
 # --- engines ---
 
 
-def test_engines_are_told_with_their_reasons() -> None:
+def test_engines_are_listed_with_their_reasons() -> None:
     finding = engines.judge_engines({"openvino": "", "onnxruntime": "", "torch-cuda": "no GPU", "tensorrt": "no GPU"})
     assert state(finding) == OK
     assert finding.message == "openvino, onnxruntime work here; torch-cuda, tensorrt: no GPU"
@@ -459,7 +459,7 @@ def test_engines_are_told_with_their_reasons() -> None:
 @pytest.mark.parametrize(
     ("refusals", "expected"), [({"openvino": "broken", "torch": ""}, WARNING), ({"openvino": "broken"}, FAILED)]
 )
-def test_a_broken_runtime_is_installed_anew(refusals: dict[str, str], expected: str) -> None:
+def test_a_broken_runtime_is_installed_again(refusals: dict[str, str], expected: str) -> None:
     finding = engines.judge_engines(refusals)
     assert state(finding) == expected
     assert finding.fix.endswith("--force-reinstall --no-deps openvino")
@@ -474,7 +474,7 @@ def test_a_refusal_is_the_engines_own_reason(monkeypatch: pytest.MonkeyPatch) ->
     assert engines.refusal(SimpleNamespace(), "openvino") == "not today"  # type: ignore[arg-type]
 
 
-def test_the_automatic_choice_tells_why_or_that_there_is_none() -> None:
+def test_the_automatic_choice_says_why_or_that_there_is_none() -> None:
     def fail() -> str:
         raise EngineError("no engine works here: a (b)")
 
@@ -543,7 +543,7 @@ def test_a_gpu_that_no_engine_uses_is_a_pity() -> None:
     assert state(gpu.judge_gpu_engine(Gpu("NVIDIA Old", 6), (12, 4), REFUSALS)) == OK
 
 
-def test_the_driver_tells_its_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_driver_reports_its_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(target: Any) -> int:
         target._obj.value = 12040
         return 0
@@ -568,7 +568,7 @@ def device(index: int, name: str, is_virtual: bool = False) -> CameraDevice:
     return CameraDevice(index, name, f"/dev/video{index}", f"usb-{index}", is_virtual)
 
 
-class FakeDriver:
+class FakeFrameSource:
     """Gives frames 1 / rate apart, or nothing; every tenth of a second it says so."""
 
     def __init__(self, pictures: list[Image | None], rate_hz: float = 30.0) -> None:
@@ -619,7 +619,7 @@ def test_a_camera_that_a_program_draws_is_no_webcam() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "rate_hz", "expected", "told"),
+    ("picture", "rate_hz", "expected", "wanted"),
     [
         (bright_picture(), 30.0, OK, "64x48, 30 frames a second"),
         (bright_picture(), 10.0, WARNING, "slow"),
@@ -627,11 +627,11 @@ def test_a_camera_that_a_program_draws_is_no_webcam() -> None:
         (plain_picture(5), 30.0, FAILED, "black"),
     ],
 )
-def test_a_webcams_picture_is_looked_at(picture: Image, rate_hz: float, expected: str, told: str) -> None:
-    seen = cameras.sample_pictures(FakeDriver([None, picture] + [picture] * 400, rate_hz))  # type: ignore[arg-type]
+def test_a_webcams_picture_is_looked_at(picture: Image, rate_hz: float, expected: str, wanted: str) -> None:
+    seen = cameras.sample_pictures(FakeFrameSource([None, picture] + [picture] * 400, rate_hz))  # type: ignore[arg-type]
     finding = cameras.judge_pictures("webcam 0", seen, "linux")
     assert state(finding) == expected
-    assert told in finding.message
+    assert wanted in finding.message
 
 
 def test_a_black_picture_may_be_the_systems_privacy() -> None:
@@ -641,8 +641,8 @@ def test_a_black_picture_may_be_the_systems_privacy() -> None:
 
 
 def test_a_webcam_without_pictures_has_failed() -> None:
-    assert cameras.sample_pictures(FakeDriver([None] * 3)) is None  # type: ignore[arg-type]
-    assert cameras.sample_pictures(FakeDriver([None] * 3), patience_s=0) is None  # type: ignore[arg-type]
+    assert cameras.sample_pictures(FakeFrameSource([None] * 3)) is None  # type: ignore[arg-type]
+    assert cameras.sample_pictures(FakeFrameSource([None] * 3), patience_s=0) is None  # type: ignore[arg-type]
     assert state(cameras.judge_pictures("webcam 0", None, "linux")) == FAILED
 
 
@@ -666,7 +666,7 @@ def test_the_first_webcam_is_opened_unless_another_is_wanted(monkeypatch: pytest
     assert cameras.cameras(Wanted(camera="Logi")) is None
 
 
-def test_a_film_can_stand_in_for_the_webcam() -> None:
+def test_a_video_file_can_stand_in_for_the_webcam() -> None:
     finding = cameras.camera_picture(Wanted(camera=str(EXAMPLES / "driver.mp4")))
     assert finding is not None
     assert "mean brightness" in finding.message
@@ -688,7 +688,7 @@ def test_one_virtual_camera_that_opens_is_enough() -> None:
     assert finding == Finding("virtual camera", OK, "unitycapture: /dev/video9; /dev/video9 opens")
 
 
-def test_why_there_is_no_virtual_camera_is_told_with_each_fix() -> None:
+def test_why_there_is_no_virtual_camera_is_reported_with_each_fix() -> None:
     finding = outputs.judge_virtual_camera([NO_OBS, NO_UNITY], lambda: pytest.fail("there is none to open"))
     assert finding.message == "obs: no OBS; unitycapture: no Unity"
     assert finding.fix == "mend obs; or: mend unitycapture"

@@ -15,7 +15,7 @@ import pytest
 
 from avatarify_plus.bundle import Bundle, open_bundle
 from export import onnx_bundle
-from fakes import EXAMPLES, read_film
+from fakes import EXAMPLES, read_video
 from guest_image import default_folder
 from tiny_models import lively_model, save_as_training_does
 
@@ -150,7 +150,7 @@ def test_the_shipped_avatar_appears_in_the_virtual_camera(seen: dict[str, Any], 
             "--camera", EXAMPLES / "driver.mp4", "--output", video, "--seconds", "4",
         ]  # fmt: skip
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        expected = np.stack(read_film(video)[0][:60:3]).astype(np.float32)
+        expected = np.stack(read_video(video)[0][:60:3]).astype(np.float32)
         distance[name] = np.median([np.abs(expected - picture).mean((1, 2, 3)).min() for picture in pictures])
     assert distance["avatar_2"] < 0.5 * distance["avatar_1"]
     assert seen["interrupted"] == 0

@@ -20,10 +20,10 @@ from avatarify_plus.engines import Engine, choose_engine, nvidia, open_engine
 from avatarify_plus.engines.nvidia import Gpu
 from avatarify_plus.errors import EngineError
 from avatarify_plus.program.command_line import configure_logging
-from fakes import EXAMPLES, FakeEngine, example_driver, write_film
+from fakes import EXAMPLES, FakeEngine, example_driver, write_video
 from scenes import animate, scene
 
-BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
+BUNDLES = ("blend_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
 NAMES = ("torch", "onnxruntime", "openvino")
 FLOAT32_LEVELS = 1
 """Where float32 engines may differ: rounding falls either way."""
@@ -39,8 +39,8 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 
 @pytest.fixture(params=NAMES)
-def engine(request: pytest.FixtureRequest, skip_bundle: Bundle) -> Iterator[Engine]:
-    with open_engine(skip_bundle, request.param, threads=1, precision="fp32") as opened:
+def engine(request: pytest.FixtureRequest, blend_bundle: Bundle) -> Iterator[Engine]:
+    with open_engine(blend_bundle, request.param, threads=1, precision="fp32") as opened:
         yield opened
 
 
@@ -68,8 +68,8 @@ def test_engines_agree_with_torch(bundle: Bundle, name: str, precision: str, lev
                 np.testing.assert_allclose(left, right, atol=KEYPOINT_TOLERANCE)
 
 
-def test_the_picture_follows_source_and_driver(engine: Engine, skip_bundle: Bundle) -> None:
-    first, second = scene(skip_bundle, 1), scene(skip_bundle, 2)
+def test_the_picture_follows_source_and_driver(engine: Engine, blend_bundle: Bundle) -> None:
+    first, second = scene(blend_bundle, 1), scene(blend_bundle, 2)
     source = engine.encode_source(first.source, first.source_keypoints)
     np.testing.assert_array_equal(source.keypoints.value, first.source_keypoints.value)
     picture = engine.animate(source, first.driving_keypoints)
@@ -93,22 +93,22 @@ def test_detected_keypoints_are_the_callers(ours_bundle: Bundle) -> None:
             np.testing.assert_array_equal(first.jacobian, kept[1])
 
 
-def test_a_mesh_model_detects_nothing(engine: Engine, skip_bundle: Bundle) -> None:
+def test_a_mesh_model_detects_nothing(engine: Engine, blend_bundle: Bundle) -> None:
     with pytest.raises(EngineError, match=r"tiny-skip has no keypoint detector: .* face mesh"):
-        engine.detect(scene(skip_bundle).source)
+        engine.detect(scene(blend_bundle).source)
 
 
-def test_pictures_of_another_form_are_refused(engine: Engine, skip_bundle: Bundle) -> None:
-    shown = scene(skip_bundle)
+def test_pictures_of_another_form_are_refused(engine: Engine, blend_bundle: Bundle) -> None:
+    shown = scene(blend_bundle)
     for image in (shown.source[::2], shown.source[..., :1], shown.source.astype(np.float32)):
         with pytest.raises(EngineError, match=r"takes \(256, 256, 3\) uint8 pictures, found"):
             engine.encode_source(image, shown.source_keypoints)
 
 
-def test_engines_say_who_they_are(engine: Engine, skip_bundle: Bundle) -> None:
+def test_engines_say_who_they_are(engine: Engine, blend_bundle: Bundle) -> None:
     assert engine.name in NAMES
     assert "CPU" in engine.device
-    assert engine.config == skip_bundle.config
+    assert engine.config == blend_bundle.config
 
 
 @pytest.mark.parametrize(
@@ -125,11 +125,11 @@ def test_engines_say_who_they_are(engine: Engine, skip_bundle: Bundle) -> None:
     ],
 )
 def test_a_missing_library_is_named(
-    skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, module: str, package: str
+    blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, name: str, module: str, package: str
 ) -> None:
     hide(monkeypatch, module)
     with pytest.raises(EngineError, match=f"engine {name} cannot be loaded .*: pip install {package}$"):
-        open_engine(skip_bundle, name)
+        open_engine(blend_bundle, name)
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
@@ -140,13 +140,13 @@ def hide(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
         monkeypatch.delitem(sys.modules, module, raising=False)
 
 
-def test_there_is_no_fallback_from_the_gpu(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_no_fallback_from_the_gpu(blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(EngineError, match=r"torch-cuda needs an NVIDIA GPU"):
-        open_engine(skip_bundle, "torch-cuda")
+        open_engine(blend_bundle, "torch-cuda")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(EngineError, match=r"needs CUDAExecutionProvider, .*onnxruntime-gpu"):
-        open_engine(skip_bundle, "onnxruntime-cuda")
+        open_engine(blend_bundle, "onnxruntime-cuda")
 
     class SlySession:
         def __init__(self, *_: object, providers: list[str], enable_fallback: int, **options: object) -> None:
@@ -159,14 +159,14 @@ def test_there_is_no_fallback_from_the_gpu(skip_bundle: Bundle, monkeypatch: pyt
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", SlySession)
     with pytest.raises(EngineError, match=r"asked for CUDAExecutionProvider and chose CPUExecutionProvider"):
-        open_engine(skip_bundle, "onnxruntime-cuda")
+        open_engine(blend_bundle, "onnxruntime-cuda")
 
 
-def test_wrong_options_are_refused(skip_bundle: Bundle) -> None:
+def test_wrong_options_are_refused(blend_bundle: Bundle) -> None:
     with pytest.raises(EngineError, match="unknown engine 'abacus': choose one of auto, openvino"):
-        open_engine(skip_bundle, "abacus")  # type: ignore[arg-type]
+        open_engine(blend_bundle, "abacus")  # type: ignore[arg-type]
     with pytest.raises(EngineError, match="at least 1 thread, found 0"):
-        open_engine(skip_bundle, threads=0)
+        open_engine(blend_bundle, threads=0)
 
 
 # --- auto ---
@@ -199,12 +199,12 @@ def opened(monkeypatch: pytest.MonkeyPatch, works: dict[str, bool]) -> list[str]
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_auto_is_openvino_and_says_why(skip_bundle: Bundle) -> None:
-    with choose_engine(skip_bundle, threads=1).engine as engine:
+def test_auto_is_openvino_and_says_why(blend_bundle: Bundle) -> None:
+    with choose_engine(blend_bundle, threads=1).engine as engine:
         assert engine.name == "openvino"
-    with open_engine(skip_bundle, threads=1) as engine:
+    with open_engine(blend_bundle, threads=1) as engine:
         assert engine.name == "openvino"
-    choice = choose_engine(skip_bundle, threads=1)
+    choice = choose_engine(blend_bundle, threads=1)
     choice.engine.close()
     chosen, _, others = choice.reason.partition("; passed over: ")
     assert chosen == f"openvino on {choice.engine.device}"
@@ -212,71 +212,71 @@ def test_auto_is_openvino_and_says_why(skip_bundle: Bundle) -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_auto_goes_on_where_a_library_is_missing(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_goes_on_where_a_library_is_missing(blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     hide(monkeypatch, "openvino")
-    with choose_engine(skip_bundle, threads=1).engine as engine:
+    with choose_engine(blend_bundle, threads=1).engine as engine:
         assert engine.name == "onnxruntime"
-    choice = choose_engine(skip_bundle, threads=1)
+    choice = choose_engine(blend_bundle, threads=1)
     choice.engine.close()
     assert choice.reason.endswith(", openvino (not installed)")
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_auto_takes_an_engine_that_computes_in_the_precision(skip_bundle: Bundle) -> None:
-    choice = choose_engine(skip_bundle, threads=1, precision="bf16")
+def test_auto_takes_an_engine_that_computes_in_the_precision(blend_bundle: Bundle) -> None:
+    choice = choose_engine(blend_bundle, threads=1, precision="bf16")
     choice.engine.close()
     assert choice.engine.precision == "bf16"
     with pytest.raises(EngineError, match=r"no engine works here: .*openvino \(.*not in 'fp16'\), onnxruntime \("):
-        open_engine(skip_bundle, threads=1, precision="fp16")
+        open_engine(blend_bundle, threads=1, precision="fp16")
 
 
-def test_auto_prefers_a_gpu_and_keeps_the_reasons(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_prefers_a_gpu_and_keeps_the_reasons(blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "first_gpu", lambda: Gpu("NVIDIA Test", 9))
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: object())
     works = dict.fromkeys(engines.AUTO_ORDER, False)
     tried = opened(monkeypatch, works | {"torch-cuda": True})
-    choice = choose_engine(skip_bundle)
+    choice = choose_engine(blend_bundle)
     assert tried[-2:] == ["onnxruntime-cuda", "torch-cuda"] and "openvino" not in tried
     assert choice.reason.startswith("torch-cuda on thin air; passed over: ")
     assert choice.reason.endswith("onnxruntime-cuda (onnxruntime-cuda is out of order)")
     opened(monkeypatch, works)
     with pytest.raises(EngineError, match=r"no engine works here: .*, torch \(torch is out of order\)$"):
-        choose_engine(skip_bundle)
+        choose_engine(blend_bundle)
 
 
-def test_a_run_tells_its_engine_and_why(
-    skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+def test_a_run_logs_its_engine_and_why(
+    blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     opened(monkeypatch, dict.fromkeys(engines.AUTO_ORDER, False) | {"torch": True})
     monkeypatch.setattr(live, "open_engine", engines.open_engine)
     config = AppConfig(
         avatar=(EXAMPLES / "avatar_2.jpg",),
-        camera=str(write_film(tmp_path / "driver.mp4", example_driver(2))),
+        camera=str(write_video(tmp_path / "driver.mp4", example_driver(2))),
         output=tmp_path / "avatar.mp4",
-        model=str(skip_bundle.folder),
+        model=str(blend_bundle.folder),
     )
     caplog.set_level(logging.INFO, "avatarify_plus.live")
-    for name, told in (("auto", "engine torch on thin air; passed over: .*"), ("torch", "engine fake on thin air")):
+    for name, logged in (("auto", "engine torch on thin air; passed over: .*"), ("torch", "engine fake on thin air")):
         caplog.clear()
         assert live.run(replace(config, engine=name)).frame_count == 2  # type: ignore[arg-type]
-        assert re.fullmatch(told, caplog.messages[0])
+        assert re.fullmatch(logged, caplog.messages[0])
 
 
-def test_users_are_told_the_engine_but_not_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_is_logged_but_not_the_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     loggers = [logging.getLogger(name) for name in ("avatarify_plus", "avatarify_plus.live")]
     for logger in loggers:
         monkeypatch.setattr(logger, "level", logger.level)
-    configure_logging(False, app.NEWS)
+    configure_logging(False, app.INFO_LOGGERS)
     assert loggers[1].isEnabledFor(logging.INFO) and not loggers[1].isEnabledFor(logging.DEBUG)
     assert not logging.getLogger("avatarify_plus.engines.openvino_engine").isEnabledFor(logging.INFO)
-    configure_logging(True, app.NEWS)
+    configure_logging(True, app.INFO_LOGGERS)
     assert loggers[1].isEnabledFor(logging.DEBUG)
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_without_a_driver_no_gpu_library_is_loaded(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_driver_no_gpu_library_is_loaded(blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     tried = opened(monkeypatch, dict.fromkeys(engines.AUTO_ORDER, True))
-    assert choose_engine(skip_bundle).engine.name == "fake"
+    assert choose_engine(blend_bundle).engine.name == "fake"
     assert tried == ["openvino"]
 
 

@@ -190,7 +190,7 @@ def test_tensors_stay_where_they_are(mixed_bundle: Bundle, runtime: Runtime, nam
 
 
 @pytest.mark.parametrize(
-    ("precision", "capability", "told", "rounds"),
+    ("precision", "capability", "expected", "rounds"),
     [("auto", 9, "tf32", "1"), ("auto", 7, "fp32", "1"), ("fp32", 9, "fp32", "0")],
 )
 def test_cuda_records_frames_and_rounds_only_if_it_may(
@@ -199,13 +199,13 @@ def test_cuda_records_frames_and_rounds_only_if_it_may(
     monkeypatch: pytest.MonkeyPatch,
     precision: Any,
     capability: int,
-    told: str,
+    expected: str,
     rounds: str,
 ) -> None:
     monkeypatch.setattr("avatarify_plus.engines.onnxruntime_engine.first_gpu", lambda: Gpu("NVIDIA Test", capability))
     with open_engine(mixed_bundle, "onnxruntime-cuda", precision=precision) as engine:
-        assert engine.precision == told
-        assert engine.device == f"CUDAExecutionProvider (NVIDIA Test, {told})"
+        assert engine.precision == expected
+        assert engine.device == f"CUDAExecutionProvider (NVIDIA Test, {expected})"
     assert {session.path.stem: session.choices for session in runtime.sessions} == {
         "detect": {"enable_cuda_graph": "1", "use_tf32": "0"},
         "encode_source": {"enable_cuda_graph": "0", "use_tf32": "0"},
@@ -215,51 +215,51 @@ def test_cuda_records_frames_and_rounds_only_if_it_may(
         assert entry(session.options, onnxruntime_provider.NO_FALLBACK) == "1"
 
 
-def test_directml_gets_no_memory_pattern(skip_bundle: Bundle, runtime: Runtime) -> None:
-    open_engine(skip_bundle, "onnxruntime-directml").close()
+def test_directml_gets_no_memory_pattern(blend_bundle: Bundle, runtime: Runtime) -> None:
+    open_engine(blend_bundle, "onnxruntime-directml").close()
     for session in runtime.sessions:
         assert not session.options.enable_mem_pattern
         assert session.options.execution_mode == onnxruntime.ExecutionMode.ORT_SEQUENTIAL
 
 
-def test_gpus_compute_no_int8(skip_bundle: Bundle, runtime: Runtime) -> None:
+def test_gpus_compute_no_int8(blend_bundle: Bundle, runtime: Runtime) -> None:
     for name in NAMES:
         with pytest.raises(EngineError, match=f"engine {name} computes in auto, fp32, not in 'int8'"):
-            open_engine(skip_bundle, name, precision="int8")  # type: ignore[arg-type]
+            open_engine(blend_bundle, name, precision="int8")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["onnxruntime-cuda", "onnxruntime-directml"])
-def test_what_the_gpu_leaves_to_the_cpu_is_named(skip_bundle: Bundle, runtime: Runtime, name: Any) -> None:
+def test_what_the_gpu_leaves_to_the_cpu_is_named(blend_bundle: Bundle, runtime: Runtime, name: Any) -> None:
     runtime.left_to_cpu = {"Gather": 2, "GridSample": 4}
     with pytest.raises(EngineError, match=f"{NAMES[name]} .* leaves 4 GridSample, 2 Gather of encode_source.onnx"):
-        open_engine(skip_bundle, name)
+        open_engine(blend_bundle, name)
     runtime.left_to_cpu |= {f"Kind{index}": 3 for index in range(9)}
     with pytest.raises(EngineError, match=r"leaves 4 GridSample, 3 Kind0, .* 3 Kind3, 6 other kinds of encode_source"):
-        open_engine(skip_bundle, name)
+        open_engine(blend_bundle, name)
 
 
 def test_coreml_may_leave_small_things_to_the_cpu(
-    skip_bundle: Bundle, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    blend_bundle: Bundle, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runtime.left_to_cpu = {"Gather": 14, "Cast": 1}
-    open_engine(skip_bundle, "onnxruntime-coreml").close()
+    open_engine(blend_bundle, "onnxruntime-coreml").close()
     assert runtime.sessions[0].choices == {"ModelFormat": "MLProgram"}
     runtime.left_to_cpu["Conv"] = 1
     with pytest.raises(EngineError, match=r"leaves 1 Conv of encode_source\.onnx to the CPU"):
-        open_engine(skip_bundle, "onnxruntime-coreml")
+        open_engine(blend_bundle, "onnxruntime-coreml")
     monkeypatch.delattr(GpuSession, "get_provider_graph_assignment_info")
     with pytest.raises(EngineError, match=r"does not say what runs where, 1\.24 does: update it"):
-        open_engine(skip_bundle, "onnxruntime-coreml")
+        open_engine(blend_bundle, "onnxruntime-coreml")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_provider_that_does_not_start_is_refused(
-    skip_bundle: Bundle, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, name: Any
+    blend_bundle: Bundle, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, name: Any
 ) -> None:
     runtime.starts = False
     refused = f"asked for {NAMES[name]} and chose CPUExecutionProvider: .*, or choose the engine onnxruntime"
     with pytest.raises(EngineError, match=refused) as caught:
-        open_engine(skip_bundle, name)
+        open_engine(blend_bundle, name)
     assert "\n" not in str(caught.value)
     if name != "onnxruntime-cuda":
         return
@@ -269,14 +269,14 @@ def test_a_provider_that_does_not_start_is_refused(
 
     monkeypatch.setattr(onnxruntime, "preload_dlls", complain)
     with pytest.raises(EngineError, match=r"Provider: Failed to load libcublasLt.so.13: no such file \(pip install"):
-        open_engine(skip_bundle, name)
+        open_engine(blend_bundle, name)
 
     def no_driver() -> Gpu:
         raise EngineError("no NVIDIA driver")
 
     monkeypatch.setattr("avatarify_plus.engines.onnxruntime_provider.first_gpu", no_driver)
     with pytest.raises(EngineError, match=r"CPUExecutionProvider: no NVIDIA driver: check the GPU driver"):
-        open_engine(skip_bundle, name)
+        open_engine(blend_bundle, name)
 
 
 @pytest.mark.parametrize(
@@ -287,32 +287,32 @@ def test_a_provider_that_does_not_start_is_refused(
         ("onnxruntime-coreml", "only macOS has it, in the package onnxruntime$"),
     ],
 )
-def test_a_provider_that_is_not_installed_is_told_how_to_get(skip_bundle: Bundle, name: Any, remedy: str) -> None:
+def test_a_missing_provider_is_reported_with_its_remedy(blend_bundle: Bundle, name: Any, remedy: str) -> None:
     if NAMES[name] in onnxruntime.get_available_providers():
         pytest.skip(f"this machine has {NAMES[name]}")
     with pytest.raises(EngineError, match=f"engine {name} needs {NAMES[name]}, this installation has .*: {remedy}"):
-        open_engine(skip_bundle, name)
+        open_engine(blend_bundle, name)
 
 
 def test_full_memory_is_a_refusal(
-    skip_bundle: Bundle, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, recordings: list[str]
+    blend_bundle: Bundle, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, recordings: list[str]
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("out of memory\nTried to allocate")
 
     monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_numpy", fail)
     with pytest.raises(EngineError, match=r"onnxruntime-cuda has no memory for encode_source\.onnx: out of memory$"):
-        open_engine(skip_bundle, "onnxruntime-cuda")
+        open_engine(blend_bundle, "onnxruntime-cuda")
     monkeypatch.setattr("avatarify_plus.engines.torch_engine.TorchNetwork", fail)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Test")
     with pytest.raises(
         EngineError, match=r"torch-cuda cannot load the model on GPU \(NVIDIA Test, fp16\): out of memory$"
     ):
-        open_engine(skip_bundle, "torch-cuda")
+        open_engine(blend_bundle, "torch-cuda")
 
 
-def test_a_failing_rehearsal_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failing_warm_up_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     engine = FakeEngine("both")
     warm_up(engine)
     assert len(engine.detected) == len(engine.sources) == len(engine.animated) == 1
@@ -356,7 +356,7 @@ def test_a_recording_is_made_once_and_replayed(mixed_bundle: Bundle, recordings:
 
 
 @pytest.mark.parametrize(("asked", "found"), [("auto", "fp16"), ("bf16", "bf16"), ("fp32", "fp32")])
-def test_torch_on_a_gpu_is_recorded_and_rehearsed(
+def test_torch_on_a_gpu_is_recorded_and_warmed_up(
     mixed_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, recordings: list[str], asked: Any, found: str
 ) -> None:
     made: list[tuple[str, str, bool]] = []

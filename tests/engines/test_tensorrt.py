@@ -20,18 +20,18 @@ from onnx import TensorProto, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
 from avatarify_plus.bundle import Bundle, open_bundle, write_manifest
-from avatarify_plus.engines import cuda, open_engine, tensorrt_cache, tensorrt_engine, tensorrt_library
+from avatarify_plus.engines import cuda, open_engine, tensorrt_engine, tensorrt_library, tensorrt_plans
 from avatarify_plus.engines.nvidia import Gpu
-from avatarify_plus.engines.tensorrt_cache import (
+from avatarify_plus.engines.tensorrt_choice import Target, choose_plans
+from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
+from avatarify_plus.engines.tensorrt_library import RTX, TENSORRT, Library, make_log
+from avatarify_plus.engines.tensorrt_plans import (
     PORTABLE,
-    EngineCache,
-    EngineKey,
+    PlanCache,
+    PlanKey,
     graph_precisions,
     model_digests,
 )
-from avatarify_plus.engines.tensorrt_choice import Target, choose_engines
-from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
-from avatarify_plus.engines.tensorrt_library import RTX, TENSORRT, Library, make_log
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
 from avatarify_plus.network.graphs import build_graphs
@@ -47,7 +47,7 @@ NEEDS_RTX = pytest.mark.skipif(
 LEVELS = 1
 """Where float32 may differ: rounding falls either way."""
 HALF_LEVELS = 3
-BUNDLES = ("skip_bundle", "ours_bundle", "mixed_bundle")
+BUNDLES = ("blend_bundle", "ours_bundle", "mixed_bundle")
 VERSION = "10.13.0.35"
 
 
@@ -83,25 +83,25 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
     return found
 
 
-def engine_key(bundle: Bundle, graph: str, precision: str, **changes: Any) -> EngineKey:
+def plan_key(bundle: Bundle, graph: str, precision: str, **changes: Any) -> PlanKey:
     values = {"library": TENSORRT, "version": VERSION, "capability": "8.6", "gpu": "NVIDIA Test"}
-    return EngineKey(graph, precision, model_digests(bundle, graph, precision)[0], **(values | changes))
+    return PlanKey(graph, precision, model_digests(bundle, graph, precision)[0], **(values | changes))
 
 
-def fill(folder: Path, bundle: Bundle, precision: str = "fp16", **changes: Any) -> EngineCache:
+def fill(folder: Path, bundle: Bundle, precision: str = "fp16", **changes: Any) -> PlanCache:
     """Put played engines of a bundle into a cache."""
-    cache = EngineCache(folder)
+    cache = PlanCache(folder)
     for graph, kind in graph_precisions(bundle.config, precision).items():
         signature = tensor_names.signatures(bundle.config)[graph]
         tensors = {name: name for name in (*signature.inputs, *signature.outputs)}
         cache.store(
-            engine_key(bundle, graph, kind, **changes), bundle_name(bundle), tensors, bundle.graph(graph).read_bytes()
+            plan_key(bundle, graph, kind, **changes), bundle_name(bundle), tensors, bundle.graph(graph).read_bytes()
         )
     return cache
 
 
 def bundle_name(bundle: Bundle) -> str:
-    return tensorrt_cache.bundle_argument(bundle)
+    return tensorrt_plans.bundle_argument(bundle)
 
 
 def moving(bundle: Bundle, seed: int = 0) -> tuple[Any, Keypoints, Keypoints]:
@@ -137,14 +137,14 @@ def compute(model: onnx.ModelProto, inputs: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def int8_bundle(skip_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+def int8_bundle(blend_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Return a tiny bundle whose `animate` has an int8 twin, in the form that export/quantize.py writes."""
     folder = tmp_path_factory.mktemp("int8") / "tiny-int8"
-    shutil.copytree(skip_bundle.folder, folder)
+    shutil.copytree(blend_bundle.folder, folder)
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.examples = iter([animate_inputs(skip_bundle, seed) for seed in range(3)])
+            self.examples = iter([animate_inputs(blend_bundle, seed) for seed in range(3)])
 
         def get_next(self) -> Any:
             return next(self.examples, None)
@@ -160,7 +160,7 @@ def int8_bundle(skip_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -
         op_types_to_quantize=["Conv"],
         extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
     )
-    write_manifest(folder, skip_bundle.manifest)
+    write_manifest(folder, blend_bundle.manifest)
     return open_bundle(folder)
 
 
@@ -203,12 +203,12 @@ def test_a_frame_is_one_launch_and_one_wait(
 
 
 def test_one_cuda_graph_serves_all_sources(
-    skip_bundle: Bundle, runtime: Runtime, library: TensorRt, tmp_path: Path
+    blend_bundle: Bundle, runtime: Runtime, library: TensorRt, tmp_path: Path
 ) -> None:
-    fill(tmp_path, skip_bundle)
-    image, pose, moved = moving(skip_bundle)
-    other_image = moving(skip_bundle, 1)[0]
-    with TensorRtEngine(skip_bundle, "fp16", tmp_path) as engine:
+    fill(tmp_path, blend_bundle)
+    image, pose, moved = moving(blend_bundle)
+    other_image = moving(blend_bundle, 1)[0]
+    with TensorRtEngine(blend_bundle, "fp16", tmp_path) as engine:
         first = engine.encode_source(image, pose)
         kept = engine.animate(first, moved)
         copy = kept.copy()
@@ -220,24 +220,24 @@ def test_one_cuda_graph_serves_all_sources(
 
 
 def test_a_library_that_cannot_be_captured_runs_step_by_step(
-    skip_bundle: Bundle, runtime: Runtime, library: TensorRt, tmp_path: Path
+    blend_bundle: Bundle, runtime: Runtime, library: TensorRt, tmp_path: Path
 ) -> None:
-    fill(tmp_path, skip_bundle)
-    image, pose, moved = moving(skip_bundle)
-    with TensorRtEngine(skip_bundle, "fp16", tmp_path) as engine:
+    fill(tmp_path, blend_bundle)
+    image, pose, moved = moving(blend_bundle)
+    with TensorRtEngine(blend_bundle, "fp16", tmp_path) as engine:
         expected = engine.animate(engine.encode_source(image, pose), moved)
     runtime.can_capture = False
-    with TensorRtEngine(skip_bundle, "fp16", tmp_path) as engine:
+    with TensorRtEngine(blend_bundle, "fp16", tmp_path) as engine:
         source = engine.encode_source(image, pose)
         runtime.calls.clear()
         np.testing.assert_array_equal(engine.animate(source, moved), expected)
         assert runtime.calls == {"cudaStreamSynchronize": 1}
 
 
-def test_all_memory_is_given_back(skip_bundle: Bundle, runtime: Runtime, library: TensorRt, tmp_path: Path) -> None:
-    fill(tmp_path, skip_bundle)
-    image, pose, _ = moving(skip_bundle)
-    with TensorRtEngine(skip_bundle, "fp16", tmp_path) as engine:
+def test_all_memory_is_given_back(blend_bundle: Bundle, runtime: Runtime, library: TensorRt, tmp_path: Path) -> None:
+    fill(tmp_path, blend_bundle)
+    image, pose, _ = moving(blend_bundle)
+    with TensorRtEngine(blend_bundle, "fp16", tmp_path) as engine:
         before = len(runtime.blocks)
         for _ in range(3):
             source = engine.encode_source(image, pose)
@@ -251,14 +251,14 @@ def test_all_memory_is_given_back(skip_bundle: Bundle, runtime: Runtime, library
 
 
 def test_compiled_kernels_are_kept_for_the_next_start(
-    skip_bundle: Bundle, library: TensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    blend_bundle: Bundle, library: TensorRt, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tensorrt_engine, "installed_libraries", lambda: [RTX])
-    fill(tmp_path, skip_bundle, library=RTX, capability=PORTABLE, gpu="")
-    with TensorRtEngine(skip_bundle, "auto", tmp_path) as engine:
+    fill(tmp_path, blend_bundle, library=RTX, capability=PORTABLE, gpu="")
+    with TensorRtEngine(blend_bundle, "auto", tmp_path) as engine:
         assert "TensorRT for RTX" in engine.device
     assert not library.kernels
-    TensorRtEngine(skip_bundle, "auto", tmp_path).close()
+    TensorRtEngine(blend_bundle, "auto", tmp_path).close()
     assert library.kernels == [b"kernels"] * 2
     assert {path.read_bytes() for path in tmp_path.glob("*.kernels")} == {b"kernels"}
 
@@ -283,83 +283,83 @@ def test_auto_is_the_fastest_that_was_built(int8_bundle: Bundle, library: Tensor
     ],
 )
 def test_an_engine_for_something_else_is_not_loaded(
-    skip_bundle: Bundle, library: TensorRt, tmp_path: Path, changes: dict[str, Any], complaint: str
+    blend_bundle: Bundle, library: TensorRt, tmp_path: Path, changes: dict[str, Any], complaint: str
 ) -> None:
-    fill(tmp_path, skip_bundle, **changes)
+    fill(tmp_path, blend_bundle, **changes)
     with pytest.raises(EngineError, match=rf"the fp16 TensorRT engine of .* {complaint} python export/trt\.py .*tiny"):
-        TensorRtEngine(skip_bundle, "auto", tmp_path)
+        TensorRtEngine(blend_bundle, "auto", tmp_path)
 
 
 def test_portable_engines_run_from_ampere_on(
-    skip_bundle: Bundle, runtime: Runtime, library: TensorRt, tmp_path: Path
+    blend_bundle: Bundle, runtime: Runtime, library: TensorRt, tmp_path: Path
 ) -> None:
-    fill(tmp_path, skip_bundle, capability=PORTABLE, gpu="")
-    TensorRtEngine(skip_bundle, "auto", tmp_path).close()
-    cache = fill(tmp_path, skip_bundle)
+    fill(tmp_path, blend_bundle, capability=PORTABLE, gpu="")
+    TensorRtEngine(blend_bundle, "auto", tmp_path).close()
+    cache = fill(tmp_path, blend_bundle)
     target = Target({TENSORRT: VERSION}, "8.6", "NVIDIA Test")
-    entries = choose_engines(cache, skip_bundle, "fp16", target)[1]
+    entries = choose_plans(cache, blend_bundle, "fp16", target)[1]
     assert {entry.key.capability for entry in entries.values()} == {"8.6"}, "one that was built for it goes first"
     for entry in entries.values():
         entry.path.with_suffix(".json").unlink()
     runtime.capability = (7, 5)
     with pytest.raises(EngineError, match=r"built for compute capability portable; here: compute capability 7\.5"):
-        TensorRtEngine(skip_bundle, "auto", tmp_path)
+        TensorRtEngine(blend_bundle, "auto", tmp_path)
 
 
 def test_an_engine_of_another_state_of_the_model_is_not_loaded(
-    skip_bundle: Bundle, library: TensorRt, tmp_path: Path
+    blend_bundle: Bundle, library: TensorRt, tmp_path: Path
 ) -> None:
     folder = tmp_path / "model"
-    shutil.copytree(skip_bundle.folder, folder)
+    shutil.copytree(blend_bundle.folder, folder)
     fill(tmp_path / "cache", open_bundle(folder))
     graph = onnx.load(folder / "animate.onnx")
     graph.doc_string = "changed"
     onnx.save(graph, folder / "animate.onnx")
-    write_manifest(folder, skip_bundle.manifest)
+    write_manifest(folder, blend_bundle.manifest)
     with pytest.raises(EngineError, match=r"built from another state of the model; here: the model has changed: run"):
         TensorRtEngine(open_bundle(folder), "auto", tmp_path / "cache")
 
 
-def test_missing_engines_are_named(skip_bundle: Bundle, library: TensorRt, tmp_path: Path) -> None:
+def test_missing_engines_are_named(blend_bundle: Bundle, library: TensorRt, tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"no TensorRT engine of .* is built in .*: run python export/trt\.py"):
-        TensorRtEngine(skip_bundle, "auto", tmp_path)
-    fill(tmp_path, skip_bundle)
+        TensorRtEngine(blend_bundle, "auto", tmp_path)
+    fill(tmp_path, blend_bundle)
     with pytest.raises(EngineError, match=r"no fp32 TensorRT engine .*, only fp16: run .* --precision fp32$"):
-        TensorRtEngine(skip_bundle, "fp32", tmp_path)
+        TensorRtEngine(blend_bundle, "fp32", tmp_path)
     next(tmp_path.glob("encode_source*.json")).unlink()
     with pytest.raises(EngineError, match="are not complete: run"):
-        TensorRtEngine(skip_bundle, "auto", tmp_path)
+        TensorRtEngine(blend_bundle, "auto", tmp_path)
     with pytest.raises(EngineError, match=r"computes in auto, fp32, fp16, int8, not in 'bf16'"):
-        TensorRtEngine(skip_bundle, "bf16", tmp_path)
+        TensorRtEngine(blend_bundle, "bf16", tmp_path)
 
 
-def test_damaged_engines_are_refused(skip_bundle: Bundle, library: TensorRt, tmp_path: Path) -> None:
-    cache = fill(tmp_path, skip_bundle)
+def test_damaged_engines_are_refused(blend_bundle: Bundle, library: TensorRt, tmp_path: Path) -> None:
+    cache = fill(tmp_path, blend_bundle)
     path = next(tmp_path.glob("animate*.engine"))
     whole = path.read_bytes()
     path.write_bytes(whole[:-100])
     with pytest.raises(EngineError, match=r"animate-fp16-\w+\.engine is damaged: run python export/trt\.py"):
-        TensorRtEngine(skip_bundle, "auto", tmp_path)
-    assert cache.find(engine_key(skip_bundle, tensor_names.ANIMATE, "fp16")) is None, "it is built again"
+        TensorRtEngine(blend_bundle, "auto", tmp_path)
+    assert cache.find(plan_key(blend_bundle, tensor_names.ANIMATE, "fp16")) is None, "it is built again"
     entry = next(entry for entry in cache.entries() if entry.key.graph == tensor_names.ANIMATE)
     cache.store(entry.key, entry.bundle, entry.tensors, b"not an engine")
     with pytest.raises(EngineError, match=r"cannot load .*\.engine: the plan is no plan; run .* --force$"):
-        TensorRtEngine(skip_bundle, "auto", tmp_path)
+        TensorRtEngine(blend_bundle, "auto", tmp_path)
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_without_a_gpu_one_line_says_so(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_one_line_says_so(blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_engine, "_load_libraries", lambda bundle: {})
     with pytest.raises(EngineError, match=r"^engine tensorrt needs an NVIDIA GPU, .*: no NVIDIA driver$"):
-        open_engine(skip_bundle, "tensorrt")
+        open_engine(blend_bundle, "tensorrt")
 
 
-def test_a_missing_library_is_named(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_named(blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt_engine, "installed_libraries", list)
     with pytest.raises(
         EngineError, match=r"no TensorRT is installed: pip install tensorrt-rtx.*then run python export"
     ):
-        open_engine(skip_bundle, "tensorrt")
+        open_engine(blend_bundle, "tensorrt")
 
     def fail(name: str) -> ModuleType:
         raise ImportError("libnvinfer.so.10: cannot open shared object file\nand more")
@@ -425,15 +425,15 @@ def test_only_a_cast_reads_uint8(bundle: Bundle) -> None:
             np.testing.assert_array_equal(compute(prepared, inputs), compute(original, inputs))
 
 
-def test_nodes_are_put_in_order(skip_bundle: Bundle) -> None:
-    graph = onnx.load(skip_bundle.graph(tensor_names.ANIMATE))
+def test_nodes_are_put_in_order(blend_bundle: Bundle) -> None:
+    graph = onnx.load(blend_bundle.graph(tensor_names.ANIMATE))
     expected = prepare(graph, half=True)
     nodes = list(reversed(graph.graph.node))
     del graph.graph.node[:]
     graph.graph.node.extend(nodes)
     found = prepare(graph, half=True)
     onnx.checker.check_model(found, full_check=True)
-    inputs = animate_inputs(skip_bundle)
+    inputs = animate_inputs(blend_bundle)
     np.testing.assert_array_equal(compute(found, inputs), compute(expected, inputs))
 
 
@@ -459,13 +459,13 @@ def test_engines_are_built_once_and_again_after_a_change(
     shutil.copytree(int8_bundle.folder, folder)
     command = [str(folder), "--backend", "tensorrt-rtx", "--cache", str(cache)]
     assert trt.main(command) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert "with TensorRT for RTX" in told[0] and "GPUs from Ampere on" in told[0]
-    assert [line.split()[:2] for line in told[1:-1]] == [
+    lines = capsys.readouterr().out.splitlines()
+    assert "with TensorRT for RTX" in lines[0] and "GPUs from Ampere on" in lines[0]
+    assert [line.split()[:2] for line in lines[1:-1]] == [
         [tensor_names.ENCODE_SOURCE, "fp32"], [tensor_names.ANIMATE, "fp16"], [tensor_names.ANIMATE, "int8"]
     ]  # fmt: skip
-    assert all("built in" in line for line in told[1:-1])
-    assert told[-1].startswith("running them needs an NVIDIA GPU, its driver and cuda-bindings, found here: no NVIDIA")
+    assert all("built in" in line for line in lines[1:-1])
+    assert lines[-1].startswith("running them needs an NVIDIA GPU, its driver and cuda-bindings, found here: no NVIDIA")
     files = {path: path.stat().st_mtime_ns for path in cache.iterdir()}
     assert len(files) == 6, "three engines, three descriptions, nothing half"
 
@@ -479,7 +479,7 @@ def test_engines_are_built_once_and_again_after_a_change(
     write_manifest(folder, int8_bundle.manifest)
     assert trt.main(command) == 0
     assert capsys.readouterr().out.count("already built") == 2
-    found = [entry.key for entry in EngineCache(cache).entries() if entry.key.precision == "fp16"]
+    found = [entry.key for entry in PlanCache(cache).entries() if entry.key.precision == "fp16"]
     assert len({built.model for built in found}) == 2, "the old engine keeps its own name"
 
 
@@ -490,7 +490,7 @@ def test_engines_with_a_detector_and_for_one_card(
 ) -> None:
     options = ["--backend", "tensorrt-rtx", "--cache", str(tmp_path), "--precision", "fp32", "--workspace", "512"]
     assert trt.main([str(ours_bundle.folder), *options, "--compute-capability", "8.6"]) == 0
-    entries = list(EngineCache(tmp_path).entries())
+    entries = list(PlanCache(tmp_path).entries())
     assert {entry.key.graph for entry in entries} == {
         tensor_names.DETECT,
         tensor_names.ENCODE_SOURCE,
@@ -508,34 +508,34 @@ def test_engines_with_a_detector_and_for_one_card(
 @NEEDS_RTX
 @pytest.mark.usefixtures("no_gpu")
 def test_a_graph_that_is_refused_leaves_nothing(
-    skip_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    blend_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, cache = tmp_path / "model", tmp_path / "cache"
-    shutil.copytree(skip_bundle.folder, folder)
+    shutil.copytree(blend_bundle.folder, folder)
     graph = onnx.load(folder / "encode_source.onnx")
     graph.graph.node[-1].op_type = "Abracadabra"
     onnx.save(graph, folder / "encode_source.onnx")
-    write_manifest(folder, skip_bundle.manifest)
+    write_manifest(folder, blend_bundle.manifest)
     assert trt.main([str(folder), "--backend", "tensorrt-rtx", "--cache", str(cache)]) == 1
     error = capsys.readouterr().err
     assert "cannot parse" in error and "Abracadabra" in error and error.count("\n") == 1
     assert not cache.exists()
-    shutil.copy(skip_bundle.graph(tensor_names.ENCODE_SOURCE), folder / "encode_source.onnx")
+    shutil.copy(blend_bundle.graph(tensor_names.ENCODE_SOURCE), folder / "encode_source.onnx")
     graph = onnx.load(folder / "animate.onnx")
     convolution = next(node for node in graph.graph.node if node.op_type == "Conv")
     graph.graph.node.remove(convolution)
     onnx.save(graph, folder / "animate.onnx")
-    write_manifest(folder, skip_bundle.manifest)
+    write_manifest(folder, blend_bundle.manifest)
     assert trt.main([str(folder), "--backend", "tensorrt-rtx", "--cache", str(cache)]) == 1
     error = capsys.readouterr().err
     assert "animate.onnx cannot be computed in fp16: " in error and error.count("\n") == 1
-    assert {entry.key.graph for entry in EngineCache(cache).entries()} == {tensor_names.ENCODE_SOURCE}
+    assert {entry.key.graph for entry in PlanCache(cache).entries()} == {tensor_names.ENCODE_SOURCE}
 
 
 @NEEDS_RTX
 @pytest.mark.usefixtures("no_gpu")
 def test_a_build_can_be_stopped(
-    skip_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    blend_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from export import trt_onnx
 
@@ -544,7 +544,7 @@ def test_a_build_can_be_stopped(
             raise KeyboardInterrupt
 
     monkeypatch.setattr(trt_onnx, "tqdm", Bar)
-    assert trt.main([str(skip_bundle.folder), "--backend", "tensorrt-rtx", "--cache", str(tmp_path)]) == 130
+    assert trt.main([str(blend_bundle.folder), "--backend", "tensorrt-rtx", "--cache", str(tmp_path)]) == 130
     assert "stopped" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -566,7 +566,7 @@ def test_a_build_can_be_stopped(
     ],
 )
 def test_what_is_not_installed_is_named(
-    skip_bundle: Bundle,
+    blend_bundle: Bundle,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     options: list[str],
@@ -579,25 +579,25 @@ def test_what_is_not_installed_is_named(
 
     monkeypatch.setattr(trt.importlib.util, "find_spec", lambda name: None)
     monkeypatch.setattr(trt, "load_library", fail)
-    assert trt.main([str(skip_bundle.folder), *options]) == 1
+    assert trt.main([str(blend_bundle.folder), *options]) == 1
     error = capsys.readouterr().err
     assert error.startswith("avatarify: error: ") and complaint in error and error.count("\n") == 1
 
 
-def test_wrong_use_is_told(
-    skip_bundle: Bundle,
-    skip_checkpoint: Path,
+def test_wrong_use_is_reported(
+    blend_bundle: Bundle,
+    blend_checkpoint: Path,
     runtime: Runtime,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for wrong in (["--workspace", "0"], ["--compute-capability", "ampere"], ["--precision", "fp8"]):
         with pytest.raises(SystemExit, match="2"):
-            trt.main([str(skip_bundle.folder), *wrong])
+            trt.main([str(blend_bundle.folder), *wrong])
     api = TensorRt(runtime)
     monkeypatch.setattr(trt, "load_library", lambda name: Library(name, VERSION, api, make_log(api)))
-    assert trt.main([str(skip_checkpoint), "--backend", "tensorrt"]) == 1
-    assert trt.main([str(skip_bundle.folder), "--backend", "tensorrt", "--compute-capability", "8.9"]) == 1
+    assert trt.main([str(blend_checkpoint), "--backend", "tensorrt"]) == 1
+    assert trt.main([str(blend_bundle.folder), "--backend", "tensorrt", "--compute-capability", "8.9"]) == 1
     errors = capsys.readouterr().err
     assert "checkpoint.pt is not a bundle: make one with python export/onnx_bundle.py" in errors
     assert "builds on the GPU that is to run the engine, found a GPU of 8.6 (NVIDIA Test): --backend" in errors
@@ -605,9 +605,11 @@ def test_wrong_use_is_told(
 
 @NEEDS_RTX
 @pytest.mark.usefixtures("no_gpu")
-def test_a_model_without_int8_is_named(skip_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_without_int8_is_named(
+    blend_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["--backend", "tensorrt-rtx", "--cache", str(tmp_path), "--precision", "int8"]
-    assert trt.main([str(skip_bundle.folder), *options]) == 1
+    assert trt.main([str(blend_bundle.folder), *options]) == 1
     assert "has no int8 graph: python export/quantize.py makes one" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -642,8 +644,8 @@ def test_torch_traces_half_precision(mixed_bundle: Bundle) -> None:
 
 
 def test_torch_builds_for_the_bundle_of_a_checkpoint(
-    skip_checkpoint: Path,
-    skip_bundle: Bundle,
+    blend_checkpoint: Path,
+    blend_bundle: Bundle,
     library: TensorRt,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -670,13 +672,13 @@ def test_torch_builds_for_the_bundle_of_a_checkpoint(
     monkeypatch.setattr(torch.nn.Module, "cuda", lambda self: self)
     monkeypatch.setattr(trt_torch, "load_library", tensorrt_engine.load_library)
     options = ["--backend", "torch-tensorrt", "--cache", str(tmp_path)]
-    assert trt.main([str(skip_checkpoint), *options]) == 0
+    assert trt.main([str(blend_checkpoint), *options]) == 0
     assert len(calls) == 2 and all(call["disable_tf32"] for call in calls)
-    assert trt.main([str(skip_bundle.folder), *options]) == 0
+    assert trt.main([str(blend_bundle.folder), *options]) == 0
     assert len(calls) == 2, "the checkpoint's bundle has its engines already"
-    entry = next(entry for entry in EngineCache(tmp_path).entries() if entry.key.graph == tensor_names.ANIMATE)
-    assert entry.key.model in model_digests(skip_bundle, tensor_names.ANIMATE, "fp16")
+    entry = next(entry for entry in PlanCache(tmp_path).entries() if entry.key.graph == tensor_names.ANIMATE)
+    assert entry.key.model in model_digests(blend_bundle, tensor_names.ANIMATE, "fp16")
     assert entry.tensors[tensor_names.IMAGE] == "output0" and entry.tensors[tensor_names.FEATURE_QUARTER] == "inputs_0"
-    assert trt.main([str(skip_bundle.folder), *options, "--precision", "int8"]) == 1
+    assert trt.main([str(blend_bundle.folder), *options, "--precision", "int8"]) == 1
     assert "torch-tensorrt builds fp32 and fp16: int8 is built from" in capsys.readouterr().err
     assert json.loads(entry.path.with_suffix(".json").read_text())["key"]["library"] == TENSORRT

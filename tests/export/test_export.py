@@ -19,7 +19,7 @@ OPERATORS = {
     "Gather", "GridSample", "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize",
     "Round", "Sigmoid", "Slice", "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze",
 }  # fmt: skip
-BUNDLES = ("skip_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
+BUNDLES = ("blend_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
 
 
 @pytest.fixture(params=BUNDLES)
@@ -29,9 +29,9 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 
 
 @pytest.fixture
-def without_exporter(skip_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+def without_exporter(blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the graphs from the bundle that was exported from the same checkpoint: the exporter needs seconds."""
-    monkeypatch.setattr(onnx_bundle, "export_graph", lambda name, *_: onnx.load(skip_bundle.graph(name)))
+    monkeypatch.setattr(onnx_bundle, "export_graph", lambda name, *_: onnx.load(blend_bundle.graph(name)))
 
 
 def only_file_names(folder: Path) -> list[str]:
@@ -70,7 +70,7 @@ def test_each_warp_is_one_node(bundle: Bundle) -> None:
     assert sum(node.op_type == "GridSample" for node in nodes) == warps
 
 
-def test_graphs_tell_nothing_about_the_machine(bundle: Bundle) -> None:
+def test_graphs_reveal_nothing_about_the_machine(bundle: Bundle) -> None:
     for name in signatures(bundle.config):
         data = bundle.graph(name).read_bytes()
         for trace in (
@@ -83,22 +83,22 @@ def test_graphs_tell_nothing_about_the_machine(bundle: Bundle) -> None:
             assert trace.encode() not in data, trace
 
 
-def test_the_manifest_tells_how_the_model_came_about(skip_bundle: Bundle, skip_checkpoint: Path) -> None:
-    manifest = skip_bundle.manifest
+def test_the_manifest_says_how_the_model_came_about(blend_bundle: Bundle, blend_checkpoint: Path) -> None:
+    manifest = blend_bundle.manifest
     assert (manifest.name, manifest.licence, manifest.opset) == ("tiny-skip", "CC0", OPSET)
     assert manifest.training == {"data": "none", "steps": 3, "samples": 12}
     assert manifest.metrics == {"L1": 0.25}
-    weights, ema = load_file(skip_bundle.weights), torch.load(skip_checkpoint, weights_only=True)["ema"]
+    weights, ema = load_file(blend_bundle.weights), torch.load(blend_checkpoint, weights_only=True)["ema"]
     assert weights.keys() == ema.keys()
     assert all(torch.equal(weights[name], ema[name]) for name in ema)
 
 
 @pytest.mark.usefixtures("without_exporter")
-def test_a_bundle_can_be_exported_again(skip_bundle: Bundle, tmp_path: Path) -> None:
+def test_a_bundle_can_be_exported_again(blend_bundle: Bundle, tmp_path: Path) -> None:
     out = tmp_path / "again"
-    assert onnx_bundle.main([str(skip_bundle.folder), str(out), "--name", "renamed"]) == 0
+    assert onnx_bundle.main([str(blend_bundle.folder), str(out), "--name", "renamed"]) == 0
     again = open_bundle(out)
-    assert again.manifest.files == skip_bundle.manifest.files
+    assert again.manifest.files == blend_bundle.manifest.files
     assert (again.manifest.name, again.manifest.metrics) == ("renamed", {"L1": 0.25})
     assert only_file_names(tmp_path) == ["again"]
     assert onnx_bundle.main([str(out), str(out), "--force"]) == 0, "also onto itself"
@@ -108,9 +108,9 @@ def test_a_bundle_can_be_exported_again(skip_bundle: Bundle, tmp_path: Path) -> 
 
 @pytest.mark.usefixtures("without_exporter")
 def test_a_graph_that_differs_from_torch_is_refused(
-    skip_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    blend_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    values = torch.load(skip_checkpoint, weights_only=True)
+    values = torch.load(blend_checkpoint, weights_only=True)
     values["ema"]["generator.first.conv.bias"] += 0.01
     torch.save(values, tmp_path / "other.pt")
     assert onnx_bundle.main([str(tmp_path / "other.pt"), str(tmp_path / "out")]) == 1
@@ -120,12 +120,12 @@ def test_a_graph_that_differs_from_torch_is_refused(
 
 
 def test_nothing_is_overwritten_by_accident(
-    skip_checkpoint: Path, skip_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    blend_checkpoint: Path, blend_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert onnx_bundle.main([str(skip_checkpoint), str(skip_bundle.folder)]) == 1
+    assert onnx_bundle.main([str(blend_checkpoint), str(blend_bundle.folder)]) == 1
     assert "it exists; choose another folder or --force" in capsys.readouterr().err
     (tmp_path / "letters").write_text("dear")
-    assert onnx_bundle.main([str(skip_checkpoint), str(tmp_path), "--force"]) == 1
+    assert onnx_bundle.main([str(blend_checkpoint), str(tmp_path), "--force"]) == 1
     assert "it is not a bundle" in capsys.readouterr().err
     assert only_file_names(tmp_path) == ["letters"]
 
@@ -139,9 +139,9 @@ def test_nothing_is_overwritten_by_accident(
     ],
 )
 def test_checkpoints_that_do_not_fit_are_refused(
-    skip_checkpoint: Path, tmp_path: Path, change: dict[str, object], message: str
+    blend_checkpoint: Path, tmp_path: Path, change: dict[str, object], message: str
 ) -> None:
-    values = torch.load(skip_checkpoint, weights_only=True) | change
+    values = torch.load(blend_checkpoint, weights_only=True) | change
     torch.save({key: value for key, value in values.items() if value is not None}, tmp_path / "odd.pt")
     with pytest.raises(ModelError, match=message):
         onnx_bundle.load(str(tmp_path / "odd.pt"))
@@ -152,18 +152,18 @@ def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
         onnx_bundle.load(str(tmp_path / "nowhere.pt"))
 
 
-def test_keypoints_must_fit_the_mesh_layout(skip_checkpoint: Path) -> None:
-    model, _ = onnx_bundle.load(str(skip_checkpoint))
+def test_keypoints_must_fit_the_mesh_layout(blend_checkpoint: Path) -> None:
+    model, _ = onnx_bundle.load(str(blend_checkpoint))
     config = model.config.from_dict(model.config.to_dict() | {"keypoint_count": 7})
     with pytest.raises(ModelError, match="takes 7 keypoints from the mesh, its mesh layout face-20 has 20"):
         onnx_bundle.require_mesh_layout(config)
 
 
-def test_metrics_must_be_an_object(tmp_path: Path, skip_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics_must_be_an_object(tmp_path: Path, blend_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = tmp_path / "metrics.json"
     for text in ("[1]", "{"):
         metrics.write_text(text)
-        assert onnx_bundle.main([str(skip_checkpoint), str(tmp_path / "out"), "--metrics", str(metrics)]) == 1
+        assert onnx_bundle.main([str(blend_checkpoint), str(tmp_path / "out"), "--metrics", str(metrics)]) == 1
         assert "metrics" in capsys.readouterr().err
 
 
@@ -172,7 +172,7 @@ def test_parity_prints_a_line_per_engine(
     kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bundle: Bundle = request.getfixturevalue(kind)
-    capsys.readouterr()  # what the export told
+    capsys.readouterr()  # what the export printed
     assert parity.main([str(bundle.folder), "--threads", "1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     rows = {line[:25].strip(): line[25:] for line in lines[2:]}
@@ -185,8 +185,8 @@ def test_parity_prints_a_line_per_engine(
     assert "nowhere.jpg" in capsys.readouterr().err
 
 
-def test_a_damaged_bundle_is_not_exported(skip_bundle: Bundle, tmp_path: Path) -> None:
-    shutil.copytree(skip_bundle.folder, tmp_path / "copy")
+def test_a_damaged_bundle_is_not_exported(blend_bundle: Bundle, tmp_path: Path) -> None:
+    shutil.copytree(blend_bundle.folder, tmp_path / "copy")
     manifest = json.loads((tmp_path / "copy" / "manifest.json").read_text())
     manifest["files"]["weights.safetensors"] = "0" * 64
     (tmp_path / "copy" / "manifest.json").write_text(json.dumps(manifest))
@@ -194,9 +194,9 @@ def test_a_damaged_bundle_is_not_exported(skip_bundle: Bundle, tmp_path: Path) -
         onnx_bundle.load(str(tmp_path / "copy"))
 
 
-def test_a_network_can_be_exported_as_trained(skip_bundle: Bundle, tmp_path: Path) -> None:
-    assert onnx_bundle.main([str(skip_bundle.folder), str(tmp_path / "plain"), "--as-trained"]) == 0
+def test_a_network_can_be_exported_as_trained(blend_bundle: Bundle, tmp_path: Path) -> None:
+    assert onnx_bundle.main([str(blend_bundle.folder), str(tmp_path / "plain"), "--as-trained"]) == 0
     plain = onnx.load(tmp_path / "plain" / "animate.onnx").graph
-    simple = onnx.load(skip_bundle.graph("animate")).graph
+    simple = onnx.load(blend_bundle.graph("animate")).graph
     assert "DepthToSpace" in {node.op_type for node in simple.node}
     assert "DepthToSpace" not in {node.op_type for node in plain.node}

@@ -1,4 +1,4 @@
-"""The GPU benchmark measures what it says, side by side, and tells what it could not; here on the CPU."""
+"""The GPU benchmark measures what it says, side by side, and reports what it could not; here on the CPU."""
 
 import importlib.util
 import json
@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from avatarify_plus.bundle import Bundle
-from export import gpu_benchmark, gpu_racers
-from export.gpu_benchmark import Measurement, race, table
+from export import gpu_benchmark, gpu_ways
+from export.gpu_benchmark import Measurement, table, take_turns
 from export.gpu_floor import Rates, Work, count_work, measure_rates
-from export.gpu_racers import Racer, Subject, open_racer
+from export.gpu_ways import BenchmarkNetwork, OpenedWay, open_way
 
 CPU = torch.device("cpu")
 QUICK = ["--device", "cpu", "--sizes", "live", "--seconds", "0.01"]
@@ -58,22 +58,22 @@ def test_random_weights_will_do(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_safetensors_the_weights_are_random(mixed_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    trained = Subject("live", str(mixed_bundle.folder))
+    trained = BenchmarkNetwork("live", str(mixed_bundle.folder))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    subject = Subject("live", str(mixed_bundle.folder))
-    assert subject.weights == "random weights, safetensors is not installed"
-    assert subject.config == trained.config == mixed_bundle.config
-    weights, others = (each.model.dense_motion.mask_head.weight for each in (subject, trained))
+    network = BenchmarkNetwork("live", str(mixed_bundle.folder))
+    assert network.weights == "random weights, safetensors is not installed"
+    assert network.config == trained.config == mixed_bundle.config
+    weights, others = (each.model.dense_motion.mask_head.weight for each in (network, trained))
     assert weights.shape == others.shape and not torch.equal(weights, others)
 
 
-def test_what_fails_is_told_and_the_others_go_on(
+def test_what_fails_is_reported_and_the_others_go_on(
     mixed_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def fail(*_: object) -> None:
         raise RuntimeError("CUDA out of memory\nTried to allocate")
 
-    monkeypatch.setattr(gpu_racers, "open_torch", fail)
+    monkeypatch.setattr(gpu_ways, "open_torch", fail)
     report = tmp_path / "report.json"
     options = ["--ways", "eager", "onnxruntime", "--precisions", "fp32", "--model", str(mixed_bundle.folder)]
     assert gpu_benchmark.main([*QUICK, *options, "--json", str(report)]) == 0
@@ -115,23 +115,23 @@ def test_a_report_that_cannot_be_written_is_refused_before_measuring(
 
 
 def test_the_source_is_encoded_once_and_the_engine_closed(mixed_bundle: Bundle) -> None:
-    subject = Subject("live", str(mixed_bundle.folder))
+    network = BenchmarkNetwork("live", str(mixed_bundle.folder))
     with ExitStack() as stack:
-        racer = open_racer(stack, subject, "eager", "fp32", CPU, "default")
-        assert set(racer.parts) == {"animate", "detect"}
-        picture: Any = racer.parts["animate"]()
+        way = open_way(stack, network, "eager", "fp32", CPU, "default")
+        assert set(way.parts) == {"animate", "detect"}
+        picture: Any = way.parts["animate"]()
         assert picture.shape == (256, 256, 3) and picture.std() > 1
     with pytest.raises(KeyError):
-        racer.parts["animate"]()
+        way.parts["animate"]()
 
 
-def test_racers_take_turns() -> None:
+def test_ways_take_turns() -> None:
     turns: list[str] = []
 
-    def part(name: str) -> Racer:
-        return Racer(name, "fp32", "cpu", {"animate": lambda: turns.append(name)})
+    def part(name: str) -> OpenedWay:
+        return OpenedWay(name, "fp32", "cpu", {"animate": lambda: turns.append(name)})
 
-    times = race([part("a"), part("b")], 1e-9)
+    times = take_turns([part("a"), part("b")], 1e-9)
     assert turns == ["a", "b"] * gpu_benchmark.ROUNDS
     assert {key: len(durations) for key, durations in times.items()} == {
         ("animate", 0): gpu_benchmark.ROUNDS,
@@ -162,7 +162,7 @@ def test_rates_are_those_of_this_machine() -> None:
     assert torch.get_float32_matmul_precision() == before
 
 
-def test_the_table_tells_ratios() -> None:
+def test_the_table_shows_ratios() -> None:
     measurement = Measurement("live", "animate", "graph", "fp16", "cuda", 80, 0.5, 0.75, 0.05, 0.1)
     line = table([measurement])[1].split()
     assert line == ["animate", "graph", "fp16", "0.500", "0.750", "0.10", "0.0500", "10.0", "80", "cuda"]

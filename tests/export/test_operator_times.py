@@ -28,10 +28,10 @@ def test_a_model_is_taken_apart(mixed_bundle: Bundle, graph: str, capsys: pytest
     head, total, *rows = capsys.readouterr().out.splitlines()
     assert head.startswith(f"{graph} of tiny-mixed on CPU") and total.endswith("total")
     assert any("Convolution" in row for row in rows)
-    told = sum(float(row.split()[0]) for row in rows)
-    assert 0 < told <= float(total.split()[0]) + 0.01 * len(rows)
+    summed = sum(float(row.split()[0]) for row in rows)
+    assert 0 < summed <= float(total.split()[0]) + 0.01 * len(rows)
 
 
-def test_a_missing_model_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_model_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert operator_times.main(["nowhere"]) == 1
     assert capsys.readouterr().err.startswith("avatarify: error: no model 'nowhere'")

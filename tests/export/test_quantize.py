@@ -17,7 +17,7 @@ from avatarify_plus.network import tensor_names
 from avatarify_plus.pictures.images import Box, crop
 from export import quantize
 from export.calibration import Example, gather_examples
-from fakes import EXAMPLES, write_film
+from fakes import EXAMPLES, write_video
 from scenes import animate, scene
 
 INT8 = tensor_names.quantized(tensor_names.ANIMATE)
@@ -32,8 +32,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     with open_frame_source(str(EXAMPLES / "driver.mp4"), 25, plays_live=False) as frame_source:
         frames = [crop(frame.image, Box(80, 0, 480, 480), 256) for frame in frame_source.frames(threading.Event())]
-    write_film(folder / "a.mp4", frames[0:40:8])
-    write_film(folder / "b.mp4", frames[40:80:8])
+    write_video(folder / "a.mp4", frames[0:40:8])
+    write_video(folder / "b.mp4", frames[40:80:8])
     return folder
 
 
@@ -59,10 +59,10 @@ def test_examples_are_what_the_app_feeds(mixed_bundle: Bundle, clips: Path) -> N
     assert examples[tensor_names.DETECT][0][tensor_names.IMAGE].shape == (1, 256, 256, 3)
 
 
-def test_the_manifest_tells_of_it(quantized: Bundle, mixed_bundle: Bundle) -> None:
+def test_the_manifest_records_it(quantized: Bundle, mixed_bundle: Bundle) -> None:
     assert quantized.has_graph(INT8) and not mixed_bundle.has_graph(INT8)
-    told = quantized.manifest.metrics["int8"]
-    assert 0 < told["difference_levels"] <= TOLERANCE_LEVELS and told["calibration_examples"] > 0
+    recorded = quantized.manifest.metrics["int8"]
+    assert 0 < recorded["difference_levels"] <= TOLERANCE_LEVELS and recorded["calibration_examples"] > 0
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
@@ -138,7 +138,7 @@ def test_what_hurts_is_kept_in_float(mixed_bundle: Bundle, clips: Path, tmp_path
     assert open_bundle(folder).manifest.metrics["int8"]["convolutions_in_float"] == list(tight.kept)
 
 
-def test_too_few_clips_are_told(mixed_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_few_clips_are_an_error(mixed_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert quantize.main([str(mixed_bundle.folder), "--clips", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("avatarify: error: quantizing needs at least two clips, 0 found")
 

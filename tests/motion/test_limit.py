@@ -6,13 +6,13 @@ import pytest
 from avatarify_plus.motion.keypoints import determinant, invert, load_mesh_layout
 from avatarify_plus.motion.limit import (
     LEARNED_TRAVEL,
-    OUTER_PLAY,
+    OUTER_LOCAL_TRAVEL,
     OUTER_STRETCH,
     TRAVEL,
     TURN,
     ZOOM,
     MotionLimit,
-    Reach,
+    SoftLimit,
 )
 from avatarify_plus.types import FloatArray, Keypoints
 
@@ -60,7 +60,7 @@ def test_usual_motion_passes_as_it_is(seed: int) -> None:
 
 
 @pytest.mark.parametrize("reach", [TRAVEL, ZOOM, TURN])
-def test_the_faces_motion_bends_at_the_knee_and_stays_below_the_end(reach: Reach) -> None:
+def test_the_faces_motion_bends_at_the_knee_and_stays_below_the_end(reach: SoftLimit) -> None:
     source, shown = face(0), []
     limit = MotionLimit(source, NAMES)
     asked = np.linspace(0, 3 * reach.end, 40)
@@ -89,9 +89,9 @@ def test_wild_keypoints_stay_within_reach(seed: int) -> None:
     )
     shown = MotionLimit(source, NAMES).apply(wild)
     radius = np.sqrt(np.square(source.value[:MESH] - source.value[:MESH].mean(0)).sum(1).mean())
-    farthest = TRAVEL.end + OUTER_PLAY.end * radius + (np.exp(ZOOM.end) + 1) * 4 * radius
+    farthest = TRAVEL.end + OUTER_LOCAL_TRAVEL.end * radius + (np.exp(ZOOM.end) + 1) * 4 * radius
     ways = np.linalg.norm(shown.value - source.value, axis=1)
-    assert np.linalg.norm((shown.value - source.value)[:MESH].mean(0)) < TRAVEL.end + OUTER_PLAY.end * radius
+    assert np.linalg.norm((shown.value - source.value)[:MESH].mean(0)) < TRAVEL.end + OUTER_LOCAL_TRAVEL.end * radius
     assert ways[:MESH].max() < farthest
     assert ways[MESH:].max() < LEARNED_TRAVEL.end + 1e-4
     assert np.abs(stretches(source, shown)).max() < OUTER_STRETCH.end + ZOOM.end + 1e-3

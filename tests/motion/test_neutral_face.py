@@ -51,7 +51,7 @@ def sample(keypoint_seed: int = 0, moved: float = 0.0, **changes: float) -> Samp
     return Sample(Keypoints(value, np.tile(np.eye(2, dtype=np.float32), (20, 1, 1))), NEUTRAL._replace(**changes))
 
 
-def test_a_reading_tells_the_rotation() -> None:
+def test_a_reading_gives_the_rotation() -> None:
     face = solid_face()
     straight = read_face(face)
     for name, axes in (("yaw", (0, 2)), ("pitch", (1, 2)), ("roll", (0, 1))):
@@ -61,7 +61,7 @@ def test_a_reading_tells_the_rotation() -> None:
     assert abs(straight.yaw) < 0.03 and abs(straight.roll) < 0.03
 
 
-def test_a_reading_tells_eyes_and_mouth_whatever_the_size_and_place() -> None:
+def test_a_reading_gives_eyes_and_mouth_whatever_the_size_and_place() -> None:
     face = solid_face()
     shut, agape = face.copy(), face.copy()
     for upper, lower in ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373)):
@@ -105,94 +105,94 @@ def test_likeness_knows_neither_place_nor_size() -> None:
 
 
 def test_a_good_first_face_is_taken_at_once() -> None:
-    calibration = NeutralFaceSearch(searches=True)
-    assert calibration.score is None and calibration.initial is None
+    neutral_face = NeutralFaceSearch(searches=True)
+    assert neutral_face.score is None and neutral_face.initial is None
     first = sample()
-    assert calibration.offer(first, 0.0)
-    assert calibration.initial is first.keypoints
-    assert calibration.score == 1
+    assert neutral_face.offer(first, 0.0)
+    assert neutral_face.initial is first.keypoints
+    assert neutral_face.score == 1
 
 
 def test_a_bad_first_face_is_not_taken_if_a_good_one_comes_soon() -> None:
-    calibration = NeutralFaceSearch(searches=True)
-    assert not calibration.offer(sample(eyes=0.05), 0.0)
-    assert not calibration.offer(sample(eyes=0.1), 0.1)
-    assert calibration.offer(sample(), 0.2)
-    assert calibration.score == 1
+    neutral_face = NeutralFaceSearch(searches=True)
+    assert not neutral_face.offer(sample(eyes=0.05), 0.0)
+    assert not neutral_face.offer(sample(eyes=0.1), 0.1)
+    assert neutral_face.offer(sample(), 0.2)
+    assert neutral_face.score == 1
 
 
 def test_where_no_good_face_comes_the_best_of_the_first_second_is_taken() -> None:
-    calibration = NeutralFaceSearch(searches=True)
+    neutral_face = NeutralFaceSearch(searches=True)
     faces = [sample(yaw=yaw) for yaw in (0.9, 0.4, 0.7, 0.8)]
-    taken = [calibration.offer(face, time_s) for face, time_s in zip(faces, (0.0, 0.4, 0.8, PATIENCE_S), strict=True)]
+    taken = [neutral_face.offer(face, time_s) for face, time_s in zip(faces, (0.0, 0.4, 0.8, PATIENCE_S), strict=True)]
     assert taken == [False, False, False, True]
-    assert calibration.initial is faces[1].keypoints
-    assert 0 < (calibration.score or 0) < GOOD_SCORE
+    assert neutral_face.initial is faces[1].keypoints
+    assert 0 < (neutral_face.score or 0) < GOOD_SCORE
 
 
 def test_only_a_clearly_better_face_replaces_the_initial_one() -> None:
-    calibration = NeutralFaceSearch(searches=True)
-    calibration.offer(sample(yaw=0.2), 0.0)
-    before = calibration.score
+    neutral_face = NeutralFaceSearch(searches=True)
+    neutral_face.offer(sample(yaw=0.2), 0.0)
+    before = neutral_face.score
     assert before is not None
-    assert not calibration.offer(sample(yaw=0.19), 0.1)
-    assert calibration.score == before
-    assert calibration.offer(sample(), 0.2)
-    assert calibration.score is not None and calibration.score > before + BETTER_BY
+    assert not neutral_face.offer(sample(yaw=0.19), 0.1)
+    assert neutral_face.score == before
+    assert neutral_face.offer(sample(), 0.2)
+    assert neutral_face.score is not None and neutral_face.score > before + BETTER_BY
 
 
 def test_a_face_in_motion_is_not_taken() -> None:
-    calibration = NeutralFaceSearch(searches=True)
-    calibration.offer(sample(yaw=0.25), 0.0)
-    assert not calibration.offer(sample(moved=0.05), 0.04)  # 1.8 picture halves a second
-    assert calibration.offer(sample(moved=0.05), 0.08)
+    neutral_face = NeutralFaceSearch(searches=True)
+    neutral_face.offer(sample(yaw=0.25), 0.0)
+    assert not neutral_face.offer(sample(moved=0.05), 0.04)  # 1.8 picture halves a second
+    assert neutral_face.offer(sample(moved=0.05), 0.08)
 
 
 def test_nothing_is_looked_for_without_a_search() -> None:
-    calibration = NeutralFaceSearch()
-    assert not calibration.offer(sample(), 0.0)
-    assert calibration.initial is None
-    calibration.take(sample(yaw=0.5))
-    assert not calibration.offer(sample(), 0.1)
-    calibration.searches = True
-    assert calibration.offer(sample(), 0.2)
+    neutral_face = NeutralFaceSearch()
+    assert not neutral_face.offer(sample(), 0.0)
+    assert neutral_face.initial is None
+    neutral_face.take(sample(yaw=0.5))
+    assert not neutral_face.offer(sample(), 0.1)
+    neutral_face.searches = True
+    assert neutral_face.offer(sample(), 0.2)
 
 
 def test_the_users_own_choice_of_pose_holds() -> None:
-    calibration = NeutralFaceSearch(searches=True)
-    calibration.take(sample(yaw=0.6, eyes=0.12), is_chosen=True)
-    assert not calibration.offer(sample(yaw=0.2, eyes=0.12), 0.0)  # not better for being less turned
-    assert calibration.offer(sample(yaw=0.6), 0.1)  # but for open eyes
-    calibration.forget()
-    assert calibration.score is None
+    neutral_face = NeutralFaceSearch(searches=True)
+    neutral_face.take(sample(yaw=0.6, eyes=0.12), is_chosen=True)
+    assert not neutral_face.offer(sample(yaw=0.2, eyes=0.12), 0.0)  # not better for being less turned
+    assert neutral_face.offer(sample(yaw=0.6), 0.1)  # but for open eyes
+    neutral_face.forget()
+    assert neutral_face.score is None
 
 
 def test_doubt_lets_the_next_good_face_in() -> None:
-    calibration = NeutralFaceSearch(searches=True)
-    calibration.offer(sample(), 0.0)
-    assert not calibration.offer(sample(), 0.1)
-    calibration.doubt()
-    assert calibration.score == DOUBT
-    assert not calibration.offer(sample(eyes=0.05), 0.2)
-    assert calibration.offer(sample(), 0.3)
-    assert calibration.score == 1
+    neutral_face = NeutralFaceSearch(searches=True)
+    neutral_face.offer(sample(), 0.0)
+    assert not neutral_face.offer(sample(), 0.1)
+    neutral_face.doubt()
+    assert neutral_face.score == DOUBT
+    assert not neutral_face.offer(sample(eyes=0.05), 0.2)
+    assert neutral_face.offer(sample(), 0.3)
+    assert neutral_face.score == 1
 
 
 def test_without_a_mesh_the_face_most_like_the_photo_wins() -> None:
-    calibration = NeutralFaceSearch(searches=True)
+    neutral_face = NeutralFaceSearch(searches=True)
     photo, other = sample(1)._replace(reading=None), sample(2)._replace(reading=None)
-    calibration.resemble(photo)
-    assert not calibration.offer(other, 0.0)
-    assert calibration.offer(other, PATIENCE_S)
-    assert (calibration.score or 0) < 0.3
-    calibration.offer(photo, PATIENCE_S + 1)
-    assert calibration.score == pytest.approx(1)
+    neutral_face.set_reference(photo)
+    assert not neutral_face.offer(other, 0.0)
+    assert neutral_face.offer(other, PATIENCE_S)
+    assert (neutral_face.score or 0) < 0.3
+    neutral_face.offer(photo, PATIENCE_S + 1)
+    assert neutral_face.score == pytest.approx(1)
 
 
 def test_another_photo_changes_the_score() -> None:
-    calibration = NeutralFaceSearch(searches=True)
-    calibration.take(sample(yaw=0.5))
-    bad = calibration.score
-    calibration.resemble(sample(yaw=0.5))
+    neutral_face = NeutralFaceSearch(searches=True)
+    neutral_face.take(sample(yaw=0.5))
+    bad = neutral_face.score
+    neutral_face.set_reference(sample(yaw=0.5))
     assert bad is not None and bad < 0.3
-    assert calibration.score == 1
+    assert neutral_face.score == 1

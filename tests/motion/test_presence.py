@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avatarify_plus.motion.presence import GAP_FRAMES, GAP_S, HOP_WAY, Arrival, Presence
+from avatarify_plus.motion.presence import GAP_FRAMES, GAP_S, HOP_DISTANCE, Arrival, Presence
 from avatarify_plus.types import Keypoints
 
 
@@ -39,7 +39,7 @@ def test_a_face_after_a_gap_is_back_but_a_slow_driver_has_no_gaps() -> None:
 
 
 def test_a_face_that_hops_is_another_unless_it_had_the_time() -> None:
-    hop = HOP_WAY + 0.1
+    hop = HOP_DISTANCE + 0.1
     assert arrivals(Presence(0), [(0.0, 0.0), (0.04, hop)])[-1] is Arrival.ANOTHER
     assert arrivals(Presence(0), [(0.0, 0.0), (0.2, hop)])[-1] is Arrival.STAYED
     presence = Presence(0)

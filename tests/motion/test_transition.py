@@ -11,7 +11,7 @@ def at(place: float) -> Keypoints:
     return Keypoints(np.full((3, 2), place, np.float32), np.full((3, 2, 2), 1 + place, np.float32))
 
 
-def test_nothing_changes_what_is_wanted_unless_a_glide_is_under_way() -> None:
+def test_nothing_changes_what_is_wanted_unless_a_transition_is_under_way() -> None:
     transition, wanted = Transition(), at(0.3)
     assert transition.lead(wanted, 0.0) is wanted
     transition.begin(at(0.0), 0.0)
@@ -19,7 +19,7 @@ def test_nothing_changes_what_is_wanted_unless_a_glide_is_under_way() -> None:
     assert transition.start is None
 
 
-def test_a_glide_starts_where_it_was_and_never_jumps_nor_turns_back() -> None:
+def test_a_transition_starts_where_it_was_and_never_jumps_nor_turns_back() -> None:
     transition, count = Transition(), 50
     transition.begin(at(0.0), 5.0)
     seen: list[FloatArray] = [

@@ -42,6 +42,8 @@ def test_every_field_is_an_option_with_its_default_and_help() -> None:
         if isinstance(option.default, bool):
             assert f"--no-{name}" in text
         assert option.metadata["help"].split(",")[0].split(":")[0] in text
+        if option.default is None and option.metadata["has_auto"]:
+            assert option.metadata["help"] + " (default: auto)" in text
         if option.default is not MISSING and option.default not in (None, True, False):
             assert f"(default: {option.default})" in text
 
@@ -110,7 +112,8 @@ def test_options_become_values_of_their_types() -> None:
 def test_values_out_of_range_are_refused(change: dict[str, Any]) -> None:
     with pytest.raises(ConfigError) as caught:
         AppConfig(avatar=FACE, **change)
-    assert next(iter(change)) in str(caught.value)
+    option = f"--{next(iter(change)).replace('_', '-')}"
+    assert option in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +152,7 @@ def test_a_failure_is_one_line_and_exits_with_1(
     assert captured.out == ""
 
 
-def test_success_tells_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_success_prints_what_was_done(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def succeed(config: AppConfig, **others: Any) -> Summary:
         return summary(output=config.output, faceless_count=3, skipped_count=2)
 
@@ -203,11 +206,11 @@ def test_listing_cameras_needs_no_avatar(monkeypatch: pytest.MonkeyPatch, capsys
     assert "no webcam was found" in capsys.readouterr().out
 
 
-def test_nothing_done_is_told_too() -> None:
+def test_nothing_done_is_printed_too() -> None:
     assert program.describe_run(summary(frame_count=0)) == "stopped before the first frame"
 
 
-def test_the_program_itself_tells_a_mistake_in_one_line() -> None:
+def test_the_program_itself_reports_a_mistake_in_one_line() -> None:
     command = [sys.executable, "run.py", "--no-config", "--avatar", "nobody.jpg"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1

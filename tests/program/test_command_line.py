@@ -61,7 +61,7 @@ def test_help_ends_with_examples_and_every_program_knows_its_version(capsys: pyt
     assert capsys.readouterr().out == f"avatarify_plus {__version__}\n"
 
 
-def test_warnings_have_the_form_of_errors_and_news_are_plain() -> None:
+def test_warnings_have_the_form_of_errors_and_infos_are_plain() -> None:
     def line(level: int) -> str:
         return LineFormatter().format(logging.LogRecord("any", level, __file__, 1, "no %s", ("camera",), None))
 
@@ -70,16 +70,16 @@ def test_warnings_have_the_form_of_errors_and_news_are_plain() -> None:
     assert line(logging.INFO) == "no camera"
 
 
-def test_verbose_lets_everything_through_and_news_are_for_everybody() -> None:
-    ours, told = logging.getLogger("avatarify_plus.anything"), logging.getLogger("avatarify_plus.told")
+def test_verbose_lets_everything_through_and_infos_are_always_shown() -> None:
+    ours, shown = logging.getLogger("avatarify_plus.anything"), logging.getLogger("avatarify_plus.shown")
     levels = {name: logging.getLogger(name).level for name in ("avatarify_plus", "export", "training")}
     try:
-        configure_logging(False, ["avatarify_plus.told"])
-        assert (ours.isEnabledFor(logging.INFO), told.isEnabledFor(logging.INFO)) == (False, True)
-        configure_logging(True, ["avatarify_plus.told"])
-        assert ours.isEnabledFor(logging.DEBUG) and told.isEnabledFor(logging.DEBUG)
+        configure_logging(False, ["avatarify_plus.shown"])
+        assert (ours.isEnabledFor(logging.INFO), shown.isEnabledFor(logging.INFO)) == (False, True)
+        configure_logging(True, ["avatarify_plus.shown"])
+        assert ours.isEnabledFor(logging.DEBUG) and shown.isEnabledFor(logging.DEBUG)
     finally:
-        told.setLevel(logging.NOTSET)
+        shown.setLevel(logging.NOTSET)
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
 

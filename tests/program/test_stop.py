@@ -11,7 +11,7 @@ from avatarify_plus.program.stop import stop_on_signal
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send itself these signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_acts_as_ever(number: signal.Signals) -> None:
+def test_the_first_signal_asks_and_the_second_has_its_usual_effect(number: signal.Signals) -> None:
     before = signal.signal(number, signal.SIG_IGN)
     try:
         with stop_on_signal() as stop:

@@ -1,4 +1,4 @@
-"""The avatars one can be: order, switching, reading anew, and what becomes of bad files."""
+"""The avatars to choose from: order, switching, reloading, and what becomes of bad files."""
 
 import logging
 import os
@@ -12,7 +12,7 @@ from avatarify_plus.session.avatars import Avatar, Avatars, photos_in, require_p
 from fakes import EXAMPLES
 
 
-class Workshop:
+class FakePreparation:
     """Prepares a file by its content; those that say "bad" cannot be used."""
 
     def __init__(self) -> None:
@@ -40,22 +40,22 @@ def test_folders_are_read_by_name_and_nothing_comes_twice(folder: Path) -> None:
     assert [photo.name for photo in photos] == ["c.png", "a.png", "b.png"]
 
 
-def test_an_empty_folder_is_told(tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"holds no photos; put \.jpg"):
         photos_in([tmp_path])
 
 
-def test_all_are_prepared_before_the_show_and_the_first_is_on_stage(folder: Path) -> None:
-    workshop = Workshop()
-    avatars = Avatars([folder], workshop)
-    assert workshop.prepared == ["a.png", "b.png", "c.png"]
+def test_all_are_prepared_at_start_and_the_first_is_shown(folder: Path) -> None:
+    preparation = FakePreparation()
+    avatars = Avatars([folder], preparation)
+    assert preparation.prepared == ["a.png", "b.png", "c.png"]
     assert (avatars.name, avatars.number, avatars.count) == ("a", 1, 3)
     assert avatars.avatar.encoded == "a"
 
 
 def test_choosing_and_stepping_prepare_nothing(folder: Path) -> None:
-    workshop = Workshop()
-    avatars = Avatars([folder], workshop)
+    preparation = FakePreparation()
+    avatars = Avatars([folder], preparation)
     seen = []
     for move in (
         lambda: avatars.choose(3),
@@ -66,12 +66,12 @@ def test_choosing_and_stepping_prepare_nothing(folder: Path) -> None:
         move()
         seen.append((avatars.name, avatars.number))
     assert seen == [("c", 3), ("a", 1), ("c", 3), ("c", 3)]  # there is no ninth
-    assert len(workshop.prepared) == 3
+    assert len(preparation.prepared) == 3
 
 
 def test_a_bad_photo_is_named_and_left_out(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "a.png").write_text("bad")
-    avatars = Avatars([folder, folder / "missing.png"], Workshop())
+    avatars = Avatars([folder, folder / "missing.png"], FakePreparation())
     assert (avatars.name, avatars.count) == ("b", 2)
     assert [record.getMessage() for record in caplog.records] == [
         "no face found in a.png; this avatar is left out",
@@ -82,13 +82,13 @@ def test_a_bad_photo_is_named_and_left_out(folder: Path, caplog: pytest.LogCaptu
 def test_nobody_left_is_the_first_ones_error(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     (folder / "a.png").write_text("bad")
     with pytest.raises(SourceError, match=r"no face found in a\.png"):
-        Avatars([folder / "a.png"], Workshop())
+        Avatars([folder / "a.png"], FakePreparation())
     assert not caplog.records  # the error says it
 
 
-def test_reading_anew_prepares_only_what_changed_one_at_a_time(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    workshop = Workshop()
-    avatars = Avatars([folder], workshop)
+def test_reloading_prepares_only_what_changed_one_at_a_time(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    preparation = FakePreparation()
+    avatars = Avatars([folder], preparation)
     avatars.choose(2)
     (folder / "aa.png").write_text("new")
     (folder / "b.png").write_text("other")
@@ -97,16 +97,16 @@ def test_reading_anew_prepares_only_what_changed_one_at_a_time(folder: Path, cap
         avatars.reload()
         assert (avatars.name, avatars.avatar.encoded, avatars.count) == ("b", "b", 2)
         avatars.work()
-        assert workshop.prepared[3:] == ["aa.png"]
+        assert preparation.prepared[3:] == ["aa.png"]
         avatars.work()
         avatars.work()
-    assert workshop.prepared[3:] == ["aa.png", "b.png"]
+    assert preparation.prepared[3:] == ["aa.png", "b.png"]
     assert (avatars.name, avatars.number, avatars.count, avatars.avatar.encoded) == ("b", 3, 3, "other")
     assert caplog.records[-1].getMessage() == "3 avatars are ready"
 
 
-def test_the_one_on_stage_stays_when_its_file_is_gone(folder: Path) -> None:
-    avatars = Avatars([folder], Workshop())
+def test_the_shown_avatar_stays_when_its_file_is_gone(folder: Path) -> None:
+    avatars = Avatars([folder], FakePreparation())
     (folder / "a.png").unlink()
     avatars.reload()
     assert (avatars.name, avatars.number, avatars.avatar.encoded) == ("a", 0, "a")
@@ -121,7 +121,7 @@ def test_the_one_on_stage_stays_when_its_file_is_gone(folder: Path) -> None:
 def test_a_photo_that_was_spoiled_meanwhile_keeps_its_older_version(
     folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    avatars = Avatars([folder], Workshop())
+    avatars = Avatars([folder], FakePreparation())
     (folder / "a.png").write_text("bad")
     avatars.reload()
     avatars.work()

@@ -1,4 +1,4 @@
-"""What each key does to a running show."""
+"""What each key does to a running session."""
 
 import threading
 from typing import Any
@@ -58,7 +58,7 @@ def test_every_command_is_obeyed(key_actions: KeyActions) -> None:
     assert {binding.command for binding in BINDINGS} == set(Command)
 
 
-def test_avatars_are_chosen_stepped_and_read_anew(key_actions: KeyActions, session: FakeSession) -> None:
+def test_avatars_are_chosen_stepped_and_reloaded(key_actions: KeyActions, session: FakeSession) -> None:
     press(key_actions, "3adl")
     assert session.calls == [("choose", 3), ("step", -1), ("step", 1)]
     assert session.avatars.calls == [("reload",)]

@@ -1,4 +1,4 @@
-"""The window of a live session: drawn, heeded, and second to what others see."""
+"""The window of a live session: drawn, its keys obeyed, and less important than what others see."""
 
 import threading
 from typing import Any
@@ -28,22 +28,22 @@ class FakePreview:
         return pressed
 
 
-class FakeDriver:
+class FakeFrameSource:
     skipped_count = 0
     trouble: str | None = None
 
 
-class FakeHealth:
+class FakeStatusLine:
     line = "30 fps"
 
 
 @pytest.fixture
 def parts() -> Any:
-    frame_source, preview, stop = FakeDriver(), FakePreview(), threading.Event()
+    frame_source, preview, stop = FakeFrameSource(), FakePreview(), threading.Event()
     config = AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), size=Size(256, 144))
     outputs = Outputs()
     with open_session(config, FakeEngine(), outputs, is_live=True) as session:
-        anything: Any = (preview, session, frame_source, outputs, FakeHealth(), stop)
+        anything: Any = (preview, session, frame_source, outputs, FakeStatusLine(), stop)
         yield PreviewController(*anything), preview, session, frame_source
 
 

@@ -187,7 +187,7 @@ def test_another_avatar_is_there_with_the_next_picture() -> None:
     session.choose(2)
     turned(session, sink)
     assert engine.played[-1] is not first
-    assert len(engine.sources) == 2  # nothing was encoded anew
+    assert len(engine.sources) == 2  # nothing was encoded again
     assert session.avatars.name == "b"
     session.step(1)
     assert session.avatars.name == "a"
@@ -217,7 +217,7 @@ def test_the_timed_engine_is_the_engine() -> None:
     assert not engine.is_closed  # it is its opener's
 
 
-def test_the_avatar_is_set_before_the_show_begins() -> None:
+def test_the_avatar_is_set_before_the_session_begins() -> None:
     engine = FakeEngine("learned")
     config = AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), framing="none")
     with open_session(config, engine, Outputs(), is_live=False) as session:

@@ -1,4 +1,4 @@
-"""The line that tells how a show is doing."""
+"""The line that says how a session is doing."""
 
 import logging
 from typing import Any

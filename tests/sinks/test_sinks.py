@@ -18,9 +18,9 @@ from avatarify_plus.preview.window import require_x_server
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.sinks.mp4_writer import Mp4Writer
 from avatarify_plus.sinks.outputs import RETRY_S
-from avatarify_plus.sinks.recorder import BACKLOG, Recorder
+from avatarify_plus.sinks.recorder import MAX_BACKLOG, Recorder
 from avatarify_plus.types import Image, Size
-from fakes import FakeClock, FakeSink, plain_picture, read_film
+from fakes import FakeClock, FakeSink, plain_picture, read_video
 from virtual_screen import virtual_screen
 
 SIZE = Size(64, 64)
@@ -51,7 +51,7 @@ def test_a_recording_has_the_drivers_rate_count_and_pictures(tmp_path: Path, rat
         assert stream.codec_context.pix_fmt == "yuv420p"  # what every browser and phone plays
         times = [frame.time for frame in container.decode(stream)]
     np.testing.assert_allclose(times, np.arange(20) / float(rate), atol=1e-4)
-    pictures, _ = read_film(path)
+    pictures, _ = read_video(path)
     for picture, original in zip(pictures, sent, strict=True):
         assert np.abs(picture.astype(int) - original).mean() < 5
 
@@ -78,7 +78,7 @@ def test_a_killed_program_leaves_a_video_that_plays(tmp_path: Path) -> None:
         "os._exit(9)\n"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], cwd=ROOT, check=False, timeout=60)
-    assert len(read_film(path)[0]) >= 50
+    assert len(read_video(path)[0]) >= 50
 
 
 def test_a_recording_without_frames_leaves_no_file(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_a_disk_that_fills_up_is_reported_once_and_leaves_a_video_that_plays(tmp
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("\n") == 1
     assert "check the free space" in done.stdout
-    assert len(read_film(path)[0]) >= 25
+    assert len(read_video(path)[0]) >= 25
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not delete open files")
@@ -166,7 +166,7 @@ def test_a_recording_may_be_wide_and_says_how_its_colours_are_coded(tmp_path: Pa
     with av.open(str(tmp_path / "out.mp4")) as container:
         codec = container.streams.video[0].codec_context
         assert (codec.width, codec.height, codec.colorspace, codec.color_range) == (64, 36, 6, 1)
-    written = read_film(tmp_path / "out.mp4")[0]
+    written = read_video(tmp_path / "out.mp4")[0]
     assert len(written) == 5
     for columns in (slice(2, 28), slice(36, 62)):
         error = np.abs(written[-1][2:-2, columns].astype(int) - picture[2:-2, columns])
@@ -190,13 +190,13 @@ def test_a_slow_disk_costs_pictures_but_never_time(
 
     monkeypatch.setattr(Mp4Writer, "write", write_later)
     recorder, reused = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), is_constant=False), plain_picture(0, 64, 64)
-    for index in range(BACKLOG + 5):
+    for index in range(MAX_BACKLOG + 5):
         reused[:] = 10 * index  # the sink must not keep the array
         recorder.send(reused, index / 25)
     may_write.set()
     recorder.close()
-    levels = [picture.mean() for picture in read_film(tmp_path / "out.mp4")[0]]
-    np.testing.assert_allclose(levels, 10 * np.arange(BACKLOG), atol=3)
+    levels = [picture.mean() for picture in read_video(tmp_path / "out.mp4")[0]]
+    np.testing.assert_allclose(levels, 10 * np.arange(MAX_BACKLOG), atol=3)
     assert "5 pictures are missing" in caplog.text
 
 
@@ -241,7 +241,7 @@ def test_the_window_opens_while_recording(tmp_path: Path) -> None:
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
     assert (shown.returncode, shown.stderr) == (0, "")
-    assert len(read_film(tmp_path / "out.mp4")[0]) == 3
+    assert len(read_video(tmp_path / "out.mp4")[0]) == 3
 
 
 # --- several at once ---

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from avatarify_plus.errors import DataError
-from avatarify_plus.face import framing
+from avatarify_plus.face import driver_framing
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.types import Image
 from training import prepare
@@ -221,7 +221,7 @@ def test_the_square_is_the_apps_and_stays_in_the_picture() -> None:
         assert (boxes[:, 1] >= square.top).all() and (boxes[:, 3] <= bottom).all()
     assert 50 < placed < 300
     mesh = np.tile(np.float32([[250, 200], [350, 300]]), (239, 1))
-    wanted, found = framing.square_around(mesh), place_square(face_at(250, 200)[None], 640, 480)
+    wanted, found = driver_framing.square_around(mesh), place_square(face_at(250, 200)[None], 640, 480)
     np.testing.assert_allclose(found, wanted, atol=1)
 
 

@@ -293,12 +293,12 @@ def test_a_model_is_measured_without_a_face(
 
 
 def test_a_model_that_reads_the_mesh_needs_a_face(
-    skip_bundle: Bundle, mgif: Path, capsys: pytest.CaptureFixture[str]
+    blend_bundle: Bundle, mgif: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--bundle", str(skip_bundle.folder), "--clips", str(mgif), "--subject", "any", "--processes", "1"]
+    arguments = ["--bundle", str(blend_bundle.folder), "--clips", str(mgif), "--subject", "any", "--processes", "1"]
     assert evaluate.main(arguments) == 1
     printed = capsys.readouterr().err.strip().splitlines()[-1]
     assert printed.startswith("avatarify: error:") and "face mesh" in printed and "--subject any" in printed
     with pytest.raises(SystemExit, match="2"):
-        evaluate.main(["--bundle", str(skip_bundle.folder), "--animate", str(mgif), str(mgif), "--subject", "body"])
+        evaluate.main(["--bundle", str(blend_bundle.folder), "--animate", str(mgif), str(mgif), "--subject", "body"])
     assert "--animate measures only faces" in capsys.readouterr().err

@@ -156,15 +156,15 @@ def test_the_log_is_kept_in_every_form(data: Path, tmp_path: Path) -> None:
     assert events and sum(events) > 1000
 
 
-def test_a_run_starts_from_a_bundle(data: Path, skip_bundle: Bundle, tmp_path: Path) -> None:
-    start = ("--warm-start", str(skip_bundle.folder), "--fresh", "generator.final", "--rate", "0", "--seed", "3")
+def test_a_run_starts_from_a_bundle(data: Path, blend_bundle: Bundle, tmp_path: Path) -> None:
+    start = ("--warm-start", str(blend_bundle.folder), "--fresh", "generator.final", "--rate", "0", "--seed", "3")
     assert train.main(tiny_command(data, tmp_path, "--steps", "1", *start)) == 0
-    weights, found = load_file(skip_bundle.weights), read_checkpoint(tmp_path / "checkpoint.pt")
+    weights, found = load_file(blend_bundle.weights), read_checkpoint(tmp_path / "checkpoint.pt")
     assert found.state is not None
     for part in (found.state.model, found.ema):
         assert torch.equal(part["generator.first.conv.weight"], weights["generator.first.conv.weight"])
         assert not torch.equal(part["generator.final.weight"], weights["generator.final.weight"])
-    assert found.training["started_from"]["bundle"] == skip_bundle.manifest.name
+    assert found.training["started_from"]["bundle"] == blend_bundle.manifest.name
 
 
 @pytest.mark.parametrize(

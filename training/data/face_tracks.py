@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.face.photo_framing import tile_starts
 from avatarify_plus.types import Image
 
 MAX_FACES = 4
@@ -139,7 +140,7 @@ class FaceSearch:
         height, width = image.shape[:2]
         side = min(self._part_px, height, width)
         if side < max(height, width):
-            for left, top in itertools.product(_starts(width, side), _starts(height, side)):
+            for left, top in itertools.product(tile_starts(width, side), tile_starts(height, side)):
                 faces = _boxes_in(image, Region(left, top, side), self._still)
                 if len(faces):
                     middle = (faces[0, :2] + faces[0, 2:] - side) / 2
@@ -169,12 +170,6 @@ def _boxes_in(image: Image, region: Region | None, mesh: FaceMesh) -> Boxes:
     boxes = [np.concatenate([points[:, :2].min(0), points[:, :2].max(0)]) for points in found]
     scale, origin = np.array([width, height] * 2, np.float32), np.array([left, top] * 2, np.float32)
     return np.array(boxes, np.float32).reshape(-1, 4) * scale + origin
-
-
-def _starts(length: int, side: int) -> list[int]:
-    """Return where parts of a side start along a length so that they overlap by half."""
-    count = math.ceil(2 * (length - side) / side)
-    return [round(index * (length - side) / max(count, 1)) for index in range(count + 1)]
 
 
 def _follow(shot: Iterable[NumberedFrame], find_faces: Callable[[Image], Boxes], max_frames: int) -> Iterator[Stretch]:

@@ -25,7 +25,10 @@ The training clips are squares of 2.1 times a detector's face box, which is smal
 """
 
 RISE_PER_FACE = 0.043
-"""How far the square's centre lies above that of the mesh's bounding box, in the same unit, measured likewise."""
+"""How far the square's centre lies above that of the mesh's bounding box, over the longer side of that box.
+
+It is the median of the same frames as SIDE_PER_FACE.
+"""
 
 STILL_SHIFT = 0.12
 """A following square stays still while the face is off its middle by less than this share of its side."""
@@ -37,10 +40,10 @@ FOLLOW_S = 0.7
 """Time in which a following square makes up 63 % of what exceeds the still zone."""
 
 LOST_SHIFT = 0.5
-"""A square is given up for a new one when the face's middle is off its own by this share of its side."""
+"""A square is given up for a new one when the face's middle is off the square's by this share of its side."""
 
 LOST_ZOOM = 0.7
-"""A square is also given up when the face has become twice as large or small (logarithm of the ratio)."""
+"""A square is given up for a new one when the face has become twice as large or small (logarithm of the ratio)."""
 
 HOP_SHIFT = 0.75
 """A face this far from where the followed one just was, in sides of its square, belongs to somebody else.
@@ -55,7 +58,7 @@ LOYALTY_S = 1.0
 """How long a followed face that is lost is waited for before somebody else is followed."""
 
 NEARBY = Adjustment(zoom=0.5)
-"""While it is waited for, a face is searched for in twice its square only."""
+"""While a lost face is waited for, it is searched for only in a square of twice the side of its last one."""
 
 EASE_S = 0.2
 """Time in which the square makes up 63 % of a move by hand."""
@@ -63,7 +66,7 @@ EASE_S = 0.2
 EASED = 1e-3
 """A move by hand is finished when less than this is left, in zoom or in sides."""
 
-DARK_LEVEL = 20.0
+DARK_FACE_LEVEL = 20.0
 """Mean level, of 255, below which a square shows hardly anything."""
 
 DIM_LEVEL = 60.0
@@ -153,7 +156,7 @@ class DriverFraming:
             image,
             None if face is None else within(box, face),
             has_face=face is not None or self._find_mesh is None,
-            is_dark=level < DARK_LEVEL,
+            is_dark=level < DARK_FACE_LEVEL,
             has_new_square=has_new_square,
             adjustment=adjustment,
         )

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from meshes import HEIGHT, WIDTH, at, centre
 
-from avatarify_plus.face.framing import (
-    DARK_LEVEL,
+from avatarify_plus.face.driver_framing import (
+    DARK_FACE_LEVEL,
     LOST_SHIFT,
     LOYALTY_S,
     RISE_PER_FACE,
@@ -222,6 +222,6 @@ def test_another_picture_size_gets_a_new_square(follows: bool) -> None:
 def test_the_dark_is_reported_and_brightened_where_it_is_followed(follows: bool) -> None:
     framing = DriverFraming(script(at(320, 240)), 64, "auto", follows=follows)
     views = [framing.view(Frame(plain_picture(level, HEIGHT, WIDTH), 0, 0.0)) for level in (0, 10, 40, 120)]
-    assert [view.is_dark for view in views] == [level < DARK_LEVEL for level in (0, 10, 40, 120)]
+    assert [view.is_dark for view in views] == [level < DARK_FACE_LEVEL for level in (0, 10, 40, 120)]
     levels = [float(view.image.mean()) for view in views]
     assert levels == pytest.approx([0, 60, 60, 120] if follows else [0, 10, 40, 120], abs=1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from avatarify_plus.config import FramingMode
 from avatarify_plus.errors import SourceError
-from avatarify_plus.face.framing import scaled, square_around, within
+from avatarify_plus.face.driver_framing import scaled, square_around, within
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import Box, View, crop, whole
 from avatarify_plus.types import FloatArray, Image
@@ -133,13 +133,16 @@ def _search_boxes(photo: Image) -> Iterator[Box]:
     yield Box((width - 2 * longer) / 2, (height - 2 * longer) / 2, 2 * longer, 2 * longer)
     for parts in (2, 3):
         side = math.ceil(longer / parts)
-        lefts = sorted(_starts(width, side), key=lambda left: abs(left + side / 2 - width / 2))
-        for top in _starts(height, side):
+        lefts = sorted(tile_starts(width, side), key=lambda left: abs(left + side / 2 - width / 2))
+        for top in tile_starts(height, side):
             for left in lefts:
                 yield Box(left, top, side, side)
 
 
-def _starts(length: int, side: int) -> list[int]:
-    """Return where tiles of a side start along a length so that they overlap by half."""
+def tile_starts(length: int, side: int) -> list[int]:
+    """Return where tiles of a side start along a length so that they overlap by half or more.
+
+    A single tile that is longer than the length is centred on it.
+    """
     count = max(math.ceil(2 * (length - side) / side), 0)
     return [round(index * (length - side) / count) for index in range(count + 1)] if count else [(length - side) // 2]

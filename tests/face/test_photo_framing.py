@@ -8,8 +8,8 @@ import pytest
 from meshes import HEIGHT, WIDTH, at, centre
 
 from avatarify_plus.errors import SourceError
-from avatarify_plus.face.framing import SIDE_PER_FACE
-from avatarify_plus.face.portrait import FindMeshes, faces_finder, frame_photo
+from avatarify_plus.face.driver_framing import SIDE_PER_FACE
+from avatarify_plus.face.photo_framing import FindMeshes, faces_finder, frame_photo
 from avatarify_plus.pictures.images import Box, crop, load_photo, resize, whole
 from avatarify_plus.types import FloatArray, Image
 from fakes import EXAMPLES, plain_picture

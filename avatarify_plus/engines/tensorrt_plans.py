@@ -1,4 +1,7 @@
-"""Built TensorRT engines on disk, each beside a JSON file that says what it was built from and for. No torch."""
+"""Plans on disk, each beside a JSON file that says what it was built from and for. No torch.
+
+A plan is TensorRT's word for a built engine file; our engines are what `open_engine` returns.
+"""
 
 from __future__ import annotations
 
@@ -19,18 +22,18 @@ from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.program.whole_file import write_whole
 
 RECIPE = 1
-"""To be raised when engines are built in another way: older ones are then built again."""
+"""To be raised when plans are built in another way: older ones are then built again."""
 
 PORTABLE = "portable"
-"""The compute capability of engines that serve several: Ampere and later."""
+"""The compute capability of plans that serve several: Ampere and later."""
 
 
 @dataclass(frozen=True, slots=True)
-class EngineKey:
-    """All that an engine depends on: an engine is used for its own key only.
+class PlanKey:
+    """All that a plan depends on: a plan is used for its own key only.
 
     model: SHA-256 of the ONNX file, or `weights_digest`. library: "tensorrt" or "tensorrt_rtx". capability: of the GPU,
-    such as "8.6", or PORTABLE. gpu: the GPU's name for engines that run on no other, otherwise empty.
+    such as "8.6", or PORTABLE. gpu: the GPU's name for plans that run on no other, otherwise empty.
     """
 
     graph: str
@@ -44,14 +47,14 @@ class EngineKey:
 
 
 @dataclass(frozen=True, slots=True)
-class CachedEngine:
-    """An engine in the cache.
+class CachedPlan:
+    """A plan in the cache.
 
-    bundle: how `export/trt.py` names the model. tensors: our names to the engine's. sha256: the file's, in hex. size:
+    bundle: how `export/trt.py` names the model. tensors: our names to the plan's. sha256: the file's, in hex. size:
     the file's, in bytes.
     """
 
-    key: EngineKey
+    key: PlanKey
     bundle: str
     tensors: dict[str, str]
     sha256: str
@@ -59,7 +62,7 @@ class CachedEngine:
     path: Path
 
     def read(self) -> bytes:
-        """Return the engine. Raises EngineError if the file is gone or damaged."""
+        """Return the plan. Raises EngineError if the file is gone or damaged."""
         try:
             blob = self.path.read_bytes()
         except OSError as error:
@@ -69,8 +72,8 @@ class CachedEngine:
         return blob
 
 
-class EngineCache:
-    """A folder of engines. An engine is used only after its key and its hash were compared.
+class PlanCache:
+    """A folder of plans. A plan is used only after its key and its hash were compared.
 
     folder: by default in the user's cache folder.
     """
@@ -78,8 +81,8 @@ class EngineCache:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or platformdirs.user_cache_path("avatarify_plus", appauthor=False) / "engines"
 
-    def find(self, key: EngineKey) -> CachedEngine | None:
-        """Return the whole and undamaged engine of a key, if it is here."""
+    def find(self, key: PlanKey) -> CachedPlan | None:
+        """Return the whole and undamaged plan of a key, if it is here."""
         for entry in self.entries():
             if entry.key == key:
                 with contextlib.suppress(EngineError):
@@ -87,23 +90,23 @@ class EngineCache:
                     return entry
         return None
 
-    def entries(self) -> Iterator[CachedEngine]:
-        """Yield all engines; files of other kinds or of other versions of this program are passed over."""
+    def entries(self) -> Iterator[CachedPlan]:
+        """Yield all plans; files of other kinds or of other versions of this program are passed over."""
         for path in sorted(self.folder.glob("*.json")):
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
                 values = json.loads(path.read_text(encoding="utf-8"))
-                values["key"] = EngineKey(**values["key"])
-                yield CachedEngine(**values, path=path.with_suffix(".engine"))
+                values["key"] = PlanKey(**values["key"])
+                yield CachedPlan(**values, path=path.with_suffix(".engine"))
 
-    def store(self, key: EngineKey, bundle: str, tensors: dict[str, str], blob: bytes) -> CachedEngine:
-        """Write an engine, whole or not at all. Raises EngineError if the folder cannot be written."""
+    def store(self, key: PlanKey, bundle: str, tensors: dict[str, str], blob: bytes) -> CachedPlan:
+        """Write a plan, whole or not at all. Raises EngineError if the folder cannot be written."""
         digest = hashlib.sha256(json.dumps(asdict(key), sort_keys=True).encode()).hexdigest()
         path = self.folder / f"{key.graph}-{key.precision}-{digest[:16]}.engine"
-        entry = CachedEngine(key, bundle, tensors, hashlib.sha256(blob).hexdigest(), len(blob), path)
+        entry = CachedPlan(key, bundle, tensors, hashlib.sha256(blob).hexdigest(), len(blob), path)
         values = {field.name: getattr(entry, field.name) for field in fields(entry) if field.name != "path"}
         described = json.dumps(values | {"key": asdict(key)}, indent=2) + "\n"
         write_file(path, blob)
-        write_file(path.with_suffix(".json"), described)  # last: without it the engine does not exist
+        write_file(path.with_suffix(".json"), described)  # last: without it the plan does not exist
         return entry
 
 
@@ -123,7 +126,7 @@ def weights_digest(sha256: str, config: NetworkConfig) -> str:
 
 
 def model_digests(bundle: Bundle, graph: str, precision: str) -> tuple[str, ...]:
-    """Return what `EngineKey.model` may be for a bundle's graph: by its ONNX file, if any, and by its weights."""
+    """Return what `PlanKey.model` may be for a bundle's graph: by its ONNX file, if any, and by its weights."""
     file = graph_file(tensor_names.quantized(graph) if precision == "int8" else graph)
     known = [bundle.manifest.files[file]] if file in bundle.manifest.files else []
     return (*known, weights_digest(bundle.manifest.files[WEIGHTS], bundle.config))
@@ -143,5 +146,5 @@ def bundle_argument(bundle: Bundle) -> str:
 
 
 def build_command(bundle: str) -> str:
-    """Return the command that builds a bundle's engines."""
+    """Return the command that builds a bundle's plans."""
     return f"python export/trt.py {bundle}"

@@ -43,7 +43,7 @@ class Scene(NamedTuple):
     driving_keypoints: Keypoints
 
 
-class Subject:
+class BenchmarkNetwork:
     """The network of a size: `live` is a bundle, the others are preset `ours` with random weights.
 
     weights: where they come from, for people. scratch: the folder that it was exported to, if it was.
@@ -110,40 +110,40 @@ def make_scene(config: NetworkConfig) -> Scene:
     return Scene(source, driving, first, second)
 
 
-class Racer(NamedTuple):
+class OpenedWay(NamedTuple):
     """One way to compute, ready to run.
 
-    device: as the way itself names it. parts: what runs "animate" and, if it can, "detect".
+    name: one of WAYS. device: as the way itself names it. parts: what runs "animate" and, if it can, "detect".
     """
 
-    way: str
+    name: str
     precision: str
     device: str
     parts: dict[str, Callable[[], object]]
 
 
-def open_racer(
-    stack: ExitStack, subject: Subject, way: str, precision: str, device: torch.device, compile_mode: str
-) -> Racer:
+def open_way(
+    stack: ExitStack, network: BenchmarkNetwork, way: str, precision: str, device: torch.device, compile_mode: str
+) -> OpenedWay:
     """Open one way, closed with the stack, and warm it up. Raises EngineError if it cannot run.
 
     Detecting is float32 in all precisions, so that only the float32 one does it.
     """
-    scene = subject.scene
+    scene = network.scene
     try:
         if way in TORCH_WAYS:
-            runner: Any = open_torch(subject, way, precision, device, compile_mode)
+            runner: Any = open_torch(network, way, precision, device, compile_mode)
             stack.callback(runner.close)
             where = device.type
         else:
             open_engine_of = open_tensorrt if way == "tensorrt" else open_onnxruntime
-            runner = stack.enter_context(open_engine_of(stack, subject, precision, device))
+            runner = stack.enter_context(open_engine_of(stack, network, precision, device))
             where, precision = runner.device, runner.precision
         source = runner.encode_source(scene.source, scene.source_keypoints)
         parts: dict[str, Callable[[], object]] = {
             tensor_names.ANIMATE: lambda: runner.animate(source, scene.driving_keypoints)
         }
-        if subject.config.detected_count and precision == "fp32":
+        if network.config.detected_count and precision == "fp32":
             parts[tensor_names.DETECT] = lambda: runner.detect(scene.driving)
         for part in parts.values():
             for _ in range(WARM_UP_COUNT):
@@ -153,27 +153,29 @@ def open_racer(
     except Exception as error:  # compilers and runtimes raise many kinds
         reason = (str(error).strip() or "it does not say why").splitlines()[0]
         raise EngineError(f"{type(error).__name__}: {reason}") from error
-    return Racer(way, precision, where, parts)
+    return OpenedWay(way, precision, where, parts)
 
 
-def open_torch(subject: Subject, way: str, precision: str, device: torch.device, compile_mode: str) -> TorchNetwork:
+def open_torch(
+    network: BenchmarkNetwork, way: str, precision: str, device: torch.device, compile_mode: str
+) -> TorchNetwork:
     """Open PyTorch on the device. Raises EngineError for a CUDA graph on the CPU."""
     records = way.endswith("graph")
     if records and device.type == "cpu":
         raise EngineError("a CUDA graph needs --device cuda")
     mode = compile_mode if way.startswith("compiled") else None
-    return TorchNetwork(subject.model, device, cast(FloatingPrecision, precision), mode, records)
+    return TorchNetwork(network.model, device, cast(FloatingPrecision, precision), mode, records)
 
 
-def open_onnxruntime(stack: ExitStack, subject: Subject, precision: str, device: torch.device) -> Engine:
+def open_onnxruntime(stack: ExitStack, network: BenchmarkNetwork, precision: str, device: torch.device) -> Engine:
     """Open ONNX Runtime on the device; TF32 is what its "auto" is. Raises EngineError if it cannot."""
     name: EngineName = "onnxruntime-cuda" if device.type == "cuda" else "onnxruntime"
     require_parts(name)
     asked = cast(Precision, "auto" if precision == "tf32" else precision)
-    return open_engine(subject.bundle(stack), name, precision=asked)
+    return open_engine(network.bundle(stack), name, precision=asked)
 
 
-def open_tensorrt(stack: ExitStack, subject: Subject, precision: str, device: torch.device) -> Engine:
+def open_tensorrt(stack: ExitStack, network: BenchmarkNetwork, precision: str, device: torch.device) -> Engine:
     """Open TensorRT, after building missing engines; those of an exported network are not kept.
 
     Raises EngineError if something is missing, or the engines cannot be built.
@@ -181,12 +183,12 @@ def open_tensorrt(stack: ExitStack, subject: Subject, precision: str, device: to
     if device.type == "cpu" or precision == "bf16":
         raise EngineError("TensorRT computes on a GPU, here in fp32 and fp16")
     require_parts("tensorrt")
-    from avatarify_plus.engines.tensorrt_cache import bundle_argument
     from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
+    from avatarify_plus.engines.tensorrt_plans import bundle_argument
     from export import trt
 
-    bundle = subject.bundle(stack)
-    folder = subject.scratch and subject.scratch / "engines"
+    bundle = network.bundle(stack)
+    folder = network.scratch and network.scratch / "engines"
     arguments = [bundle_argument(bundle), "--precision", precision, *(["--cache", str(folder)] if folder else [])]
     with redirect_stdout(sys.stderr):
         if trt.main(arguments):
