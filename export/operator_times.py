@@ -16,7 +16,15 @@ from avatarify_plus.bundle import open_bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.openvino_engine import OpenVinoEngine, OperatorTime
 from avatarify_plus.network import tensor_names
-from avatarify_plus.program.command_line import ProgramParser, add_model_argument, configure_logging, run_program
+from avatarify_plus.program.command_line import (
+    ProgramParser,
+    add_json_option,
+    add_model_argument,
+    configure_logging,
+    print_report,
+    require_json_file,
+    run_program,
+)
 from avatarify_plus.program.examples import example
 from export.parity import complete, load_pair
 
@@ -59,11 +67,13 @@ def _main(arguments: list[str] | None) -> None:
     )
     parser.add_argument("--runs", type=int, default=50, help="runs that are averaged (default: %(default)s)")
     parser.add_argument("--threads", type=int, help="CPU threads (default: the runtime's choice)")
+    add_json_option(parser)
     options = parser.parse_args(arguments)
     for name in ("runs", "threads"):
         if (given := getattr(options, name)) is not None and given < 1:
             parser.error(f"--{name} must be at least 1, found {given}")
     configure_logging(options.verbose)
+    require_json_file(options.json)
     bundle = open_bundle(options.model)
     pair = load_pair(bundle, example("avatar_1.jpg"), example("avatar_2.jpg"))
     with OpenVinoEngine(bundle, options.threads, options.precision, profiles=True) as engine:
@@ -77,9 +87,10 @@ def _main(arguments: list[str] | None) -> None:
             else:
                 engine.animate(source, pair.driving_keypoints)
             runs.append(engine.operator_times(options.graph))
-        print(f"{options.graph} of {bundle.manifest.name} on {engine.device}, ms, mean of {options.runs} runs")
-    for label, milliseconds in summarise(runs[WARM_UP_COUNT:], options.each):
-        print(f"{milliseconds:8.2f}  {label}")
+        title = f"{options.graph} of {bundle.manifest.name} on {engine.device}, ms, mean of {options.runs} runs"
+    times = summarise(runs[WARM_UP_COUNT:], options.each)
+    lines = [title, *(f"{milliseconds:8.2f}  {label}" for label, milliseconds in times)]
+    print_report("\n".join(lines), {"title": title, "ms": dict(times)}, options.json)
 
 
 def summarise(runs: Sequence[Sequence[OperatorTime]], each: bool) -> list[tuple[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TextIO
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
@@ -17,7 +17,16 @@ from avatarify_plus.errors import EngineError, SourceError
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.motion.keypoints import join_keypoints, keypoints_from_mesh, load_mesh_layout
 from avatarify_plus.pictures.images import centred_square, crop, load_photo
-from avatarify_plus.program.command_line import ProgramParser, add_model_argument, configure_logging, run_program
+from avatarify_plus.program.command_line import (
+    STDOUT,
+    ProgramParser,
+    add_json_option,
+    add_model_argument,
+    configure_logging,
+    require_json_file,
+    run_program,
+    write_json,
+)
 from avatarify_plus.program.examples import example
 from avatarify_plus.types import Image, Keypoints
 
@@ -84,12 +93,16 @@ def _main(arguments: list[str] | None) -> None:
             f"--{role}", type=Path, metavar="PHOTO", default=example(name), help="picture (default: %(default)s)"
         )
     parser.add_argument("--threads", type=int, help="CPU threads (default: the runtime's choice)")
+    add_json_option(parser)
     options = parser.parse_args(arguments)
     if options.threads is not None and options.threads < 1:
         parser.error(f"--threads must be at least 1, found {options.threads}")
     configure_logging(options.verbose)
+    require_json_file(options.json)
     bundle = open_bundle(options.model)
-    print_table(bundle, load_pair(bundle, options.source, options.driving), options.threads)
+    pair = load_pair(bundle, options.source, options.driving)
+    progress = sys.stderr if options.json == STDOUT else sys.stdout
+    write_json(print_table(bundle, pair, options.threads, progress), options.json)
 
 
 def load_pair(bundle: Bundle, source: Path, driving: Path) -> Pair:
@@ -125,15 +138,18 @@ def run_pair(engine: Engine, pair: Pair) -> EngineOutput:
     return EngineOutput(image, detected, min(durations) * 1000)
 
 
-def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
-    """Print one line per engine. All animate with PyTorch's keypoints, so that differences do not add up.
+def print_table(bundle: Bundle, pair: Pair, threads: int | None, progress: TextIO) -> dict[str, dict[str, Any]]:
+    """Print one line per engine, and return what they say by engine and precision, JSON-ready.
 
-    Raises EngineError if PyTorch, which the others are compared with, is not there.
+    All animate with PyTorch's keypoints, so that differences do not add up. progress: gets the lines. Raises
+    EngineError if PyTorch, which the others are compared with, is not there.
     """
-    print(f"{bundle.manifest.name}: differences to torch in fp32; image in levels of 255, keypoints in picture halves")
-    print(
+    title = f"{bundle.manifest.name}: differences to torch in fp32; image in levels of 255, keypoints in picture halves"
+    head = (
         f"{'engine':25} {'image max':>9} {'mean':>8} {'value max':>10} {'jacobian max':>12} {'animate ms':>10}  device"
     )
+    print(f"{title}\n{head}", file=progress)
+    found: dict[str, dict[str, Any]] = {}
     expected: EngineOutput | None = None
     for name, precision in CANDIDATES:
         label = f"{name} {precision}"
@@ -145,15 +161,22 @@ def print_table(bundle: Bundle, pair: Pair, threads: int | None) -> None:
         except EngineError as error:
             if expected is None:
                 raise
-            print(f"{label:25} not available: {error}")
+            print(f"{label:25} not available: {error}", file=progress)
+            found[label] = {"missing": str(error)}
             continue
         expected = expected or result
         difference = np.abs(result.image.astype(np.int16) - expected.image)
+        largest = {part: _largest(result.detected, expected.detected, part) for part in ("value", "jacobian")}
+        value, jacobian = ("-" if number is None else f"{number:.2g}" for number in largest.values())
         print(
             f"{label:25} {difference.max():9d} {difference.mean():8.4f} "
-            f"{_largest(result.detected, expected.detected, 'value'):>10} "
-            f"{_largest(result.detected, expected.detected, 'jacobian'):>12} {result.frame_ms:10.1f}  {device}"
+            f"{value:>10} {jacobian:>12} {result.frame_ms:10.1f}  {device}",
+            file=progress,
+            flush=True,
         )
+        found[label] = {"image_max": int(difference.max()), "image_mean": float(difference.mean()), "device": device}
+        found[label] |= {"animate_ms": result.frame_ms} | {f"{part}_max": number for part, number in largest.items()}
+    return found
 
 
 def complete(pair: Pair, engine: Engine) -> Pair:
@@ -168,11 +191,11 @@ def complete(pair: Pair, engine: Engine) -> Pair:
     return pair._replace(source_keypoints=source, driving_keypoints=driving)
 
 
-def _largest(found: Keypoints | None, expected: Keypoints | None, part: str) -> str:
-    """Return the largest difference of a part of the keypoints, or a dash for mesh models."""
+def _largest(found: Keypoints | None, expected: Keypoints | None, part: str) -> float | None:
+    """Return the largest difference of a part of the keypoints, None for mesh models."""
     if found is None or expected is None:
-        return "-"
-    return f"{np.abs(getattr(found, part) - getattr(expected, part)).max():.2g}"
+        return None
+    return float(np.abs(getattr(found, part) - getattr(expected, part)).max())
 
 
 if __name__ == "__main__":

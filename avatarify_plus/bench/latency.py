@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,14 @@ from avatarify_plus.bundle import open_bundle
 from avatarify_plus.camera import LiveCamera, PictureReader, open_reader
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine
-from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import (
+    ProgramParser,
+    add_json_option,
+    configure_logging,
+    print_report,
+    require_json_file,
+    run_program,
+)
 from avatarify_plus.program.examples import example
 from avatarify_plus.session.avatars import require_photo
 from avatarify_plus.session.session import open_session
@@ -105,6 +113,21 @@ class LatencyReport:
         """By how much each frame's latency exceeds one interval plus its own compute; negative: within."""
         return self.latency_ms - self.interval_ms - self.compute_ms
 
+    def values(self) -> dict[str, Any]:
+        """Return the report JSON-ready: percentiles in ms, counts, and the share of frames that were in time."""
+        parts = {"latency": self.latency_ms, "compute": self.compute_ms, "wait": self.latency_ms - self.compute_ms}
+        percentiles = {
+            name: {f"p{percent}": float(np.percentile(values, percent)) for percent in (50, 95, 99, 100)}
+            for name, values in parts.items()
+        }
+        return {
+            "frames": len(self.latency_ms),
+            "dropped": self.dropped_count,
+            "interval_ms": self.interval_ms,
+            "ms": percentiles,
+            "within_interval_plus_compute": float((self.excess_ms <= 0).mean()),
+        }
+
     def __str__(self) -> str:
         rows = (
             ("capture to sent", self.latency_ms),
@@ -168,7 +191,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None) -> None:
     parser = ProgramParser(
-        prog="python -m avatarify_plus.bench.latency",
+        prog="avatarify bench latency",
         description=__doc__,
         examples=("avatarify bench latency --seconds 30", "python -m avatarify_plus.bench.latency --rate 60"),
     )
@@ -180,19 +203,22 @@ def _main(arguments: list[str] | None) -> None:
         "--rate", type=Fraction, default=Fraction(30), metavar="FPS", help="of the fake camera (default: %(default)s)"
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to measure (default: %(default)s)")
+    add_json_option(parser)
     options = parser.parse_args(arguments)
     if not options.rate >= 1:
         parser.error(f"--rate must be at least 1, found {options.rate}")
     if not options.seconds > 0:
         parser.error(f"--seconds must be more than 0, found {options.seconds}")
     configure_logging(options.verbose)
+    require_json_file(options.json)
     config = AppConfig(avatar=(options.avatar,))
     require_photo(config.avatar)
     pictures = _decoded(open_reader(options.clip, SEQUENCE_FPS))
     engine, reason = choose_engine(open_bundle(config.model))
     with engine:
         print(f"engine {reason}", file=sys.stderr)
-        print(measure(config, engine, pictures, options.rate, options.seconds))
+        report = measure(config, engine, pictures, options.rate, options.seconds)
+    print_report(str(report), report.values(), options.json)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,24 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TextIO
 
 import numpy as np
 
 from avatarify_plus.bench.memory import memory_mb
 from avatarify_plus.program.checkout import child_environment, module_command
-from avatarify_plus.program.command_line import DONE, FAILED, ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import (
+    DONE,
+    FAILED,
+    STDOUT,
+    ProgramParser,
+    add_json_option,
+    configure_logging,
+    print_report,
+    require_json_file,
+    run_program,
+)
 
 MINUTE_S = 60.0
 WARM_UP_MINUTES = 2
@@ -71,35 +82,37 @@ class Soak:
         return wrong
 
 
-def soak(options: Sequence[str], minutes: float) -> Soak:
-    """Run the app with these options for some minutes; print a line a minute."""
+def soak(options: Sequence[str], minutes: float, progress: TextIO) -> Soak:
+    """Run the app with these options for some minutes. progress: gets a line a minute, and what the app prints."""
     command = module_command("avatarify_plus", [*options, "--log-stats", "--seconds", str(minutes * MINUTE_S)])
     environment = child_environment()
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, errors="replace") as process:
-        result = _watch(process)
+    with subprocess.Popen(
+        command, env=environment, stdout=progress, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        result = _watch(process, progress)
     result.exit_code = process.returncode
     return result
 
 
-def _watch(process: subprocess.Popen[str]) -> Soak:
+def _watch(process: subprocess.Popen[str], progress: TextIO) -> Soak:
     lines: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_forward_lines, args=(process, lines), daemon=True).start()
     result = Soak([Minute()], [], 0)
-    print("minute    fps   p50 ms   p95 ms  memory MB")
+    print("minute    fps   p50 ms   p95 ms  memory MB", file=progress, flush=True)
     start_s: float | None = None
     while (line := lines.get()) is not None:
         found = STATS.search(line)
         if found is None:
             if re.search("warning|error", line):
                 result.complaints.append(line)
-                print(line)
+                print(line, file=progress)
             continue
         start_s = start_s or time.monotonic()
         if time.monotonic() - start_s >= MINUTE_S * len(result.minutes):
-            _print_minute(result.minutes)
+            _print_minute(result.minutes, progress)
             result.minutes.append(Minute())
         _add(result.minutes[-1], found, memory_mb(process.pid))
-    _print_minute(result.minutes)
+    _print_minute(result.minutes, progress)
     return result
 
 
@@ -117,8 +130,8 @@ def _add(minute: Minute, found: re.Match[str], memory_mb: float) -> None:
     minute.memory_mb.append(memory_mb)
 
 
-def _print_minute(minutes: Sequence[Minute]) -> None:
-    print(f"{len(minutes):6} {minutes[-1]}", flush=True)
+def _print_minute(minutes: Sequence[Minute], progress: TextIO) -> None:
+    print(f"{len(minutes):6} {minutes[-1]}", file=progress, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -128,21 +141,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None) -> int:
     parser = ProgramParser(
-        prog="python -m avatarify_plus.bench.soak",
+        prog="avatarify bench soak",
         description=__doc__,
         examples=("avatarify bench soak --minutes 30 -- --avatar face.jpg --camera clip.mp4 --live --output soak.mp4",),
     )
     parser.add_argument("--minutes", type=float, default=30.0, help="how long the app runs (default: %(default)s)")
     parser.add_argument("options", nargs="+", metavar="OPTION", help="of the app, after --")
+    add_json_option(parser)
     options = parser.parse_args(arguments)
     if not options.minutes > 0:
         parser.error(f"--minutes must be more than 0, found {options.minutes}")
     configure_logging(options.verbose)
-    result = soak(options.options, options.minutes)
+    require_json_file(options.json)
+    result = soak(options.options, options.minutes, sys.stderr if options.json == STDOUT else sys.stdout)
     wrong = result.verdict()
+    lines = wrong or ["nothing is wrong"]
     if not math.isnan(result.growth_mb):
-        print(f"memory grew by {result.growth_mb:.1f} MB after the first {WARM_UP_MINUTES} minutes")
-    print("\n".join(wrong) or "nothing is wrong")
+        lines = [f"memory grew by {result.growth_mb:.1f} MB after the first {WARM_UP_MINUTES} minutes", *lines]
+    minutes = [{name: float(np.median(v)) if v else None for name, v in asdict(m).items()} for m in result.minutes]
+    growth_mb = None if math.isnan(result.growth_mb) else result.growth_mb
+    print_report("\n".join(lines), {"minutes": minutes, "growth_mb": growth_mb, "wrong": wrong}, options.json)
     return FAILED if wrong else DONE
 
 

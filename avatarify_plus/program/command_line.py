@@ -147,13 +147,18 @@ def print_report(text: str, values: Any, json_file: str | None) -> None:
     JSON. Raises SinkError if the file cannot be written; the values are then kept in a temporary file that the message
     names.
     """
-    written = json.dumps(values, indent=1)
+    if json_file != STDOUT:
+        sys.stdout.write(text.rstrip("\n") + "\n")
+    write_json(values, json_file)
+
+
+def write_json(values: Any, json_file: str | None) -> None:
+    """Write values where --json says, see `print_report`; for programs that print their text as they go."""
+    written = json.dumps(values, indent=1) + "\n"
     if json_file == STDOUT:
-        sys.stdout.write(written + "\n")
-        return
-    sys.stdout.write(text.rstrip("\n") + "\n")
-    if json_file is not None:
-        save_result(Path(json_file), written + "\n")
+        sys.stdout.write(written)
+    elif json_file is not None:
+        save_result(Path(json_file), written)
 
 
 def require_json_file(json_file: str | None) -> None:
