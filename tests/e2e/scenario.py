@@ -280,8 +280,9 @@ def the_real_avatar() -> None:
                 lambda: len([line for line in app.lines if " fps" in line]) > 8,
                 "some pictures",
             )
-            end_s = time.monotonic() + 10
-            while time.monotonic() < end_s:
+            begun_s = time.monotonic()
+            # a busy host computes a picture in ten seconds and more
+            while (elapsed_s := time.monotonic() - begun_s) < 10 or (not pictures and elapsed_s < 60):
                 found, picture = capture.read()
                 if found:
                     pictures.append(picture[..., ::-1])
