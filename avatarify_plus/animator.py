@@ -36,6 +36,7 @@ class Animator:
         self._size_px = engine.config.image_size
         self._puppeteer = Puppeteer(engine, motion, smoothing=smoothing)
         self._has_avatar = False
+        self._is_closed = False
         self._next_index = itertools.count().__next__
         with ExitStack() as stack:
             stack.enter_context(engine)
@@ -55,11 +56,11 @@ class Animator:
         photo: a file, or a picture (H, W, 3) uint8 RGB, of any size and aspect ratio. Of several faces the largest is
         taken. Raises SourceError if it cannot be read or shows no face.
         """
-        if isinstance(photo, np.ndarray):
-            _require_picture(photo, "the photo")
-            image, name = photo, "the photo"
-        else:
+        self._require_open()
+        if isinstance(photo, str | os.PathLike):
             image, name = load_photo(Path(photo)), f"the photo {photo}"
+        else:
+            image, name = _picture_of(photo, "the photo"), "the photo"
         framed = frame_photo(image, self._find_faces, self._size_px, "auto", name)
         return self._puppeteer.encode(framed.view)
 
@@ -81,9 +82,10 @@ class Animator:
         picture is held for a second, then the avatar comes to rest. Raises SourceError if no avatar was set or the
         frame has another shape or type.
         """
+        self._require_open()
         if not self._has_avatar:
             raise SourceError("no avatar was set: call set_avatar first")
-        _require_picture(frame, "the frame")
+        frame = _picture_of(frame, "the frame")
         captured_at = time.perf_counter() if time_s is None else time_s
         return self._puppeteer.animate(self._framing.view(Frame(frame, self._next_index(), captured_at)), captured_at)
 
@@ -92,8 +94,13 @@ class Animator:
         self._puppeteer.recalibrate()
 
     def close(self) -> None:
-        """Release the engine and the face mesh; may be called again."""
+        """Release the engine and the face mesh; may be called again. Nothing can be animated afterwards."""
+        self._is_closed = True
         self._resources.close()
+
+    def _require_open(self) -> None:
+        if self._is_closed:
+            raise SourceError("this animator was closed: load another one")
 
     def __enter__(self) -> Animator:
         return self
@@ -123,7 +130,10 @@ def load_animator(
     return Animator(open_engine(open_bundle(model), engine, threads, precision), motion, smoothing)
 
 
-def _require_picture(image: Image, name: str) -> None:
-    """Raise SourceError unless a picture is (H, W, 3) uint8."""
+def _picture_of(image: object, name: str) -> Image:
+    """Return a picture as it is. Raises SourceError unless it is an array (H, W, 3) uint8."""
+    if not isinstance(image, np.ndarray):
+        raise SourceError(f"{name} must be an array (H, W, 3) uint8 RGB, found a {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise SourceError(f"{name} must be (H, W, 3) uint8 RGB, found {image.shape} {image.dtype}")
+    return image

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 import avatarify_plus
 from avatarify_plus.animator import Animator, load_animator
@@ -89,6 +90,11 @@ def test_mistakes_are_said_plainly(animator: Animator, tmp_path: Path) -> None:
     for wrong in (np.zeros((64, 64), np.uint8), np.zeros((64, 64, 3), np.float32), np.zeros((0, 64, 3), np.uint8)):
         with pytest.raises(SourceError, match=r"the frame must be \(H, W, 3\) uint8 RGB, found"):
             animator.animate(wrong)
+    for other in ([[1, 2]], None, Picture.new("RGB", (64, 64))):
+        with pytest.raises(SourceError, match="must be an array"):
+            animator.animate(other)  # type: ignore[arg-type]
+        with pytest.raises(SourceError, match="must be an array"):
+            animator.set_avatar(other)  # type: ignore[arg-type]
     with pytest.raises(ModelError):
         load_animator("no-such-model")
     with pytest.raises(EngineError, match="unknown engine"):
@@ -103,3 +109,7 @@ def test_an_avatar_comes_first_and_closing_twice_is_fine() -> None:
     animator.close()
     animator.close()
     assert engine.is_closed
+    with pytest.raises(SourceError, match="was closed"):
+        animator.set_avatar(PHOTO)
+    with pytest.raises(SourceError, match="was closed"):
+        animator.animate(np.zeros((64, 64, 3), np.uint8))
