@@ -87,7 +87,8 @@ class Animator:
             raise SourceError("no avatar was set: call set_avatar first")
         frame = _picture_of(frame, "the frame")
         captured_at = time.perf_counter() if time_s is None else time_s
-        return self._puppeteer.animate(self._framing.view(Frame(frame, self._next_index(), captured_at)), captured_at)
+        view = self._framing.view(Frame(frame, self._next_index(), captured_at))
+        return self._puppeteer.animate(view, captured_at).copy()  # the caller's to draw on; ours may be held and shown
 
     def recalibrate(self) -> None:
         """Take the face in the next frame as the driver's neutral face, from which relative motion is measured."""
@@ -131,9 +132,9 @@ def load_animator(
 
 
 def _picture_of(image: object, name: str) -> Image:
-    """Return a picture as it is. Raises SourceError unless it is an array (H, W, 3) uint8."""
+    """Return a picture in one piece of memory. Raises SourceError unless it is an array (H, W, 3) uint8."""
     if not isinstance(image, np.ndarray):
         raise SourceError(f"{name} must be an array (H, W, 3) uint8 RGB, found a {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
         raise SourceError(f"{name} must be (H, W, 3) uint8 RGB, found {image.shape} {image.dtype}")
-    return image
+    return np.ascontiguousarray(image)

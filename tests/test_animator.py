@@ -75,6 +75,24 @@ def test_avatars_encoded_beforehand_are_switched_between_two_frames(animator: An
     assert np.abs(shown[0] - shown[2]).mean() < 2
 
 
+def test_a_picture_is_the_callers_to_draw_on() -> None:
+    nobody = np.zeros((64, 64, 3), np.uint8)
+    with Animator(FakeEngine()) as animator:
+        avatar = animator.encode_avatar(PHOTO)
+        animator.set_avatar(avatar)
+        first, still = animator.animate(nobody, 0.0), avatar.still.copy()
+        first[:] = 255
+        np.testing.assert_array_equal(animator.animate(nobody, 0.04), still)
+        np.testing.assert_array_equal(avatar.still, still)
+
+
+def test_read_only_views_will_do(animator: Animator) -> None:
+    image = cv2.imread(str(PHOTO))
+    image.flags.writeable = False
+    animator.set_avatar(image[..., ::-1])
+    assert animator.animate(image[::2, ::2, ::-1], 300.0).shape == (animator.size, animator.size, 3)
+
+
 def test_a_photo_may_be_a_picture_in_memory(animator: Animator) -> None:
     image = cv2.cvtColor(cv2.imread(str(PHOTO)), cv2.COLOR_BGR2RGB)
     of_file, of_memory = animator.encode_avatar(PHOTO), animator.encode_avatar(image)
