@@ -2,7 +2,7 @@
 
     import avatarify_plus
 
-    with avatarify_plus.load_animator("live-256") as animator:
+    with avatarify_plus.load_animator("live-512") as animator:
         animator.set_avatar("face.jpg")
         picture = animator.animate(frame)  # (H, W, 3) uint8 RGB in, (S, S, 3) uint8 RGB out
 

@@ -8,7 +8,7 @@ from avatarify_plus.program.command_line import FAILED, print_error, python_prob
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `avatarify [doctor | bench] OPTIONS` and return the exit code.
+    """Run `avatarify [doctor | bench | studio] OPTIONS` and return the exit code; without anything, the studio.
 
     arguments: without the program's name; None takes the command line's.
     """
@@ -21,6 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     if problem is not None:
         print_error(problem)
         return FAILED
+    if given[:1] == ["studio"] or not given:
+        from avatarify_plus.studio.studio import main as studio
+
+        return studio(given[1:])
     if given[:1] == ["bench"]:
         from avatarify_plus.bench.bench import main as bench
 

@@ -6,6 +6,7 @@ import itertools
 import os
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +17,15 @@ from avatarify_plus.config import EngineName, MotionMode, Precision
 from avatarify_plus.engines import Engine, open_engine
 from avatarify_plus.errors import SourceError
 from avatarify_plus.face.driver_framing import DriverFraming, mesh_finder
-from avatarify_plus.face.photo_framing import faces_finder, frame_photo
+from avatarify_plus.face.photo_framing import (
+    Surroundings,
+    face_scorer,
+    faces_finder,
+    frame_photo,
+    largest_face,
+    upright,
+)
+from avatarify_plus.motion.controls import FOLLOW_ALL, Controls
 from avatarify_plus.pictures.images import load_photo
 from avatarify_plus.puppeteer import EncodedAvatar, Puppeteer
 from avatarify_plus.types import Frame, Image
@@ -31,38 +40,54 @@ class Animator:
     All calls belong to one thread. Two animators may work side by side in two threads.
     """
 
-    def __init__(self, engine: Engine, motion: MotionMode = "relative", smoothing: float = 0.5) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        motion: MotionMode = "relative",
+        smoothing: float = 0.5,
+        photo_px: int = 512,
+        controls: Controls = FOLLOW_ALL,
+    ) -> None:
         """Take over an engine; see `load_animator` for the rest."""
-        self._size_px = engine.config.image_size
+        self._size_px = self._shown_px = engine.config.image_size
+        reach = engine.config.photo_reach
+        self._surroundings = Surroundings(reach, photo_px) if reach else None
         self._puppeteer = Puppeteer(engine, motion, smoothing=smoothing)
+        self._puppeteer.set_controls(controls)
         self._has_avatar = False
         self._is_closed = False
         self._next_index = itertools.count().__next__
         with ExitStack() as stack:
             stack.enter_context(engine)
             self._find_faces = stack.enter_context(faces_finder(True))
+            self._score_face = stack.enter_context(face_scorer(True))
             find_in_frame = stack.enter_context(mesh_finder(True, tracking=True))
             self._framing = DriverFraming(find_in_frame, self._size_px, "auto", follows=True)
             self._resources = stack.pop_all()
 
     @property
     def size(self) -> int:
-        """The side S of the pictures that `animate` returns, in pixels."""
-        return self._size_px
+        """The side P of the pictures that `animate` returns, in pixels.
 
-    def encode_avatar(self, photo: Photo) -> EncodedAvatar:
+        It is the model's, or, of a model that shows the photo in its own size, the current avatar's.
+        """
+        return self._shown_px
+
+    def encode_avatar(self, photo: Photo, face: int | None = None) -> EncodedAvatar:
         """Encode a photo, which takes some 100 ms on a CPU, so that `set_avatar` can switch to it within a frame.
 
-        photo: a file, or a picture (H, W, 3) uint8 RGB, of any size and aspect ratio. Of several faces the largest is
-        taken. Raises SourceError if it cannot be read or shows no face.
+        photo: a file, or a picture (H, W, 3) uint8 RGB, of any size and aspect ratio. face: which of several faces, 1
+        for the largest, 2 for the second largest and so on; None takes the largest and warns that there are more.
+        Raises SourceError if it cannot be read or shows no face, or none of this number.
         """
         self._require_open()
         if isinstance(photo, str | os.PathLike):
             image, name = load_photo(Path(photo)), f"the photo {photo}"
         else:
             image, name = _picture_of(photo, "the photo"), "the photo"
-        framed = frame_photo(image, self._find_faces, self._size_px, "auto", name)
-        return self._puppeteer.encode(framed.view)
+        image = upright(image, self._find_faces, self._score_face, name)
+        framed = frame_photo(image, self._find_faces, self._size_px, "auto", name, self._surroundings, face)
+        return self._puppeteer.encode(framed.view, partial(largest_face, self._find_faces))
 
     def set_avatar(self, avatar: Photo | EncodedAvatar) -> None:
         """Be this avatar from the next frame on, in the pose that is shown.
@@ -71,13 +96,14 @@ class Animator:
         """
         encoded = avatar if isinstance(avatar, EncodedAvatar) else self.encode_avatar(avatar)
         self._puppeteer.set_avatar(encoded)
+        self._shown_px = len(encoded.still)
         self._has_avatar = True
 
     def animate(self, frame: Image, time_s: float | None = None) -> Image:
         """Return the avatar in the pose and with the expression of the driver.
 
         frame: (H, W, 3) uint8 RGB, of any size; the face in it is searched for and followed. time_s: when it was
-        captured, in seconds, never less than the time before; None takes now. Returns (S, S, 3) uint8 RGB, see `size`.
+        captured, in seconds, never less than the time before; None takes now. Returns (P, P, 3) uint8 RGB, see `size`.
         Relative motion is measured from the first frame that shows a face, see `recalibrate`. Without a face the last
         picture is held for a second, then the avatar comes to rest. Raises SourceError if no avatar was set or the
         frame has another shape or type.
@@ -89,6 +115,11 @@ class Animator:
         captured_at = time.perf_counter() if time_s is None else time_s
         view = self._framing.view(Frame(frame, self._next_index(), captured_at))
         return self._puppeteer.animate(view, captured_at).copy()  # the caller's to draw on; ours may be held and shown
+
+    def set_controls(self, controls: Controls) -> None:
+        """Follow parts of the driver's face so much from the next frame on."""
+        self._require_open()
+        self._puppeteer.set_controls(controls)
 
     def recalibrate(self) -> None:
         """Take the face in the next frame as the driver's neutral face, from which relative motion is measured."""
@@ -113,22 +144,29 @@ class Animator:
 
 
 def load_animator(
-    model: str = "live-256",
+    model: str = "live-512",
     engine: EngineName = "auto",
     precision: Precision = "auto",
     threads: int | None = None,
     motion: MotionMode = "relative",
     smoothing: float = 0.5,
+    photo_px: int = 512,
+    controls: Controls = FOLLOW_ALL,
+    gpu: int = 0,
 ) -> Animator:
     """Load a model and make it ready.
 
     model: name of a shipped model, or folder of a bundle. engine: what computes; "auto" takes the fastest here.
     precision: what the pictures are computed in. threads: CPU threads of the engine, None for its own choice. motion:
     "relative" moves the avatar by how the driver moves from a neutral face, "absolute" takes the driver's pose.
-    smoothing: how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish). Raises ModelError if the model is
-    missing or damaged, EngineError if the engine does not work here.
+    smoothing: how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish). photo_px: at most so many pixels has
+    the side of the pictures of a model that shows the photo in its own size. controls: how much of each part of the
+    face is followed. gpu: which GPU computes, from 0, if there are several. Raises ModelError if the model is missing
+    or damaged, EngineError if the engine does not work here.
     """
-    return Animator(open_engine(open_bundle(model), engine, threads, precision), motion, smoothing)
+    return Animator(
+        open_engine(open_bundle(model), engine, threads, precision, gpu), motion, smoothing, photo_px, controls
+    )
 
 
 def _picture_of(image: object, name: str) -> Image:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from avatarify_plus.config import WEBCAM, AppConfig
+from avatarify_plus.config import WEBCAM, WHO, AppConfig
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.program.command_line import DONE, ProgramParser, configure_logging, run_program
 from avatarify_plus.program.option_fields import add_fields
@@ -29,6 +30,7 @@ EXAMPLES = (
     "avatarify --avatar face.jpg                                     webcam to preview and virtual camera",
     "avatarify --avatar me.jpg friends/ --frame photo                several photos, whole",
     "avatarify --avatar face.jpg --camera talk.mp4 --output out.mp4  a video, frame by frame",
+    "avatarify --avatar photos/ --camera talk.mp4 --output films/    the same with each photo of a folder",
     "avatarify doctor                                                what is amiss here, and how to mend it",
     "avatarify bench                                                 how fast it is here",
 )
@@ -58,7 +60,7 @@ def build_parser() -> ProgramParser:
     """
     parser = ProgramParser(
         prog="avatarify",
-        usage="avatarify --avatar PHOTO [--camera DRIVER] [--output FILE.mp4] [OPTIONS]",
+        usage="avatarify --avatar PHOTO [--camera DRIVER] [--output FILE] [OPTIONS]",
         description="Animate the face in a photo with your own face.",
         examples=EXAMPLES,
         has_verbose=False,
@@ -67,6 +69,12 @@ def build_parser() -> ProgramParser:
     groups = add_fields(parser, AppConfig, only_given=True)
     groups[WEBCAM].add_argument(
         "--list-cameras", action=ListCameras, nargs=0, help="list the webcams and what they offer"
+    )
+    groups[WHO].add_argument(
+        "--list-faces",
+        type=Path,
+        metavar="FILE.png",
+        help="write the photo with its faces numbered, for --face, and leave; an existing file is replaced",
     )
     return parser
 
@@ -123,6 +131,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _main(arguments: list[str] | None, stop: threading.Event) -> int:
     parser = build_parser()
     given = vars(parser.parse_args(arguments))
+    faces_file = given.pop("list_faces", None)
     from avatarify_plus import live, settings
 
     configure_logging(given.get("verbose", False), INFO_LOGGERS)
@@ -130,6 +139,11 @@ def _main(arguments: list[str] | None, stop: threading.Event) -> int:
         config = config_of(given)
     except ConfigError as error:
         parser.error(str(error))
+    if faces_file is not None:
+        from avatarify_plus.session.face_list import list_faces
+
+        print(list_faces(config.avatar, faces_file))
+        return DONE
     kept = settings.KeptSettings(given) if config.config else None
     print(describe_run(live.run(config, stop=stop, kept=kept)))
     return DONE

@@ -13,7 +13,12 @@ from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.tensor_names import signatures
 from avatarify_plus.program.whole_file import write_whole
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""The newest format; see `format_of`."""
+
+NEW_FIELDS = ("photo_reach", "contour_width", "part_width")
+"""The fields of the network's config that format 1 does not know."""
+
 OPSET = 18
 """The ONNX opset; TensorRT and ONNX Runtime's CUDA kernels compute GridSample wrongly at 20."""
 
@@ -26,8 +31,8 @@ SHIPPED = Path(__file__).resolve().parent / "models"
 class Manifest:
     """What a model is, how it was made and what its files must hash to.
 
-    files: file name to SHA-256 in hex, filled in by `write_manifest`. training (data, steps, samples) and metrics are
-    free-form, JSON-ready. revision: the source code's git revision.
+    files: file name to SHA-256 in hex; it and format_version are filled in by `write_manifest`. training (data, steps,
+    samples) and metrics are free-form, JSON-ready. revision: the source code's git revision.
     """
 
     name: str
@@ -39,7 +44,7 @@ class Manifest:
     revision: str = "unknown"
     licence: str = "MIT"
     intended_use: str = "Animating your own portrait, or that of a person who agreed to it, in video calls."
-    format_version: int = FORMAT_VERSION
+    format_version: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +89,7 @@ def graph_file(name: str) -> str:
 
 
 def open_bundle(path_or_name: str | Path) -> Bundle:
-    """Open a model folder, or a shipped model by its bare name such as "live-256", and verify every file's hash.
+    """Open a model folder, or a shipped model by its bare name such as "live-512", and verify every file's hash.
 
     The weights may be missing, see `Bundle.weights`. Raises ModelError if the model or another file is missing, or if
     it is damaged or of another format version.
@@ -118,9 +123,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """
     names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
     left_out = {name: digest for name, digest in manifest.files.items() if name == WEIGHTS and name not in names}
-    complete = replace(manifest, files={name: _sha256(folder / name) for name in names} | left_out)
-    write_whole(folder / MANIFEST, json.dumps(asdict(complete), indent=2) + "\n")
+    files = {name: _sha256(folder / name) for name in names} | left_out
+    complete = replace(manifest, files=files, format_version=format_of(manifest.network))
+    values = asdict(complete)
+    if complete.format_version == 1:  # older programs read it and know no other fields
+        values["network"] = {name: value for name, value in values["network"].items() if name not in NEW_FIELDS}
+    write_whole(folder / MANIFEST, json.dumps(values, indent=2) + "\n")
     return complete
+
+
+def format_of(network: NetworkConfig) -> int:
+    """Return the oldest format that can say what a network is, so that older programs read what they can compute."""
+    return FORMAT_VERSION if any(getattr(network, name) for name in NEW_FIELDS) else 1
 
 
 def describe(bundle: Bundle) -> str:
@@ -133,6 +147,7 @@ def describe(bundle: Bundle) -> str:
     }
     lines = [
         f"{manifest.name}: {config.preset} ({config.size}), {config.image_size} px, "
+        f"{'the photo in its own size, ' if config.photo_reach else ''}"
         f"{config.keypoint_count} keypoints from {origins[config.keypoints]}",
         f"folder: {bundle.folder}",
         f"files: {', '.join(f'{name} {_size(bundle.folder / name)}' for name in manifest.files)}",
@@ -166,9 +181,9 @@ def _parse_manifest(path: Path) -> Manifest:
         raise ModelError(f"cannot read {path}: {error}") from error
     if not isinstance(values, dict) or "format_version" not in values:
         raise ModelError(f"{path} is not a model manifest: it has no format_version")
-    if values["format_version"] != FORMAT_VERSION:
+    if values["format_version"] not in range(1, FORMAT_VERSION + 1):
         raise ModelError(
-            f"{path} has format version {values['format_version']!r}, this program reads {FORMAT_VERSION}: "
+            f"{path} has format version {values['format_version']!r}, this program reads 1 to {FORMAT_VERSION}: "
             "update the program or export the model again"
         )
     known = {entry.name for entry in fields(Manifest)}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avatarify_plus.errors import ConfigError
+from avatarify_plus.motion.controls import Region, SmileOrigin
 from avatarify_plus.program.option_fields import AUTO, about, check_choices, option_name
 from avatarify_plus.types import Size
 
@@ -33,16 +34,27 @@ Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 MotionMode = Literal["relative", "absolute"]
 
 
+FILM_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".gif")
+"""How the names of films that are written end, in lower case."""
+
 RANGES: dict[str, tuple[float, float]] = {
+    "face": (1, 1000),
     "camera_fps": (1, 1000),
     "zoom": (0.25, 4),
     "shift_x": (-1, 1),
     "shift_y": (-1, 1),
     "strength": (0, 2),
     "smoothing": (0, 1),
+    "mouth": (0, 2),
+    "eyes": (0, 2),
+    "brows": (0, 2),
+    "gaze": (0, 2),
+    "head": (0, 2),
     "overlay": (0, 1),
     "fps_limit": (1, 240),
     "sequence_fps": (1, 240),
+    "photo_px": (64, 1024),
+    "gpu": (0, 63),
     "seconds": (0, 1e9),
 }
 """The smallest and the largest value of each number in AppConfig."""
@@ -72,6 +84,13 @@ class AppConfig:
     avatar: tuple[Path, ...] = field(
         metadata=about(WHO, "photos of the faces to animate, or folders of such photos", "PHOTO")
     )
+    face: int | None = _option(
+        None,
+        WHO,
+        "which face of a photo that shows several: 1 is the largest, 2 the second largest and so on; "
+        "auto takes the largest and warns that there are more",
+        "NUMBER|auto",
+    )
     camera: str = _option(
         "0",
         WHO,
@@ -88,7 +107,14 @@ class AppConfig:
     camera_format: CameraFormat = _option(
         "auto", WEBCAM, "pixel format asked of a webcam; mjpg is what most need for large pictures at full rate"
     )
-    output: Path | None = _option(None, OUTPUT, "record to this file, an existing one is replaced", "FILE.mp4")
+    output: Path | None = _option(
+        None,
+        OUTPUT,
+        "record to this file, an existing one is replaced: .mp4, .mov, .mkv, .webm or .gif; a name without a suffix or "
+        "an existing folder takes the pictures as PNGs, or, of several photos or a folder of photos, a film of each",
+        "FILE",
+    )
+    sound: bool = _option(True, OUTPUT, "take over the sound of a driver's file into the film that is made of it")
     live: bool = _option(
         False,
         WHO,
@@ -113,12 +139,20 @@ class AppConfig:
         PICTURE,
         "how the avatar gets to that size: letterbox shows all of it, crop fills the picture",
     )
+    photo_px: int = _option(
+        512,
+        PICTURE,
+        "the most pixels that the side of the animated square may have; it has as many as the photo, of models that "
+        "show the photo in its own size",
+        "PIXELS",
+    )
     badge: bool = _option(True, PICTURE, "mark the picture as made by AI")
-    model: str = _option("live-256", COMPUTING, "name of a shipped model, or folder of a bundle", "BUNDLE")
+    model: str = _option("live-512", COMPUTING, "name of a shipped model, or folder of a bundle", "BUNDLE")
     engine: EngineName = _option("auto", COMPUTING, "what computes the pictures; auto takes the fastest")
     precision: Precision = _option(
         "auto", COMPUTING, "what the pictures are computed in; auto takes the fastest of engine and model"
     )
+    gpu: int = _option(0, COMPUTING, "which GPU computes, counted from 0, if there are several", "NUMBER")
     framing: FramingMode = _option(
         "auto", WHO, "auto cuts photo and driver to a square around the face, none resizes them as they are"
     )
@@ -144,6 +178,27 @@ class AppConfig:
         "how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish), keys , and .",
         "STRENGTH",
         persists=True,
+    )
+    mouth: float = _option(
+        1.0,
+        MOTION,
+        "how much of your mouth the avatar's follows, 0 leaves the photo's, keys M, Shift+M",
+        "FACTOR",
+        persists=True,
+    )
+    eyes: float = _option(1.0, MOTION, "the same of your eyelids, keys E, Shift+E", "FACTOR", persists=True)
+    brows: float = _option(1.0, MOTION, "the same of your brows, keys B, Shift+B", "FACTOR", persists=True)
+    gaze: float = _option(1.0, MOTION, "the same of where you look, keys G, Shift+G", "FACTOR", persists=True)
+    head: float = _option(
+        1.0, MOTION, "the same of how your head turns, nods and travels, keys N, Shift+N", "FACTOR", persists=True
+    )
+    region: Region = _option("all", MOTION, "move only this part of the face, the rest stays as in the photo, key V")
+    smile: SmileOrigin = _option(
+        "photo", MOTION, "photo adds your smile to the photo's own, driver begins with a mouth at rest"
+    )
+    lock_gaze: bool = _option(False, MOTION, "the avatar looks into the camera wherever you look, key Y", persists=True)
+    travel: bool = _option(
+        False, MOTION, "let the head travel and approach as far as yours, instead of keeping it in its frame"
     )
     search: bool = _option(True, MOTION, "look for a better neutral face while running, key F", persists=True)
     mirror: bool = _option(False, WHO, "mirror the driver, so that the avatar is your mirror image")
@@ -171,8 +226,10 @@ class AppConfig:
         check_choices(self)
         if not self.camera:
             raise ConfigError("--camera is empty: give a webcam's number, a file, a folder, a pattern or a URL")
-        if self.output is not None and self.output.suffix.lower() != ".mp4":
-            raise ConfigError(f"--output must be a file name ending in .mp4, found {str(self.output)!r}")
+        if self.output is not None and not self.fills_folder and self.output.suffix.lower() not in FILM_SUFFIXES:
+            raise ConfigError(
+                f"--output must end in one of {', '.join(FILM_SUFFIXES)}, or be a folder, found {str(self.output)!r}"
+            )
         if self.output is None and not self.preview and not self.virtual_camera:
             raise ConfigError("neither --output, --preview nor --virtual-camera is wanted: leave at least one")
         if self.movement_scale is not None and not 0 < self.movement_scale <= 10:
@@ -187,3 +244,13 @@ class AppConfig:
                 raise ConfigError(f"{option_name(name)} must be from 64x64 to 7680x7680, found {wanted}")
         if self.size is not None and (self.size.width % 2 or self.size.height % 2):
             raise ConfigError(f"--size must be even, as video encoders ask for, found {self.size}")
+
+    @property
+    def fills_folder(self) -> bool:
+        """Whether the output is a folder: it is one already, or its name has no suffix."""
+        return self.output is not None and (self.output.is_dir() or not self.output.suffix)
+
+    @property
+    def makes_films(self) -> bool:
+        """Whether a film is made of each photo: there are several, or a folder of them, and the output is a folder."""
+        return self.fills_folder and (len(self.avatar) > 1 or any(path.is_dir() for path in self.avatar))

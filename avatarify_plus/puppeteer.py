@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,20 +10,18 @@ import numpy as np
 from avatarify_plus.config import MotionMode
 from avatarify_plus.engines import Engine, Source
 from avatarify_plus.errors import SourceError
-from avatarify_plus.motion.keypoints import (
-    join_keypoints,
-    keypoints_from_mesh,
-    load_mesh_layout,
-    movement_scale,
-    transfer,
-)
+from avatarify_plus.motion.controls import Controls
+from avatarify_plus.motion.face import Face, FaceReader, enlarged, mesh_of
+from avatarify_plus.motion.face_space import AvatarShape
+from avatarify_plus.motion.keypoints import first_keypoints, movement_scale, transfer
 from avatarify_plus.motion.limit import MotionLimit
 from avatarify_plus.motion.neutral_face import Sample, sample_of
 from avatarify_plus.motion.presence import Arrival, Presence
+from avatarify_plus.motion.response import Probe, demand_of, probe_of
 from avatarify_plus.motion.transfer import MotionTransfer
 from avatarify_plus.motion.transition import Transition
 from avatarify_plus.pictures.images import AS_FOUND, Adjustment, View
-from avatarify_plus.types import Image, Keypoints
+from avatarify_plus.types import FloatArray, Image, Keypoints
 
 HOLD_S = 1.0
 """How long the last picture is held after the face was lost."""
@@ -31,17 +30,22 @@ REST_S = 1.0
 """How long the avatar then takes to ease back to rest."""
 
 
+FindLandmarks = Callable[[Image], FloatArray | None]
+"""(P, P, 3) to the landmarks (478, 3) of its face, x and y in [0, 1], z in the scale of x; None without a face."""
+
+
 class EncodedAvatar(NamedTuple):
     """An avatar, ready to be animated.
 
-    source: what the engine needs. still: its picture at rest, (S, S, 3) uint8 RGB. limit: how far it may move. sample:
-    its face as a neutral one.
+    source: what the engine needs. still: its picture at rest, (P, P, 3) uint8 RGB. limit: how far it may move. sample:
+    its face as a neutral one. shape: its face in space, of models with a mesh.
     """
 
     source: Source
     still: Image
     limit: MotionLimit
     sample: Sample
+    shape: AvatarShape | None
 
 
 class Puppeteer:
@@ -62,9 +66,10 @@ class Puppeteer:
     ) -> None:
         config = engine.config
         self._engine = engine
-        self._layout = load_mesh_layout(config.mesh_layout) if config.reads_mesh else None
-        self._presence = Presence(smoothing)
-        self._transfer = MotionTransfer(motion, movement_scale, strength, searches)
+        self._reader = FaceReader(config.mesh_layout, config.reads_contours) if config.reads_mesh else None
+        self._count = config.keypoint_count  # contour points may follow
+        self._presence = Presence(smoothing, self._reader.nearest if self._reader is not None else None)
+        self._transfer = MotionTransfer(motion, movement_scale, strength, searches, self._reader)
         self._transition = Transition()
         self._avatar: EncodedAvatar | None = None
         self._sample: Sample | None = None  # the driver's newest face
@@ -76,7 +81,7 @@ class Puppeteer:
     @property
     def needs_mesh(self) -> bool:
         """Whether views must carry landmarks: the model reads keypoints off the face mesh."""
-        return self._layout is not None
+        return self._reader is not None
 
     @property
     def searches(self) -> bool:
@@ -100,7 +105,8 @@ class Puppeteer:
     @property
     def driving(self) -> Keypoints | None:
         """The driver's newest keypoints, smoothed; None before the first face."""
-        return self._presence.driving
+        face = self._presence.driving
+        return None if face is None else self._taken(face)
 
     @property
     def shown(self) -> Keypoints | None:
@@ -111,19 +117,47 @@ class Puppeteer:
         """Multiply all motion by a factor from the next frame on: 0 is rest, 1 as the driver moves."""
         self._transfer.strength = strength
 
+    def set_controls(self, controls: Controls) -> None:
+        """Follow parts of the face so much from the next frame on; without effect on models that read no mesh."""
+        self._transfer.controls = controls
+
     def set_smoothing(self, strength: float) -> None:
         """Smooth from the next frame on, from 0 (off) to 1 (sluggish)."""
         self._presence.set_smoothing(strength)
 
-    def encode(self, view: View) -> EncodedAvatar:
-        """Make an avatar of a photo's view. Raises SourceError if it has no face."""
-        keypoints = self._detect(view)
-        if keypoints is None:
+    def encode(self, view: View, find: FindLandmarks | None = None) -> EncodedAvatar:
+        """Make an avatar of a photo's view. Raises SourceError if it has no face.
+
+        find: finds the face in a picture, so that it can be measured how much of what is asked for arrives; None takes
+        all of it to arrive.
+        """
+        face = self._detect(view)
+        if face is None:
             raise SourceError("the avatar photo shows no face; use a photo that shows one face from the front")
-        source = self._engine.encode_source(view.image, keypoints)
+        photo = () if view.photo is None else (view.photo,)
+        source = self._engine.encode_source(view.image, self._taken(face), *photo)
         still = self._engine.animate(source, source.keypoints)
-        limit = MotionLimit(source.keypoints, self._layout.names if self._layout is not None else ())
-        return EncodedAvatar(source, still, limit, sample_of(source.keypoints, view.landmarks))
+        limit = MotionLimit(source.keypoints, self._reader.names if self._reader is not None else (), self._count)
+        shape = None
+        if face.mesh is not None:
+            shape = AvatarShape(face.mesh)
+            shape = shape if find is None else self._measured(source, still, face, shape, find)
+        return EncodedAvatar(source, still, limit, sample_of(face, view.landmarks), shape)
+
+    def _measured(
+        self, source: Source, still: Image, face: Face, shape: AvatarShape, find: FindLandmarks
+    ) -> AvatarShape:
+        """Return an avatar's shape with what must be asked of it, as known where its face is not found again."""
+        assert self._reader is not None, "only models with a mesh have shapes"
+        asked, learned = probe_of(shape), self._reader.learned(face)
+        pictures = [still]
+        for mesh in asked[1:]:
+            pictures.append(self._engine.animate(source, self._taken(self._reader.face(mesh, learned))))
+        found = [find(picture) for picture in pictures]
+        meshes = [mesh_of(landmarks) for landmarks in found if landmarks is not None]
+        if len(meshes) < len(pictures):
+            return shape
+        return AvatarShape(shape.mesh, demand_of(asked, Probe(*meshes)))
 
     def set_avatar(self, avatar: EncodedAvatar) -> None:
         """Show this avatar from the next frame on, in the current pose."""
@@ -131,27 +165,41 @@ class Puppeteer:
             self._shown, self._picture = avatar.source.keypoints, avatar.still  # shown until the driver appears
         else:
             old, new = self._avatar.source.keypoints, avatar.source.keypoints
-            scale = movement_scale(new, old)
+            scale = movement_scale(*(first_keypoints(face, self._count) for face in (new, old)))
             self._shown = transfer(new, self._shown, old, scale)
             self._picture = None
             if self._transition.start is not None:
                 self._transition.start = transfer(new, self._transition.start, old, scale)
         self._avatar = avatar
-        self._transfer.set_avatar(avatar.sample)
+        self._transfer.set_avatar(avatar.sample, avatar.shape)
 
-    def set_source(self, view: View) -> None:
-        """Set the only avatar and start afresh. Raises SourceError if its view has no face."""
-        avatar = self.encode(view)
+    def set_source(self, view: View, find: FindLandmarks | None = None) -> None:
+        """Set the only avatar and start afresh, see `encode`. Raises SourceError if its view has no face."""
+        avatar = self.encode(view, find)
         self._avatar = self._transition.start = None
         self._transfer.forget_driver()
         self.set_avatar(avatar)
+
+    def study(self, views: Iterable[tuple[View, float]]) -> bool:
+        """Find the driver's neutral face in views, each with its time, before they are animated; an avatar is set.
+
+        Return whether any shows a face.
+        """
+
+        def samples() -> Iterator[tuple[Sample, float]]:
+            for view, time_s in views:
+                face = self._detect(view)
+                if face is not None:
+                    yield sample_of(as_found(face, view.adjustment), view.landmarks), time_s
+
+        return self._transfer.study(samples())
 
     def recalibrate(self) -> None:
         """Measure relative motion from the next frame that shows a face."""
         self._transfer.recalibrate()
 
     def animate(self, view: View, time_s: float) -> Image:
-        """Return the avatar's (S, S, 3) picture for a view of the driver at a time.
+        """Return the avatar's (P, P, 3) picture for a view of the driver at a time.
 
         Without a face, the last picture is held for HOLD_S, then the avatar eases to rest. Where motion would jump,
         there is a transition. Times must not go backwards. Raises SourceError if no avatar was set.
@@ -191,7 +239,7 @@ class Puppeteer:
             self._transition.begin(shown, time_s, REST_S)
         return avatar.source.keypoints if self._transition.start is not None else None
 
-    def _notice(self, found: Keypoints, view: View, shown: Keypoints, time_s: float) -> None:
+    def _notice(self, found: Face, view: View, shown: Keypoints, time_s: float) -> None:
         """Take in the driver's face, with a transition if it did not come here by moving."""
         arrival = self._presence.notice(found, view.has_new_square, time_s)
         if arrival is not Arrival.STAYED:
@@ -201,7 +249,7 @@ class Puppeteer:
                 self._transfer.doubt_driver()
         self._is_away = False
         assert self._presence.driving is not None, "it was just noticed"
-        self._sample = sample_of(_as_found(self._presence.driving, view.adjustment), view.landmarks)
+        self._sample = sample_of(as_found(self._presence.driving, view.adjustment), view.landmarks)
 
     def _moved(self, avatar: EncodedAvatar, shown: Keypoints, time_s: float) -> Keypoints | None:
         """Return the keypoints to lead to for the face just noticed; None while the avatar rests."""
@@ -216,24 +264,25 @@ class Puppeteer:
         self._is_limited = limited is not wanted
         return limited
 
-    def _detect(self, view: View) -> Keypoints | None:
-        """Return a view's keypoints, or None if it shows nobody."""
+    def _detect(self, view: View) -> Face | None:
+        """Return a view's face; None if it shows nobody."""
         if not view.has_face:
             return None
-        if self._layout is None:
-            return self._engine.detect(view.image)
+        if self._reader is None:
+            return Face(self._engine.detect(view.image))
         if view.landmarks is None:
             return None
-        keypoints = keypoints_from_mesh(view.landmarks, self._layout)
-        if not self._engine.config.detected_count:
-            return keypoints
-        return join_keypoints(keypoints, self._engine.detect(view.image))
+        learned = self._engine.detect(view.image) if self._engine.config.detected_count else None
+        return self._reader.face(mesh_of(view.landmarks), learned)
+
+    def _taken(self, face: Face) -> Keypoints:
+        """Return what the engine takes of a face."""
+        return face.keypoints if self._reader is None else self._reader.shown(face)
 
 
-def _as_found(keypoints: Keypoints, adjustment: Adjustment) -> Keypoints:
-    """Return keypoints as if the square had not been moved by hand."""
+def as_found(face: Face, adjustment: Adjustment) -> Face:
+    """Return a face as if the square had not been moved by hand."""
     if adjustment == AS_FOUND:
-        return keypoints
+        return face
     shift = 2 * np.array([adjustment.shift_x, adjustment.shift_y], np.float32)
-    zoom = np.float32(adjustment.zoom)
-    return Keypoints(keypoints.value / zoom + shift, keypoints.jacobian / zoom)
+    return enlarged(face, 1 / adjustment.zoom, shift)

@@ -10,9 +10,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import platformdirs
-
 from avatarify_plus.config import RANGES, AppConfig
+from avatarify_plus.program.user_folders import config_folder
 from avatarify_plus.program.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
@@ -65,7 +64,7 @@ def load() -> dict[str, Any]:
     try:
         stored = _read()
     except OSError as error:
-        logger.warning("cannot read the settings in %s: %s; going on without them", path(), error.strerror or error)
+        logger.warning("cannot read the settings%s; going on without them", _reason(error))
         return {}
     known = _kinds()
     problems: list[str] = []
@@ -96,21 +95,24 @@ def save(values: Mapping[str, Any]) -> None:
         path().parent.mkdir(parents=True, exist_ok=True)
         write_whole(path(), json.dumps(stored, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
     except OSError as error:
-        logger.warning("cannot keep the settings in %s: %s", path(), error.strerror or error)
+        logger.warning("cannot keep the settings%s", _reason(error))
 
 
 def notice_pending() -> bool:
     """Return whether NOTICE has still to be shown."""
-    return not (_folder() / NOTICE_SHOWN).exists()
+    try:
+        return not (config_folder() / NOTICE_SHOWN).exists()
+    except OSError:
+        return True
 
 
 def mark_notice_shown() -> None:
     """Remember that NOTICE was shown."""
     try:
-        _folder().mkdir(parents=True, exist_ok=True)
-        (_folder() / NOTICE_SHOWN).touch()
+        config_folder().mkdir(parents=True, exist_ok=True)
+        (config_folder() / NOTICE_SHOWN).touch()
     except OSError as error:
-        logger.warning("cannot keep the settings in %s: %s", _folder(), error.strerror or error)
+        logger.warning("cannot keep the settings%s", _reason(error))
 
 
 def persistent_fields() -> tuple[str, ...]:
@@ -119,12 +121,8 @@ def persistent_fields() -> tuple[str, ...]:
 
 
 def path() -> Path:
-    """Return the settings' file."""
-    return _folder() / FILE
-
-
-def _folder() -> Path:
-    return platformdirs.user_config_path("avatarify_plus", appauthor=False)
+    """Return the settings' file. Raises FileNotFoundError for a user without a home."""
+    return config_folder() / FILE
 
 
 def _kinds() -> dict[str, type]:
@@ -145,14 +143,21 @@ def _problem(name: str, kind: type, value: Any) -> str | None:
 
 def _read() -> dict[str, Any]:
     """Return what the file holds; empty where there is none. Raises OSError where it cannot be read."""
-    file = path()
     try:
+        file = path()
         stored = json.loads(file.read_text("utf-8-sig"))  # editors on Windows may add a byte order mark
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError) as error:  # neither JSON nor text
         return _set_aside(file, str(error))
     return stored if isinstance(stored, dict) else _set_aside(file, "it holds no names and values in braces")
+
+
+def _reason(error: OSError) -> str:
+    """Return where it failed and why, to be put behind what failed."""
+    with contextlib.suppress(OSError):
+        return f" in {path().parent}: {error.strerror or error}"
+    return f": {error.strerror or error}"
 
 
 def _set_aside(file: Path, reason: str) -> dict[str, Any]:

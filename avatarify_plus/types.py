@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 """(H, W, 3) RGB."""
 
+Mask = NDArray[np.uint8]
+"""(..., H, W): from 0, outside, to 255, inside."""
+
 FloatArray = NDArray[np.float32]
 
 
@@ -19,6 +22,17 @@ class Size(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
+
+
+class PhotoRegion(NamedTuple):
+    """What lies around an avatar's square in its photo.
+
+    picture: (W, W, 3), in whose middle the square is, in the photo's own resolution. goes_on: whether something worth
+    showing lies around the square; False where nothing is known of it, so that it is mirrored outwards.
+    """
+
+    picture: Image
+    goes_on: bool = True
 
 
 class Keypoints(NamedTuple):

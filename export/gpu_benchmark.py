@@ -1,12 +1,13 @@
 """Measure how fast each way to compute a frame is on one GPU, side by side, and how far it is from the GPU's limit.
 
-A run is what the app asks of an engine: keypoints in and a picture out, or, to detect, a picture in and keypoints out;
-batch 1, copies and the wait for the device included, the source encoded before. The ways take turns, round by round.
-The floor is the larger of two times: the convolutions' operations at the rate of a large matrix product in that
-precision, and their weights, inputs and outputs at the rate of a large copy; both rates are measured in the same run.
-(What fits the GPU's cache may move faster than that.) What cannot run is listed with its reason. Needs torch; for
-trained weights safetensors, for ONNX Runtime and TensorRT in another size than live also onnx and onnxscript. TensorRT
-engines are built when they are missing, which takes minutes.
+A run is what the app asks of a runtime: keypoints in and a picture out (or the layers that are put together with the
+photo), to detect, a picture in and keypoints out, and, to paint parts, squares in and out; batch 1, copies and the wait
+for the device included, the source encoded before. The ways take turns, round by round. The floor is the larger of two
+times: the convolutions' operations at the rate of a large matrix product in that precision, and their weights, inputs
+and outputs at the rate of a large copy; both rates are measured in the same run. (What fits the GPU's cache may move
+faster than that.) What cannot run is listed with its reason. Needs torch; for trained weights safetensors, for ONNX
+Runtime and TensorRT in another size than live also onnx and onnxscript. TensorRT engines are built when they are
+missing, which takes minutes.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from avatarify_plus.program.command_line import (
     run_program,
 )
 from export.gpu_floor import Rates, Work, measure_rates
-from export.gpu_ways import COMPILE_MODES, WAYS, BenchmarkNetwork, OpenedWay, open_way
+from export.gpu_ways import COMPILE_MODES, PARTS, WAYS, BenchmarkNetwork, OpenedWay, open_way
 
 # isort: split
 import numpy as np
@@ -106,7 +107,7 @@ def _main(arguments: list[str] | None) -> None:
         default=COMPILE_MODES[0],
         help="torch.compile's; max-autotune takes minutes (default: %(default)s)",
     )
-    add_model_option(parser, "live-256", " for the size live")
+    add_model_option(parser, "live-512", " for the size live")
     parser.add_argument("--seconds", type=float, default=4.0, help="for each way and part (default: %(default)s)")
     add_json_option(parser)
     options = parser.parse_args(arguments)
@@ -167,7 +168,7 @@ def measure(
     found = []
     for (part, index), durations in times.items():
         way, median = opened[index], float(np.median(durations))
-        precision = way.precision if part == tensor_names.ANIMATE else "fp32"
+        precision = "fp32" if part == tensor_names.DETECT else way.precision
         found.append(
             Measurement(
                 size=network.size,
@@ -189,7 +190,7 @@ def take_turns(opened: list[OpenedWay], seconds: float) -> dict[tuple[str, int],
     """Let the opened ways take turns; return the seconds of every run by part and way's index."""
     times: dict[tuple[str, int], list[float]] = {
         (part, index): []
-        for part in (tensor_names.ANIMATE, tensor_names.DETECT)
+        for part in (tensor_names.ANIMATE, PARTS, tensor_names.DETECT)
         for index, way in enumerate(opened)
         if part in way.parts
     }

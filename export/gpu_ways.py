@@ -15,9 +15,14 @@ import torch
 
 from avatarify_plus.bundle import Bundle, Manifest, open_bundle
 from avatarify_plus.config import EngineName, Precision
-from avatarify_plus.engines import Engine, open_engine, require_parts
+from avatarify_plus.engines import open_engine, require_parts
+from avatarify_plus.engines.engine import PartSquares, Runtime
+from avatarify_plus.engines.keypoint_tensors import driving_tensors
+from avatarify_plus.engines.photo_engine import PhotoEngine
 from avatarify_plus.engines.torch_network import FloatingPrecision, TorchNetwork
 from avatarify_plus.errors import EngineError
+from avatarify_plus.face.contours import CONTOUR_POINTS, PART_CONTOURS
+from avatarify_plus.motion.keypoints import with_points
 from avatarify_plus.network import tensor_names
 from avatarify_plus.network.config import NetworkConfig, network_config
 from avatarify_plus.network.graphs import build_graphs
@@ -30,17 +35,21 @@ TORCH_WAYS = ("eager", "compiled", "graph", "compiled-graph")
 
 WAYS = (*TORCH_WAYS, "onnxruntime", "tensorrt")
 COMPILE_MODES = ("default", "max-autotune-no-cudagraphs", "reduce-overhead")
+PARTS = "parts"
+"""The part of a frame that paints mouth and eyes, beside those that are graphs of their own."""
+
 WARM_UP_COUNT = 3
 """Runs that do not count."""
 
 
 class Scene(NamedTuple):
-    """Two (S, S, 3) uint8 RGB pictures and their keypoints."""
+    """Two (S, S, 3) uint8 RGB pictures, their keypoints, and, for painters of parts, their squares by part."""
 
     source: Image
     driving: Image
     source_keypoints: Keypoints
     driving_keypoints: Keypoints
+    squares: dict[str, PartSquares]
 
 
 class BenchmarkNetwork:
@@ -83,19 +92,25 @@ class BenchmarkNetwork:
         return self._bundle
 
     def work(self) -> dict[str, Work]:
-        """Count what animating and detecting must do."""
+        """Count what animating, detecting and painting parts must do."""
+        graphs = build_graphs(self.model)
         encoded = TorchNetwork(self.model, torch.device("cpu")).encode_source(
             self.scene.source, self.scene.source_keypoints
         )
-        value, jacobian = (torch.from_numpy(part)[None] for part in self.scene.driving_keypoints)
-        tensors = encoded | {tensor_names.DRIVING_VALUE: value, tensor_names.DRIVING_JACOBIAN: jacobian}
+        driving = driving_tensors(self.scene.driving_keypoints, self.config)
+        tensors = encoded | {name: torch.from_numpy(array)[None] for name, array in driving.items()}
         tensors[tensor_names.IMAGE] = torch.from_numpy(self.scene.driving)[None]
         signatures = tensor_names.signatures(self.config)
-        return {
-            name: count_work(graph, *(tensors[each] for each in signatures[name].inputs))
-            for name, graph in build_graphs(self.model).items()
-            if name != tensor_names.ENCODE_SOURCE
+        counted = {
+            name: count_work(graphs[name], *(tensors[each] for each in signatures[name].inputs))
+            for name in (tensor_names.DETECT, tensor_names.ANIMATE)
+            if name in graphs
         }
+        painters = [
+            count_work(graphs[tensor_names.paint(part)], *map(torch.from_numpy, squares))
+            for part, squares in self.scene.squares.items()
+        ]
+        return counted | ({PARTS: Work(*map(sum, zip(*painters, strict=True)))} if painters else {})
 
 
 def make_scene(config: NetworkConfig) -> Scene:
@@ -107,13 +122,27 @@ def make_scene(config: NetworkConfig) -> Scene:
     jacobian = (0.5 * np.eye(2) + random.normal(0, 0.05, (count, 2, 2))).astype(np.float32)
     moved = value + random.normal(0, 0.03, value.shape)
     first, second = (Keypoints(each.astype(np.float32), jacobian) for each in (value, moved))
-    return Scene(source, driving, first, second)
+    if config.reads_contours:
+        angle = np.linspace(0, 2 * np.pi, len(CONTOUR_POINTS), endpoint=False)
+        oval = np.stack([0.4 * np.cos(angle), 0.5 * np.sin(angle)], -1).astype(np.float32)
+        first, second = with_points(first, oval), with_points(second, oval + np.float32(0.03))
+    squares = {part: make_squares(part, random) for part in (tensor_names.PAINTED_PARTS if config.part_width else ())}
+    return Scene(source, driving, first, second, squares)
+
+
+def make_squares(part: str, random: np.random.Generator) -> PartSquares:
+    """Return squares of noise for the painter of a part."""
+    count, size = tensor_names.PART_COUNTS[part], tensor_names.PART_PX[part]
+    given, reference = random.integers(0, 256, (2, count, size, size, 3), np.uint8)
+    contours, own = random.integers(0, 256, (2, count, PART_CONTOURS, size, size), np.uint8)
+    return PartSquares(given, contours, reference, own)
 
 
 class OpenedWay(NamedTuple):
     """One way to compute, ready to run.
 
-    name: one of WAYS. device: as the way itself names it. parts: what runs "animate" and, if it can, "detect".
+    name: one of WAYS. device: as the way itself names it. parts: what runs "animate" and, where there is such a thing,
+    "detect" and "parts".
     """
 
     name: str
@@ -145,6 +174,8 @@ def open_way(
         }
         if network.config.detected_count and precision == "fp32":
             parts[tensor_names.DETECT] = lambda: runner.detect(scene.driving)
+        if scene.squares:
+            parts[PARTS] = lambda: [runner.paint(part, squares) for part, squares in scene.squares.items()]
         for part in parts.values():
             for _ in range(WARM_UP_COUNT):
                 part()
@@ -167,15 +198,19 @@ def open_torch(
     return TorchNetwork(network.model, device, cast(FloatingPrecision, precision), mode, records)
 
 
-def open_onnxruntime(stack: ExitStack, network: BenchmarkNetwork, precision: str, device: torch.device) -> Engine:
+def open_onnxruntime(stack: ExitStack, network: BenchmarkNetwork, precision: str, device: torch.device) -> Runtime:
     """Open ONNX Runtime on the device; TF32 is what its "auto" is. Raises EngineError if it cannot."""
     name: EngineName = "onnxruntime-cuda" if device.type == "cuda" else "onnxruntime"
     require_parts(name)
+    from avatarify_plus.engines.onnxruntime_provider import PROVIDERS, require_available
+
+    require_available(PROVIDERS[device.type])  # before a network is exported for nothing
     asked = cast(Precision, "auto" if precision == "tf32" else precision)
-    return open_engine(network.bundle(stack), name, precision=asked)
+    engine = open_engine(network.bundle(stack), name, precision=asked)
+    return engine.runtime if isinstance(engine, PhotoEngine) else cast(Runtime, engine)
 
 
-def open_tensorrt(stack: ExitStack, network: BenchmarkNetwork, precision: str, device: torch.device) -> Engine:
+def open_tensorrt(stack: ExitStack, network: BenchmarkNetwork, precision: str, device: torch.device) -> Runtime:
     """Open TensorRT, after building missing engines; those of an exported network are not kept.
 
     Raises EngineError if something is missing, or the engines cannot be built.

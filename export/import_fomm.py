@@ -18,14 +18,21 @@ from avatarify_plus.network.config import HourglassConfig, NetworkConfig, networ
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import build_model
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.option_fields import positive
 from export.onnx_bundle import export_bundle, git_revision, print_summary, quiet_exporter
 
 # isort: split
 import torch
 from torch import Tensor
 
-BLUR = "down.weight"
+BLURS = ("kp_detector.down.weight", "generator.dense_motion_network.down.weight")
 """FOMM stores its fixed anti-alias kernel, twice; its size says by how much pictures are reduced. Ours is computed."""
+
+JACOBIAN, OCCLUSION = "kp_detector.jacobian", "generator.dense_motion_network.occlusion"
+"""Heads that FOMM can be trained without; the first may have one map for all keypoints (`single_jacobian_map`)."""
+
+CERTAIN = 100.0
+"""A logit whose sigmoid is 1."""
 
 PREFIXES = {
     "kp_detector.predictor.encoder.down_blocks.": "detector.hourglass.down_blocks.",
@@ -66,7 +73,7 @@ def _main(arguments: list[str] | None) -> None:
     )
     parser.add_argument(
         "--image-size",
-        type=int,
+        type=positive,
         default=256,
         metavar="PX",
         help="side of the pictures that it was trained on (default: %(default)s)",
@@ -101,8 +108,14 @@ def import_model(path: Path, image_size: int) -> AnimationModel:
             raise ModelError(f"{path} is not a First Order Motion Model checkpoint: it lacks {part!r}")
         tensors |= {f"{part}.{name}": tensor for name, tensor in values[part].items() if isinstance(tensor, Tensor)}
     config = infer_config(tensors, image_size, str(path))
-    for name in (f"kp_detector.{BLUR}", f"generator.dense_motion_network.{BLUR}"):
-        del tensors[name]
+    for name in BLURS:
+        tensors.pop(name, None)
+    complete_heads(tensors)
+    broken = [name for name, tensor in tensors.items() if not tensor.is_sparse and not tensor.isfinite().all()]
+    if broken:
+        raise ModelError(
+            f"{path} holds numbers that are not finite, in {broken[0]}{' and others' if broken[1:] else ''}"
+        )
     weights = {our_name(name): tensor for name, tensor in tensors.items()}
     # Checkpoints of early PyTorch have no batch counters, and nothing reads them.
     for name in [name for name in weights if name.endswith(".running_var")]:
@@ -116,6 +129,10 @@ def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str) ->
     def shape(name: str) -> torch.Size:
         if name not in tensors:
             raise ModelError(f"{origin} is not a known form of First Order Motion Model checkpoint: {name} is missing")
+        if tensors[name].ndim != 4:
+            raise ModelError(
+                f"{origin} is not a First Order Motion Model checkpoint: {name} is no convolution's weight"
+            )
         return tensors[name].shape
 
     def hourglass(prefix: str) -> HourglassConfig:
@@ -123,9 +140,17 @@ def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str) ->
         widths = [shape(f"{prefix}.encoder.down_blocks.{level}.conv.weight")[0] for level in range(depth)]
         return HourglassConfig(shape(f"{prefix}.decoder.up_blocks.{depth - 1}.conv.weight")[0], max(widths), depth)
 
-    ratio = blur_ratio(shape(f"kp_detector.{BLUR}"))
-    if blur_ratio(shape(f"generator.dense_motion_network.{BLUR}")) != ratio:
+    # FOMM has no kernel where pictures are not reduced.
+    ratios = {blur_ratio(shape(name)) if name in tensors else 1 for name in BLURS}
+    if len(ratios) > 1:
         raise ModelError(f"{origin} reduces pictures for keypoints and for motion differently, which is not supported")
+    ratio = ratios.pop()
+    detector, motion = hourglass("kp_detector.predictor"), hourglass("generator.dense_motion_network.hourglass")
+    unit = ratio * 2 ** max(detector.depth, motion.depth)
+    if image_size % unit:
+        raise ModelError(
+            f"{origin} takes pictures of {unit} px or a multiple: give --image-size one, found {image_size}"
+        )
     try:
         return replace(
             network_config("fomm", "paper"),
@@ -134,8 +159,8 @@ def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str) ->
             motion_size=image_size // ratio,
             keypoint_count=shape("kp_detector.kp.weight")[0],
             corner_aligned_grid=True,
-            detector=hourglass("kp_detector.predictor"),
-            motion=hourglass("generator.dense_motion_network.hourglass"),
+            detector=detector,
+            motion=motion,
             generator_width=shape("generator.first.conv.weight")[0],
             generator_max_width=shape("generator.down_blocks.1.conv.weight")[0],
             residual_blocks=count_blocks(tensors, "generator.bottleneck.r"),
@@ -143,6 +168,26 @@ def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str) ->
         )
     except ConfigError as error:
         raise ModelError(f"{origin} holds a network that is not supported: {error}") from error
+
+
+def complete_heads(tensors: dict[str, Tensor]) -> None:
+    """Give a checkpoint the heads that it was trained without, or with one map, so that it computes what it did.
+
+    One map for the jacobians of all keypoints is repeated for each of them; without jacobians they are the identity,
+    and without an occlusion map everything is kept. A head that lacks only its weight or its bias stays as it is.
+    """
+    keypoint_head = tensors["kp_detector.kp.weight"]
+    weight, bias = f"{JACOBIAN}.weight", f"{JACOBIAN}.bias"
+    count = len(keypoint_head)
+    if weight not in tensors and bias not in tensors:
+        tensors[weight] = torch.zeros(4 * count, *keypoint_head.shape[1:])
+        tensors[bias] = torch.eye(2).flatten().repeat(count)
+    elif all(name in tensors and tensors[name].shape[:1] == (4,) for name in (weight, bias)):
+        tensors |= {name: torch.cat([tensors[name]] * count) for name in (weight, bias)}
+    mask = tensors.get("generator.dense_motion_network.mask.weight")
+    weight, bias = f"{OCCLUSION}.weight", f"{OCCLUSION}.bias"
+    if mask is not None and weight not in tensors and bias not in tensors:
+        tensors |= {weight: torch.zeros_like(mask[:1]), bias: torch.full((1,), CERTAIN)}
 
 
 def blur_ratio(shape: torch.Size) -> int:

@@ -19,6 +19,7 @@ if not __package__:
 
 from avatarify_plus.bundle import MANIFEST, OPSET, WEIGHTS, Manifest, graph_file, open_bundle, write_manifest
 from avatarify_plus.errors import ModelError
+from avatarify_plus.face.contours import CONTOURS, PART_CONTOURS
 from avatarify_plus.motion.keypoints import load_mesh_layout
 from avatarify_plus.network import tensor_names
 from avatarify_plus.network.checkpoint import read_checkpoint
@@ -93,7 +94,7 @@ def quiet_exporter() -> None:
 
 def print_summary(out: Path, errors: Mapping[str, float]) -> None:
     """Print the largest difference to torch of each output."""
-    print(f"{out}: largest differences to torch (floats: share of the range; image: levels of 255)")
+    print(f"{out}: largest differences to torch (floats: share of the range; pictures: levels of 255)")
     for tensor, error in errors.items():
         print(f"  {tensor:32} {error:.2g}")
 
@@ -232,10 +233,18 @@ def smooth_picture(size: int, generator: torch.Generator) -> Tensor:
     return ((blobs + grain).clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()  # (1, H, W, 3)
 
 
+def soft_masks(count: int, channels: int, size: int, generator: torch.Generator) -> Tensor:
+    """Return (count, channels, size, size) uint8 masks of random blobs with soft edges, as contours are."""
+    coarse = torch.rand((count, channels, 6, 6), generator=generator) - 0.5
+    blobs = nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")
+    return ((size * blobs / 16 + 0.5).clamp(0, 1) * 255).to(torch.uint8)
+
+
 def check_inputs(graphs: Mapping[str, nn.Module], config: NetworkConfig, picture: Any) -> dict[str, dict[str, Tensor]]:
     """Return inputs by graph and tensor name: two pictures of a kind, their keypoints, the first one encoded.
 
-    Learned keypoints are the model's own; those of the mesh are random, with jacobians near half the identity.
+    Learned keypoints are the model's own; those of the mesh are random, with jacobians near half the identity. Contours
+    are `soft_masks`.
     """
     generator = torch.Generator().manual_seed(0)
     images = [picture(config.image_size, generator) for _ in range(2)]
@@ -260,10 +269,31 @@ def check_inputs(graphs: Mapping[str, nn.Module], config: NetworkConfig, picture
         tensor_names.DRIVING_VALUE: driving_value,
         tensor_names.DRIVING_JACOBIAN: driving_jacobian,
     }
+    if config.contour_width:
+        for name in (tensor_names.SOURCE_CONTOURS, tensor_names.DRIVING_CONTOURS):
+            animate[name] = soft_masks(1, len(CONTOURS), config.contour_size, generator)
+    parts = {
+        tensor_names.paint(part): part_inputs(part, picture, generator)
+        for part in (tensor_names.PAINTED_PARTS if config.part_width else ())
+    }
     return {
         tensor_names.DETECT: {tensor_names.IMAGE: images[1]},
         tensor_names.ENCODE_SOURCE: encode,
         tensor_names.ANIMATE: animate,
+        **parts,
+    }
+
+
+def part_inputs(part: str, picture: Any, generator: torch.Generator) -> dict[str, Tensor]:
+    """Return the inputs of the graph that paints a part, by name: pictures of a kind and `soft_masks`."""
+    count, size = tensor_names.PART_COUNTS[part], tensor_names.PART_PX[part]
+    given, reference = (torch.cat([picture(size, generator) for _ in range(count)]) for _ in range(2))
+    contours, own = (soft_masks(count, PART_CONTOURS, size, generator) for _ in range(2))
+    return {
+        tensor_names.GIVEN: given,
+        tensor_names.CONTOURS: contours,
+        tensor_names.REFERENCE: reference,
+        tensor_names.REFERENCE_CONTOURS: own,
     }
 
 

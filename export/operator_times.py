@@ -26,10 +26,13 @@ from avatarify_plus.program.command_line import (
     run_program,
 )
 from avatarify_plus.program.examples import example
-from export.parity import complete, load_pair
+from export.parity import complete, load_pair, squares_of
 
 # isort: split
 import numpy as np
+
+PAINTERS = {tensor_names.paint(part): part for part in tensor_names.PAINTED_PARTS}
+"""The parts by the graphs that paint them."""
 
 WARM_UP_COUNT = 5
 """Runs that do not count."""
@@ -44,7 +47,7 @@ def _main(arguments: list[str] | None) -> None:
     parser = ProgramParser(
         prog="python export/operator_times.py",
         description=__doc__,
-        examples=("python export/operator_times.py live-256 --each",),
+        examples=("python export/operator_times.py live-512 --each",),
     )
     add_model_argument(parser)
     parser.add_argument(
@@ -55,7 +58,7 @@ def _main(arguments: list[str] | None) -> None:
     )
     parser.add_argument(
         "--graph",
-        choices=(tensor_names.DETECT, tensor_names.ANIMATE),
+        choices=(tensor_names.DETECT, tensor_names.ANIMATE, *PAINTERS),
         default=tensor_names.ANIMATE,
         help="(default: %(default)s)",
     )
@@ -75,15 +78,19 @@ def _main(arguments: list[str] | None) -> None:
     configure_logging(options.verbose)
     require_json_file(options.json)
     bundle = open_bundle(options.model)
+    bundle.graph(options.graph)  # which the model must have
     pair = load_pair(bundle, example("avatar_1.jpg"), example("avatar_2.jpg"))
     with OpenVinoEngine(bundle, options.threads, options.precision, profiles=True) as engine:
         pair = complete(pair, engine)
         assert pair.source_keypoints is not None and pair.driving_keypoints is not None
         source = engine.encode_source(pair.source, pair.source_keypoints)
+        squares = dict(squares_of(pair, bundle.config))
         runs: list[list[OperatorTime]] = []
         for _ in range(WARM_UP_COUNT + options.runs):
             if options.graph == tensor_names.DETECT:
                 engine.detect(pair.driving)
+            elif options.graph in PAINTERS:
+                engine.paint(PAINTERS[options.graph], squares[PAINTERS[options.graph]])
             else:
                 engine.animate(source, pair.driving_keypoints)
             runs.append(engine.operator_times(options.graph))

@@ -1,7 +1,8 @@
-"""Add an int8 graph to a bundle: `animate` with quantization (QDQ) around the convolutions that tolerate it.
+"""Add int8 graphs to a bundle: what is computed every frame, quantized (QDQ) around the convolutions that tolerate it.
 
-One file serves OpenVINO, ONNX Runtime and TensorRT: symmetric int8, a scale per channel for weights and per tensor for
-activations, biases in float. Convolutions whose quantization would show are left in float: each is measured alone.
+`animate` is judged by the picture that it makes, the painters of mouth and eyes by their squares. A file serves
+OpenVINO, ONNX Runtime and TensorRT: symmetric int8, a scale per channel for weights and per tensor for activations,
+biases in float. Convolutions whose quantization would show are left in float: each is measured alone.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import random
 import sys
 import tempfile
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ if not __package__:
 from avatarify_plus.bundle import Bundle, graph_file, open_bundle, write_manifest
 from avatarify_plus.errors import DataError, ModelError
 from avatarify_plus.network import tensor_names
+from avatarify_plus.network.config import NetworkConfig
+from avatarify_plus.pictures.video_suffixes import VIDEO_SUFFIXES
 from avatarify_plus.program.command_line import (
     ProgramParser,
     add_model_argument,
@@ -30,6 +34,7 @@ from avatarify_plus.program.command_line import (
 from avatarify_plus.program.whole_file import replaced
 from avatarify_plus.types import FloatArray
 from export.calibration import Example, gather_examples
+from export.composition import shown_picture
 
 # isort: split
 import numpy as np
@@ -39,7 +44,6 @@ from onnx import helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QDQQuantizer, QuantType, create_calibrator
 from tqdm import tqdm
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 RANKING_STRIDE = 5
 """Convolutions are ranked by every fifth trial."""
 
@@ -57,7 +61,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class QuantizeReport:
-    """What quantizing did.
+    """What quantizing a graph did.
 
     kept: convolutions left in float, of `layer_count`. harm: loss of each convolution quantized alone, empty if none
     had to be kept. loss: of the file as it is.
@@ -91,7 +95,7 @@ def _main(arguments: list[str] | None) -> None:
         type=float,
         default=0.2,
         metavar="LEVELS",
-        help="largest mean difference of the picture to float, in levels of 255 (default: %(default)s)",
+        help="largest mean difference of each graph's picture to float, in levels of 255 (default: %(default)s)",
     )
     options = parser.parse_args(arguments)
     for name, minimum in (("count", 2), ("frames", 1)):
@@ -101,26 +105,37 @@ def _main(arguments: list[str] | None) -> None:
         parser.error(f"--tolerance must be positive, found {options.tolerance}")
     configure_logging(options.verbose)
     bundle = open_bundle(options.model)
-    require_writable(int8_file(bundle), "the model")
+    graphs = frame_graphs(bundle.config)
+    for graph in graphs:
+        require_writable(int8_file(bundle, graph), "the model")
     clips = find_clips(options.clips, options.count)
     calibrated = [clip for index, clip in enumerate(clips) if index % JUDGED_SHARE]
     judged = clips[::JUDGED_SHARE]
-    examples = gather_examples(bundle, calibrated, options.frames)[tensor_names.ANIMATE]
-    trials = gather_examples(bundle, judged, options.frames)[tensor_names.ANIMATE]
-    print(f"{bundle.manifest.name}: {len(examples)} examples to calibrate on, {len(trials)} to judge by")
-    print_quantization(quantize_bundle(bundle, examples, trials, options.tolerance))
+    examples, trials = (gather_examples(bundle, paths, options.frames) for paths in (calibrated, judged))
+    counts = [len(gathered[tensor_names.ANIMATE]) for gathered in (examples, trials)]
+    print(f"{bundle.manifest.name}: {counts[0]} examples to calibrate on, {counts[1]} to judge by")
+    for graph, report in quantize_bundle(bundle, examples, trials, options.tolerance).items():
+        print_quantization(graph, report)
 
 
-def int8_file(bundle: Bundle) -> Path:
-    """Return the path of a bundle's int8 graph, which need not exist."""
-    return bundle.folder / graph_file(tensor_names.quantized(tensor_names.ANIMATE))
+def frame_graphs(config: NetworkConfig) -> list[str]:
+    """Return the names of the graphs that get an int8 twin: those that paint what is seen of every frame."""
+    others = (tensor_names.DETECT, tensor_names.ENCODE_SOURCE)
+    return [graph for graph in tensor_names.signatures(config) if graph not in others]
+
+
+def int8_file(bundle: Bundle, graph: str = tensor_names.ANIMATE) -> Path:
+    """Return the path of a graph's int8 twin, which need not exist."""
+    return bundle.folder / graph_file(tensor_names.quantized(graph))
 
 
 def find_clips(paths: Sequence[Path], count: int) -> list[Path]:
     """Return up to `count` videos of files and folders, shuffled by a seed. Raises DataError if there are too few."""
     found: list[Path] = []
     for path in paths:
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES)
+        inside = sorted(
+            file for file in path.rglob("*") if file.suffix.lower() in VIDEO_SUFFIXES and not file.name.startswith(".")
+        )
         found += inside if path.is_dir() else [path]
     random.Random(0).shuffle(found)
     if len(found) < 2:
@@ -129,29 +144,46 @@ def find_clips(paths: Sequence[Path], count: int) -> list[Path]:
 
 
 def quantize_bundle(
-    bundle: Bundle, examples: Sequence[Example], trials: Sequence[Example], tolerance: float
-) -> QuantizeReport:
-    """Write the int8 version of `animate` into a bundle's folder and list it in the manifest.
+    bundle: Bundle,
+    examples: Mapping[str, Sequence[Example]],
+    trials: Mapping[str, Sequence[Example]],
+    tolerance: float,
+) -> dict[str, QuantizeReport]:
+    """Write the int8 versions of `frame_graphs` into a bundle's folder and list them in the manifest.
 
-    examples: calibrated on. trials: the loss is measured on these. Raises ModelError if the tolerance cannot be met or
-    the folder cannot be written; then the bundle is as before.
+    examples: calibrated on, by graph. trials: the losses are measured on these. Raises ModelError if the tolerance
+    cannot be met or the folder cannot be written; then the bundle is as before.
     """
+    reports: dict[str, QuantizeReport] = {}
+    quality: dict[str, dict[str, Any]] = {}
     try:
-        model = split_concatenations(onnx.load(bundle.graph(tensor_names.ANIMATE)))
-        with tempfile.TemporaryDirectory() as scratch, replaced(int8_file(bundle)) as draft:
-            float_file = Path(scratch) / "float.onnx"
-            onnx.save(model, float_file)
-            ranges = calibrate(float_file, examples, Path(scratch))
-            report = choose(model, ranges, trials, draft, tolerance)
-        quality = {
-            "calibration_examples": len(examples),
-            "difference_levels": round(report.loss, 3),
-            "convolutions_in_float": list(report.kept),
-        }
-        write_manifest(bundle.folder, replace(bundle.manifest, metrics=bundle.manifest.metrics | {"int8": quality}))
+        with ExitStack() as drafts:
+            for graph in frame_graphs(bundle.config):
+                draft = drafts.enter_context(replaced(int8_file(bundle, graph)))
+                report = quantize_file(bundle.graph(graph), draft, graph, examples[graph], trials[graph], tolerance)
+                reports[graph] = report
+                quality[graph] = {
+                    "calibration_examples": len(examples[graph]),
+                    "difference_levels": round(report.loss, 3),
+                    "convolutions_in_float": list(report.kept),
+                }
+        described = quality.pop(tensor_names.ANIMATE) | quality
+        write_manifest(bundle.folder, replace(bundle.manifest, metrics=bundle.manifest.metrics | {"int8": described}))
     except OSError as error:
         raise ModelError(f"cannot write to {bundle.folder}: {error}") from error
-    return report
+    return reports
+
+
+def quantize_file(
+    path: Path, out: Path, graph: str, examples: Sequence[Example], trials: Sequence[Example], tolerance: float
+) -> QuantizeReport:
+    """Quantize one graph's file. Raises ModelError if the tolerance cannot be met."""
+    model = split_concatenations(onnx.load(path))
+    with tempfile.TemporaryDirectory() as scratch:
+        float_file = Path(scratch) / "float.onnx"
+        onnx.save(model, float_file)
+        ranges = calibrate(float_file, examples, Path(scratch))
+    return choose(graph, model, ranges, trials, out, tolerance)
 
 
 def split_concatenations(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -232,10 +264,10 @@ def layers(model: onnx.ModelProto) -> list[Layer]:
 
 
 class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is not typed
-    """Hands examples to ONNX Runtime's calibration."""
+    """Hands examples to ONNX Runtime's calibration; inputs: what the graph takes of them."""
 
-    def __init__(self, examples: Sequence[Example]) -> None:
-        self._examples = iter(examples)
+    def __init__(self, examples: Sequence[Example], inputs: Sequence[str]) -> None:
+        self._examples = ({name: example[name] for name in inputs} for example in examples)
 
     def get_next(self) -> Example | None:
         """Return the next example, or None after the last."""
@@ -245,7 +277,7 @@ class _Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime is no
 def calibrate(float_file: Path, examples: Sequence[Example], scratch: Path) -> Any:
     """Return the range of every tensor around the convolutions: minimum and maximum over the examples."""
     calibrator = create_calibrator(float_file, ["Conv"], augmented_model_path=str(scratch / "augmented.onnx"))
-    calibrator.collect_data(_Reader(examples))
+    calibrator.collect_data(_Reader(examples, [value.name for value in calibrator.infer_session.get_inputs()]))
     return calibrator.compute_data()
 
 
@@ -280,27 +312,27 @@ def quantize_graph(model: onnx.ModelProto, ranges: Any, kept: Collection[str]) -
 
 
 def choose(
-    model: onnx.ModelProto, ranges: Any, trials: Sequence[Example], out: Path, tolerance: float
+    graph: str, model: onnx.ModelProto, ranges: Any, trials: Sequence[Example], out: Path, tolerance: float
 ) -> QuantizeReport:
     """Write the quantized model that keeps as little as possible in float within a tolerance.
 
-    out: the file. Convolutions are kept in float in the order of harm per floating-point operation, the largest first,
-    until the loss over the trials is within the tolerance; then those that need not be kept are quantized after all,
-    the most expensive first. Raises ModelError if that leaves none to quantize.
+    graph: its name. out: the file. Convolutions are kept in float in the order of harm per floating-point operation,
+    the largest first, until the loss over the trials is within the tolerance; then those that need not be kept are
+    quantized after all, the most expensive first. Raises ModelError if that leaves none to quantize.
     """
-    expected = run(model.SerializeToString(), trials)
+    expected = run(graph, model.SerializeToString(), trials)
     every = layers(model)
 
     def loss(kept: Collection[str], stride: int = 1) -> tuple[float, bytes]:
         quantized = quantize_graph(model, ranges, kept).SerializeToString()
-        found = run(quantized, trials[::stride])
+        found = run(graph, quantized, trials[::stride])
         return float(np.mean([np.abs(a - b).mean() for a, b in zip(found, expected[::stride], strict=True)])), quantized
 
     harm: dict[str, float] = {}
     order: list[Layer] = []
     total, quantized = loss([])
     if total > tolerance:
-        for layer in tqdm(every, unit="layer", desc="each alone"):
+        for layer in tqdm(every, unit="layer", desc=f"{graph}: each alone"):
             harm[layer.name], _ = loss([other.name for other in every if other != layer], RANKING_STRIDE)
         order = sorted(every, key=lambda layer: -harm[layer.name] / layer.operations)
     kept: list[str] = []
@@ -308,7 +340,9 @@ def choose(
         kept.append(order[len(kept)].name)
         total, quantized = loss(kept)
     if total > tolerance:
-        raise ModelError(f"no convolution can be quantized within {tolerance:g} levels: one alone costs {total:.2g}")
+        raise ModelError(
+            f"no convolution of {graph} can be quantized within {tolerance:g} levels: one alone costs {total:.2g}"
+        )
     for layer in sorted(order, key=lambda layer: -layer.operations):
         fewer = [name for name in kept if name != layer.name]
         if len(fewer) < len(kept) and (found := loss(fewer))[0] <= tolerance:
@@ -318,23 +352,29 @@ def choose(
     return QuantizeReport(tuple(kept), harm, total, len(every))
 
 
-def run(model: bytes, examples: Sequence[Example]) -> list[FloatArray]:
-    """Return a model's pictures, in float, as OpenVINO, which int8 is for on a CPU, computes them."""
+def run(graph: str, model: bytes, examples: Sequence[Example]) -> list[FloatArray]:
+    """Return a graph's pictures, see `shown_picture`, as OpenVINO, which int8 is for on a CPU, computes them."""
     core = openvino.Core()
     options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     compiled = core.compile_model(core.read_model(model, b""), "CPU", options)
     request = compiled.create_infer_request()
-    return [np.asarray(request.infer(example)[tensor_names.IMAGE], np.float32) for example in examples]
+    inputs = [entry.get_any_name() for entry in compiled.inputs]
+    outputs = [entry.get_any_name() for entry in compiled.outputs]
+    pictures = []
+    for example in examples:
+        request.infer({name: example[name] for name in inputs})
+        pictures.append(shown_picture(graph, example, {name: request.get_tensor(name).data for name in outputs}))
+    return pictures
 
 
-def print_quantization(report: QuantizeReport) -> None:
-    """Print what quantizing did, the most harmful convolutions first."""
+def print_quantization(graph: str, report: QuantizeReport) -> None:
+    """Print what quantizing a graph did, the most harmful convolutions first."""
     if report.harm:
-        print("mean difference to float in levels of 255, each convolution quantized alone:")
+        print(f"{graph}: mean difference to float in levels of 255, each convolution quantized alone:")
     for name, harm in sorted(report.harm.items(), key=lambda item: -item[1])[:12]:
         print(f"  {name:32} {harm:6.3f}{'  kept in float' if name in report.kept else ''}")
     quantized = report.layer_count - len(report.kept)
-    print(f"{quantized} of {report.layer_count} convolutions in int8: {report.loss:.3f} levels")
+    print(f"{graph}: {quantized} of {report.layer_count} convolutions in int8: {report.loss:.3f} levels")
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def _main(arguments: list[str] | None) -> int:
         "model",
         metavar="BUNDLE",
         nargs="?",
-        default="live-256",
+        default="live-512",
         help=f"{MODEL_HELP} or, for torch-tensorrt, a training checkpoint (default: %(default)s)",
     )
     parser.add_argument(
@@ -70,6 +70,7 @@ def _main(arguments: list[str] | None) -> int:
         help=f"GPUs to build for with tensorrt-rtx, such as 8.6, or {PORTABLE} for Ampere and later "
         f"(default: that of the GPU here, without one {PORTABLE})",
     )
+    parser.add_argument("--gpu", type=int, default=0, metavar="NUMBER", help="which GPU, counted from 0 (default: 0)")
     parser.add_argument("--workspace", type=int, metavar="MB", help="GPU memory that one layer may use (default: all)")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="where engines are kept (default: per user)")
     parser.add_argument(
@@ -79,7 +80,7 @@ def _main(arguments: list[str] | None) -> int:
     if options.workspace is not None and options.workspace < 1:
         parser.error(f"--workspace must be at least 1 MB, found {options.workspace}")
     configure_logging(options.verbose)
-    gpu, cache = find_gpu(), PlanCache(options.cache)
+    gpu, cache = find_gpu(options.gpu), PlanCache(options.cache)
     builder = open_builder(options, gpu)
     try:
         build_engines(builder, cache, options.precision or builder.precisions, options.force)
@@ -97,10 +98,10 @@ def parse_capability(text: str) -> str:
     return text
 
 
-def find_gpu() -> TargetGpu:
-    """Return the GPU that CUDA counts first, or why there is none."""
+def find_gpu(number: int = 0) -> TargetGpu:
+    """Return a GPU by its place in CUDA's order, or why there is none; engines are built on it from then on."""
     try:
-        cuda = Cuda()
+        cuda = Cuda(number)
     except EngineError as error:
         return TargetGpu("", "", str(error))
     cuda.close()

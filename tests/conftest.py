@@ -12,7 +12,7 @@ import pytest
 from avatarify_plus import settings
 from avatarify_plus.bundle import Bundle, open_bundle
 from avatarify_plus.program.command_line import python_problem
-from tiny_models import lively_model, save_as_training_does
+from tiny_models import lively_model, photo_model, save_as_training_does
 
 if (problem := python_problem()) is not None:
     pytest.exit(f"avatarify: error: {problem}", returncode=1)
@@ -101,3 +101,14 @@ def mixed_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     save_as_training_does(lively_model("ours-skip", "both", 24, learned_count=4), folder / "checkpoint.pt")
     assert onnx_bundle.main([str(folder / "checkpoint.pt"), str(folder / "tiny-mixed")]) == 0
     return open_bundle(folder / "tiny-mixed")
+
+
+@pytest.fixture(scope="session")
+def photo_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """Return a tiny network with `photo_reach`, contours and painters of mouth and eyes, exported."""
+    from export import onnx_bundle
+
+    folder = tmp_path_factory.mktemp("bundles")
+    save_as_training_does(photo_model(), folder / "checkpoint.pt")
+    assert onnx_bundle.main([str(folder / "checkpoint.pt"), str(folder / "tiny-photo")]) == 0
+    return open_bundle(folder / "tiny-photo")

@@ -13,9 +13,11 @@ import numpy as np
 
 from avatarify_plus.engines import Source
 from avatarify_plus.errors import SinkError
+from avatarify_plus.motion.expression import set_lip_gaps
+from avatarify_plus.motion.keypoints import load_mean_face
 from avatarify_plus.network.config import KeypointOrigin, NetworkConfig, network_config
 from avatarify_plus.sinks.recorder import Recorder
-from avatarify_plus.types import FloatArray, Image, Keypoints, Size
+from avatarify_plus.types import FloatArray, Image, Keypoints, PhotoRegion, Size
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -50,7 +52,7 @@ class FakeEngine:
         value[::2, 1] += 0.1  # not all on one line
         return Keypoints(value, np.tile(np.eye(2, dtype=np.float32), (count, 1, 1)))
 
-    def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
+    def encode_source(self, image: Image, keypoints: Keypoints, photo: PhotoRegion | None = None) -> Source:
         self.sources.append(image)
         return Source(keypoints, {})
 
@@ -79,6 +81,8 @@ class FakeReader:
     ) -> None:
         self.name = "fake camera"
         self.rate = Fraction(rate)
+        self.time_base = 1 / self.rate
+        self.time_s = self.end_s = 0.0
         self.count: int | None = None
         self.is_live = is_live
         self.close_count = 0
@@ -92,6 +96,8 @@ class FakeReader:
             self.exhausted.set()
             if self._hold is not None:
                 self._hold.wait(10)
+        else:
+            self.time_s, self.end_s = self.end_s, self.end_s + float(self.time_base)
         return picture
 
     def close(self) -> None:
@@ -132,6 +138,17 @@ class FakeClock:
         self.now_s += milliseconds / 1000
 
 
+class FakeTimeline:
+    """The times of a file without sound, whose pictures come at a constant rate."""
+
+    def __init__(self, rate: Fraction) -> None:
+        self.time_base = 1 / rate
+        self.end_s = 0.0
+
+    def open_sound(self) -> None:
+        """Have none."""
+
+
 def plain_picture(level: int, height: int = 48, width: int = 64) -> Image:
     return np.full((height, width, 3), level, np.uint8)
 
@@ -144,13 +161,33 @@ def oval_mesh(centre_px: tuple[float, float], height_px: float, width: int, heig
     return np.stack([x / width, y / height, np.zeros(478)], -1).astype(np.float32)
 
 
+def face_mesh(
+    centre_px: tuple[float, float], height_px: float, width: int, height: int, yaw: float = 0.0, shut: float = 0.0
+) -> FloatArray:
+    """Return the landmarks (478, 3) of a face whose lips touch, in [0, 1] of a picture.
+
+    It is the mean face of the mesh layout, bulging towards the camera, turned about its middle by `yaw` radians, with
+    eyes shut by a share.
+    """
+    flat = load_mean_face("face-20")
+    for upper, lower in ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373)):
+        flat[upper] += shut * (flat[lower] - flat[upper])
+    solid = np.concatenate([flat, 0.4 * np.square(flat).sum(1, keepdims=True)], 1).astype(np.float32)
+    set_lip_gaps(solid, np.zeros(9, np.float32))
+    turn = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
+    solid = solid @ turn.T * (height_px / np.ptp(flat[:, 1]))
+    return ((solid + np.array([*centre_px, 0])) / np.array([width, height, width])).astype(np.float32)
+
+
 def write_video(path: Path, pictures: Iterable[Image], rate: Fraction = Fraction(25)) -> Path:
     """Write pictures of one even size as an mp4."""
     recorder: Recorder | None = None
     for index, picture in enumerate(pictures):
         if recorder is None:
-            recorder = Recorder(path, Size(picture.shape[1], picture.shape[0]), rate, is_constant=True)
+            timeline = FakeTimeline(rate)
+            recorder = Recorder(path, Size(picture.shape[1], picture.shape[0]), rate, timeline)
         recorder.send(picture, float(index / rate))
+        timeline.end_s = float((index + 1) / rate)
     assert recorder is not None
     recorder.close()
     return path

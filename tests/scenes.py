@@ -8,6 +8,8 @@ import numpy as np
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.engines import Engine
+from avatarify_plus.face.contours import contour_points
+from avatarify_plus.motion.keypoints import load_mean_face, with_points
 from avatarify_plus.types import Image, Keypoints
 
 
@@ -33,7 +35,15 @@ def scene(bundle: Bundle, seed: int = 0) -> Scene:
     jacobian = 0.5 * np.eye(2) + rng.normal(0, 0.05, (count, 2, 2))
     moved = value + rng.normal(0, 0.03, value.shape), jacobian + rng.normal(0, 0.02, jacobian.shape)
     keypoints = [Keypoints(v.astype(np.float32), j.astype(np.float32)) for v, j in ((value, jacobian), moved)]
+    if bundle.config.reads_contours:
+        keypoints = [with_mean_face(found, shift) for found, shift in zip(keypoints, (0.0, 0.03), strict=True)]
     return Scene(pictures[0], pictures[1], keypoints[0], keypoints[1])
+
+
+def with_mean_face(keypoints: Keypoints, shift: float = 0.0) -> Keypoints:
+    """Return keypoints with the contour points of a mean face behind them, near the picture's middle."""
+    points = contour_points((0.25 * load_mean_face("face-20")).astype(np.float32))
+    return with_points(keypoints, points + np.float32(shift))
 
 
 def animate(engine: Engine, shown: Scene) -> Image:

@@ -14,7 +14,7 @@ from avatarify_plus.types import Keypoints
 from training.data.cache import Cache
 from training.data.pairs import Batch, PairOptions, PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.loop.loader import BatchLoader
+from training.loop.loader import BatchLoader, BatchNeeds
 from training.loop.ranks import Ranks
 from training.loop.schedule import Stage
 
@@ -66,15 +66,19 @@ def tiny_command(data: Path, out: Path, *more: str) -> list[str]:
     ]
 
 
-def rendered(cache: Cache, options: PairOptions, stage: Stage, count: int, seed: int = 1) -> Batch:
-    """Return the first batches of a cache, joined."""
+def rendered(
+    cache: Cache, options: PairOptions, stage: Stage, count: int, seed: int = 1, needs: BatchNeeds | None = None
+) -> Batch:
+    """Return the first batches of a cache, joined; a single one, whatever it needs, as it is."""
     layout, cpu = load_mesh_layout("face-20"), torch.device("cpu")
     pool = Pool([cache])
     sampler, renderer = PairSampler(pool, layout, options, seed), Renderer(layout, mesh_mirror("face-20"), cpu)
-    with BatchLoader(sampler, pool, renderer, Ranks(0, 1, cpu), hold_frames=False) as loader:
+    with BatchLoader(sampler, pool, renderer, Ranks(0, 1, cpu), hold_frames=False, needs=needs) as loader:
         batches = [loader.batch(index, stage) for index in range(count)]
+    if count == 1:
+        return batches[0]
     joined = [
         Keypoints(*map(torch.cat, zip(*parts, strict=True))) if isinstance(parts[0], tuple) else torch.cat(parts)
-        for parts in list(zip(*batches, strict=True))[:-1]  # without flow
+        for parts in list(zip(*batches, strict=True))[:6]  # without flow and what follows it
     ]
     return Batch(*joined)

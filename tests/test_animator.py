@@ -13,8 +13,10 @@ from PIL import Image as Picture
 
 import avatarify_plus
 from avatarify_plus.animator import Animator, load_animator
+from avatarify_plus.bundle import Bundle
 from avatarify_plus.errors import EngineError, ModelError, SourceError
-from fakes import EXAMPLES, FakeEngine, example_driver
+from avatarify_plus.pictures.images import load_photo, resize
+from fakes import EXAMPLES, FakeEngine, example_driver, plain_picture
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTO = EXAMPLES / "avatar_2.jpg"
@@ -22,7 +24,7 @@ PHOTO = EXAMPLES / "avatar_2.jpg"
 
 @pytest.fixture(scope="module")
 def animator() -> Iterator[Animator]:
-    with load_animator("live-256", smoothing=0) as animator:
+    with load_animator("live-512", smoothing=0) as animator:
         yield animator
 
 
@@ -32,7 +34,7 @@ def test_the_lines_of_the_readme_work_from_another_folder(tmp_path: Path) -> Non
     code = "\n".join([
         "import cv2, avatarify_plus",
         "frame = cv2.cvtColor(cv2.imread('frame.png'), cv2.COLOR_BGR2RGB)",
-        "animator = avatarify_plus.load_animator('live-256')",
+        "animator = avatarify_plus.load_animator('live-512')",
         "animator.set_avatar('face.jpg')",
         "picture = animator.animate(frame)",
         "print(picture.shape, picture.dtype)",
@@ -42,7 +44,7 @@ def test_the_lines_of_the_readme_work_from_another_folder(tmp_path: Path) -> Non
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "(256, 256, 3) uint8\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "(512, 512, 3) uint8\n", "")
 
 
 def test_importing_the_package_is_cheap_and_the_names_are_there() -> None:
@@ -131,3 +133,23 @@ def test_an_avatar_comes_first_and_closing_twice_is_fine() -> None:
         animator.set_avatar(PHOTO)
     with pytest.raises(SourceError, match="was closed"):
         animator.animate(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_a_model_that_shows_the_photo_in_its_own_size_says_which(photo_bundle: Bundle) -> None:
+    frame = next(iter(example_driver(1)))
+    with load_animator(str(photo_bundle.folder), photo_px=400) as animator:
+        assert animator.size == 256
+        animator.set_avatar(PHOTO)
+        assert animator.size == 400
+        assert animator.animate(frame).shape == (400, 400, 3)
+
+
+def test_a_face_of_a_group_is_chosen_by_its_number(animator: Animator) -> None:
+    group = plain_picture(150, 500, 900)
+    for number, (left, side) in enumerate(((20, 300), (460, 420)), 1):
+        group[40 : 40 + side, left : left + side] = resize(load_photo(EXAMPLES / f"avatar_{number}.jpg"), side)
+    largest, second = (animator.encode_avatar(group, face=face).still for face in (1, 2))
+    np.testing.assert_array_equal(animator.encode_avatar(group).still, largest)
+    assert len(largest) > len(second), "as many pixels as its own square has"
+    with pytest.raises(SourceError, match="shows 2 faces, and number 3 was asked for: choose from 1 to 2"):
+        animator.encode_avatar(group, face=3)

@@ -24,8 +24,18 @@ PROGRAMS = {"training": 5, "export": 6}
 CLIS = ("avatarify_plus/app.py", "avatarify_plus/bench/", "avatarify_plus/doctor/", "export/", "training/")
 TORCH_HOMES = ("avatarify_plus/network/", "avatarify_plus/engines/torch_", "export/", "training/")
 HOMES = {
-    "av": ("avatarify_plus/sinks/mp4_writer.py", "training/"),
-    "mediapipe": ("avatarify_plus/face/mesh.py", "training/evaluation/body_landmarks.py"),
+    "av": (
+        "avatarify_plus/camera/film_",
+        "avatarify_plus/sinks/film_",
+        "avatarify_plus/sinks/sound_track.py",
+        "avatarify_plus/pictures/heif.py",
+        "training/",
+    ),
+    "mediapipe": (
+        "avatarify_plus/face/mesh.py",
+        "training/evaluation/body_landmarks.py",
+        "training/evaluation/expression_tracker.py",
+    ),
     "pyvirtualcam": ("avatarify_plus/sinks/virtual_camera.py",),
     "openvino": (
         "avatarify_plus/engines/openvino_engine.py",
@@ -37,15 +47,28 @@ HOMES = {
     "tensorrt": ("avatarify_plus/engines/tensorrt_library.py",),
     "tensorrt_rtx": ("avatarify_plus/engines/tensorrt_library.py",),
     "torch_tensorrt": ("export/trt_torch.py",),
+    "starlette": ("avatarify_plus/studio/server.py",),
+    "uvicorn": ("avatarify_plus/studio/server.py",),
     "cv2_enumerate_cameras": ("avatarify_plus/camera/device_list.py",),
-    "PIL": ("avatarify_plus/pictures/text.py", "avatarify_plus/pictures/images.py"),
+    "PIL": (
+        "avatarify_plus/pictures/text.py",
+        "avatarify_plus/pictures/jpeg.py",
+        "avatarify_plus/pictures/decoding.py",
+        "avatarify_plus/pictures/moving_picture.py",
+    ),
     "cuda": ("avatarify_plus/engines/cuda.py",),
     "cv2": (
         "avatarify_plus/camera/",
         "avatarify_plus/preview/",
         "avatarify_plus/pictures/images.py",
+        "avatarify_plus/pictures/decoding.py",
         "avatarify_plus/pictures/composition.py",
+        "avatarify_plus/pictures/photo_layers.py",
+        "avatarify_plus/pictures/photo_region.py",
+        "avatarify_plus/face/contours.py",
+        "avatarify_plus/motion/face_pose.py",
         "avatarify_plus/sinks/recorder.py",
+        "avatarify_plus/sinks/picture_folder.py",
         "training/",
     ),
 }

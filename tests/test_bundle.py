@@ -115,7 +115,7 @@ def test_files_outside_the_folder_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 99}, "has format version 99, this program reads 1: update"),
+        ({"format_version": 99}, "has format version 99, this program reads 1 to 2: update"),
         ({"colour": "red"}, "unknown colour"),
         ({"files": []}, "files and network must be objects"),
         ({"network": {"preset": "fomm", "legs": 4}}, "does not hold a valid network config: .*legs"),
@@ -163,3 +163,29 @@ def test_bundles_and_engines_import_no_runtime() -> None:
         "sys.exit(bool({'torch', 'onnxruntime', 'openvino', 'safetensors'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).resolve().parents[1]).returncode == 0
+
+
+PHOTO_FIELDS = {"photo_reach": 1.5, "contour_width": 4, "part_width": 4}
+
+
+def test_older_programs_read_what_they_can_compute(tmp_path: Path) -> None:
+    written = write_bundle(tmp_path / "m", Manifest("m", MESH, format_version=2))
+    values = json.loads((tmp_path / "m" / MANIFEST).read_text())
+    assert written.format_version == values["format_version"] == 1
+    assert not set(PHOTO_FIELDS) & set(values["network"])
+    assert open_bundle(tmp_path / "m").config == MESH
+
+
+def test_a_network_that_they_cannot_compute_has_format_2(tmp_path: Path) -> None:
+    network = network_config("ours-skip", "tiny", keypoints="mesh", **PHOTO_FIELDS)
+    folder = tmp_path / "m"
+    folder.mkdir()
+    for name in (WEIGHTS, *(f"{graph}.onnx" for graph in ("encode_source", "animate", "paint_mouth", "paint_eye"))):
+        (folder / name).write_bytes(name.encode())
+    assert write_manifest(folder, Manifest("m", network)).format_version == 2
+    opened = open_bundle(folder)
+    assert opened.config == network and opened.manifest.format_version == 2
+    (folder / "paint_eye.onnx").unlink()
+    write_manifest(folder, Manifest("m", network))
+    with pytest.raises(ModelError, match=r"does not list paint_eye\.onnx"):
+        open_bundle(folder)

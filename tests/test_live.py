@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -9,10 +10,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
 from avatarify_plus import live, settings
+from avatarify_plus.bundle import Bundle
 from avatarify_plus.camera import FileSource, LiveCamera
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import AvatarifyError, CameraError, ConfigError, SinkError, SourceError, VirtualCameraError
@@ -23,10 +26,14 @@ from avatarify_plus.preview.keys import Press, press_of
 from avatarify_plus.settings import KeptSettings
 from avatarify_plus.types import Image, Keypoints, Size
 from fakes import EXAMPLES, FakeEngine, FakeReader, FakeSink, example_driver, plain_picture, read_video, write_video
+from films import ends_of, times_of, write_film
 
 COUNT = 8
 RATE = Fraction(30000, 1001)
 SIZE = Size(64, 64)
+
+AT_START = 3
+"""The engine's first calls for an avatar: it at rest, and two faces that show how much of what is asked arrives."""
 
 
 @pytest.fixture(scope="module")
@@ -127,10 +134,11 @@ def test_a_video_becomes_a_video_of_the_same_count_and_rate(
 
 def test_the_avatar_moves_as_the_driver_does(config: AppConfig) -> None:
     engine = FakeEngine()
-    run(config, engine)
-    rest, first, *later = [keypoints.value for keypoints in engine.animated]
-    np.testing.assert_allclose(first, rest, atol=1e-5)  # the first frame is the neutral one
-    assert np.abs(later[-1] - rest).max() > 1e-4
+    run(replace(config, search=False), engine)
+    rest, *_ = played = [keypoints.value for keypoints in engine.animated]
+    first, *later = played[AT_START:]
+    assert np.abs(first - rest).mean() < 0.01  # the first frame is the neutral one
+    assert np.abs(later[-1] - first).max() > 1e-4
     assert len(engine.sources) == 1
 
 
@@ -150,7 +158,7 @@ def test_framing_none_uses_the_pictures_as_they_are(config: AppConfig, monkeypat
     monkeypatch.setattr("avatarify_plus.face.driver_framing.FaceMesh", None)
     engine = FakeEngine("learned")
     assert run(replace(config, framing="none"), engine).frame_count == COUNT
-    assert len(engine.detected) == COUNT + 1
+    assert len(engine.detected) == 1 + 2 * COUNT  # the photo, and the driver twice: the first time to know him
 
 
 def test_frames_without_a_face_repeat_the_picture(config: AppConfig, tmp_path: Path) -> None:
@@ -161,7 +169,7 @@ def test_frames_without_a_face_repeat_the_picture(config: AppConfig, tmp_path: P
     summary = run(replace(config, camera=str(video)), engine)
     assert summary.frame_count == 5
     assert summary.faceless_count >= 2  # the tracker may hold on for a moment
-    assert len(engine.animated) == 1 + 5 - summary.faceless_count
+    assert len(engine.animated) == AT_START + 5 - summary.faceless_count
 
 
 def test_a_video_needs_an_output(config: AppConfig) -> None:
@@ -183,7 +191,95 @@ def test_a_driver_that_is_handed_over_stays_open(config: AppConfig) -> None:
     assert reader.close_count == 0
 
 
+def test_a_film_has_the_times_and_the_sound_of_its_driver(config: AppConfig, tmp_path: Path) -> None:
+    times_s = [0.0, 0.03, 0.2, 0.7]
+    driver = write_film(tmp_path / "uneven.mp4", example_driver(4), times_s, sound="aac", sound_s=0.7)
+    run(replace(config, camera=str(driver)), FakeEngine())
+    assert config.output is not None
+    np.testing.assert_allclose(times_of(config.output), times_s, atol=1e-3)
+    assert ends_of(config.output).keys() == {"video", "audio"}
+    assert ends_of(config.output)["video"] == pytest.approx(ends_of(driver)["video"], abs=0.01)
+    run(replace(config, camera=str(driver), sound=False), FakeEngine())
+    assert ends_of(config.output).keys() == {"video"}
+
+
+@pytest.mark.parametrize("search", [True, False])
+@pytest.mark.parametrize("output", ["out.mp4", "shots"])
+def test_a_driver_without_any_face_is_an_error_and_nothing_is_left(
+    config: AppConfig, tmp_path: Path, search: bool, output: str
+) -> None:
+    walls = write_video(tmp_path / "walls.mp4", [plain_picture(10 * index, 240, 320) for index in range(8)])
+    changed = replace(config, camera=str(walls), output=tmp_path / output, search=search)
+    with pytest.raises(CameraError, match=r"no face was found in the driver .*walls\.mp4: give a video of one person"):
+        run(changed, FakeEngine())
+    assert not (tmp_path / output).exists()
+
+
+def test_a_driver_that_breaks_off_leaves_the_film_up_to_there(config: AppConfig, tmp_path: Path) -> None:
+    driver = write_film(tmp_path / "cut.mkv", example_driver(30), sound="aac")
+    driver.write_bytes(driver.read_bytes()[: driver.stat().st_size // 2])
+    with pytest.raises(CameraError, match="breaks off after"):
+        run(replace(config, camera=str(driver)), FakeEngine())
+    assert config.output is not None
+    assert 5 < len(read_video(config.output)[0]) < 28
+
+
+def test_a_folder_takes_the_pictures(config: AppConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    driver = write_film(tmp_path / "driver.mp4", example_driver(3), sound="aac")
+    changed = replace(config, camera=str(driver), output=tmp_path / "shots")
+    assert run(changed, FakeEngine()).frame_count == 3
+    assert len(list((tmp_path / "shots").glob("*.png"))) == 3
+    assert "shots has no sound, because pictures can hold none" in caplog.text
+    with pytest.raises(SinkError, match="holds pictures already"):
+        run(changed, FakeEngine())
+
+
+def test_several_photos_and_a_folder_make_a_film_each(
+    config: AppConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for name in ("2.jpg", "10.jpg"):
+        shutil.copy(EXAMPLES / "avatar_2.jpg", photos / name)
+    shutil.copy(EXAMPLES / "avatar_1.jpg", tmp_path / "2.jpg")  # of the same name
+    (photos / "wall.png").write_bytes(b"not a photo")
+    engine = FakeEngine()
+    summary = run(replace(config, avatar=(photos, tmp_path / "2.jpg"), output=tmp_path / "films"), engine)
+    films = sorted((tmp_path / "films").iterdir())
+    assert [film.name for film in films] == ["10.mp4", "2-2.mp4", "2.mp4"]
+    assert [len(read_video(film)[0]) for film in films] == [COUNT] * 3
+    assert (summary.frame_count, summary.output) == (3 * COUNT, tmp_path / "films")
+    assert len(engine.sources) == 3
+    assert "wall.png" in caplog.text
+    assert "this photo is left out" in caplog.text
+
+
+def test_without_a_usable_photo_no_folder_is_left(config: AppConfig, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        cv2.imwrite(str(tmp_path / name), plain_picture(120, 200, 200))
+    photos = (tmp_path / "a.png", tmp_path / "b.png")
+    with pytest.raises(SourceError, match=r"no face found in the photo .*a\.png"):
+        run(replace(config, avatar=photos, output=tmp_path / "films"), FakeEngine())
+    assert not (tmp_path / "films").exists()
+
+
+def test_one_film_of_several_photos_says_whose_it_is(config: AppConfig, caplog: pytest.LogCaptureFixture) -> None:
+    photos = (EXAMPLES / "avatar_2.jpg", EXAMPLES / "avatar_1.jpg")
+    run(replace(config, avatar=photos), FakeEngine())
+    assert "shows the first photo" in caplog.text
+    assert "for a film of each, give a folder as --output" in caplog.text
+
+
 # --- live ---
+
+
+def test_a_live_recording_is_no_folder(config: AppConfig, tmp_path: Path) -> None:
+    for photos in (config.avatar, (EXAMPLES,)):
+        with pytest.raises(
+            ConfigError, match=r"is a folder, and a live recording is one film: give --output FILE\.mp4"
+        ):
+            run(replace(config, avatar=photos, output=tmp_path / "shots", live=True), FakeEngine())
+    assert not (tmp_path / "shots").exists()
 
 
 def test_a_video_played_live_goes_everywhere(config: AppConfig, outside: Outside) -> None:
@@ -289,7 +385,7 @@ def test_two_avatars_are_switched_by_keys(config: AppConfig, outside: Outside) -
     photos = (EXAMPLES / "avatar_1.jpg", EXAMPLES / "avatar_2.jpg")
     run(replace(config, avatar=photos, live=True, output=None), engine)
     assert len(engine.sources) == 2  # encoded at start, never again
-    shown = engine.played[2:]  # the first two calls showed them at rest
+    shown = engine.played[2 * AT_START :]
     changes = [index for index, (a, b) in enumerate(itertools.pairwise(shown)) if a is not b]
     assert changes in ([1], [2])  # with the picture after the key: the window was refreshed twice or thrice before
 
@@ -303,7 +399,7 @@ class Interrupted(FakeEngine):
     signal = signal.SIGINT
 
     def animate(self, source: Any, keypoints: Keypoints) -> Image:
-        if len(self.animated) == 4:
+        if len(self.animated) == AT_START + 3:
             os.kill(os.getpid(), self.signal)
         return super().animate(source, keypoints)
 
@@ -318,14 +414,14 @@ def test_a_signal_leaves_a_recording_that_plays(config: AppConfig, kind: type[Fa
     before = handlers()
     summary = run(config, kind())
     assert config.output is not None
-    assert summary.frame_count == len(read_video(config.output)[0]) == 4  # the first call showed the avatar at rest
+    assert summary.frame_count == len(read_video(config.output)[0]) == 4
     assert handlers() == before
 
 
 def test_a_failing_engine_leaves_a_recording_that_plays(config: AppConfig) -> None:
     class Broken(FakeEngine):
         def animate(self, source: Any, keypoints: Keypoints) -> Image:
-            if len(self.animated) == 4:
+            if len(self.animated) == AT_START + 3:
                 raise AvatarifyError("out of memory")
             return super().animate(source, keypoints)
 
@@ -369,8 +465,6 @@ def test_a_wrong_path_is_an_error(
 
 
 def test_a_photo_without_a_face_is_an_error_and_nothing_is_written(config: AppConfig, tmp_path: Path) -> None:
-    import cv2
-
     cv2.imwrite(str(tmp_path / "wall.png"), plain_picture(120, 200, 200))
     with pytest.raises(SourceError, match="no face found in the photo"):
         run(replace(config, avatar=(tmp_path / "wall.png",)), FakeEngine())
@@ -392,3 +486,13 @@ def test_the_square_of_the_avatar_reaches_the_engine(config: AppConfig) -> None:
     assert engine.sources[0].shape == (128, 128, 3)
     rest = engine.animated[0].value
     assert np.all(np.abs(rest) < 0.8)
+
+
+def test_a_film_has_the_size_that_the_photo_has(config: AppConfig, photo_bundle: Bundle) -> None:
+    """The photo's square has 684 pixels."""
+    for photo_px, side in ((512, 512), (1024, 684), (64, 256)):
+        changed = replace(config, size=None, model=str(photo_bundle.folder), engine="openvino", photo_px=photo_px)
+        assert run(changed).frame_count == COUNT
+        assert config.output is not None
+        pictures, _ = read_video(config.output)
+        assert pictures[0].shape == (side, side, 3)

@@ -20,7 +20,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 def requirements(name: str) -> set[str]:
     """Return a file's requirements without markers and comments."""
     lines = (line.partition("#")[0].partition(";")[0].strip() for line in (ROOT / name).read_text().splitlines())
-    return {line for line in lines if line and not line.startswith("-r")}
+    return {line for line in lines if line and not line.startswith("-")}
 
 
 @pytest.mark.parametrize("extra", ["train", "gpu", "dev"])
@@ -28,6 +28,18 @@ def test_extras_are_the_requirement_files(extra: str) -> None:
     lines = PROJECT["project"]["optional-dependencies"][extra]
     listed = {line.partition(";")[0].strip() for line in lines if not line.startswith("avatarify_plus[")}
     assert listed == requirements(f"requirements-{extra}.txt")
+
+
+def test_dependencies_are_those_of_a_checkout_with_their_markers() -> None:
+    lines = (line.partition("  #")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines())
+    wanted = {line.replace('"', "'") for line in lines if line and not line.startswith(("#", "-"))}
+    assert {" ".join(line.split()) for line in wanted} == set(PROJECT["project"]["dependencies"])
+
+
+def test_what_makes_the_trackers_networks_is_pinned() -> None:
+    """Another release might write other bytes than those whose SHA-256 is known."""
+    assert any(line.startswith("flatbuffers==") for line in PROJECT["build-system"]["requires"])
+    assert PROJECT["build-system"]["backend-path"] == ["installation"]
 
 
 def test_every_room_is_packaged() -> None:

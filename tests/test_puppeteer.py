@@ -1,13 +1,14 @@
 """The story of one frame."""
 
-import json
-from importlib import resources
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from avatarify_plus.config import MotionMode
+from avatarify_plus.engines import Source
 from avatarify_plus.errors import SourceError
+from avatarify_plus.face.contours import contour_points
 from avatarify_plus.motion.keypoints import keypoints_from_mesh, load_mesh_layout, movement_scale, transfer
 from avatarify_plus.motion.limit import TRAVEL
 from avatarify_plus.motion.neutral_face import PATIENCE_S
@@ -15,16 +16,16 @@ from avatarify_plus.motion.presence import GAP_S
 from avatarify_plus.motion.transition import TRANSITION_S
 from avatarify_plus.pictures.images import Adjustment, View
 from avatarify_plus.puppeteer import HOLD_S, REST_S, Puppeteer
-from avatarify_plus.types import FloatArray, Keypoints
-from fakes import FakeEngine, oval_mesh, plain_picture
+from avatarify_plus.types import FloatArray, Image, Keypoints, PhotoRegion
+from fakes import FakeEngine, face_mesh, plain_picture
 
 LAYOUT = load_mesh_layout("face-20")
 NOBODY = View(plain_picture(0, 64, 64), None, has_face=False)
 
 
 def view(x: float = 32, y: float = 32, height_px: float = 32, level: int = 50) -> View:
-    """Return a view whose mesh is an oval at a place in its 64 pixels."""
-    return View(plain_picture(level, 64, 64), oval_mesh((x, y), height_px, 64, 64), has_face=True)
+    """Return a view of a face at a place in its 64 pixels."""
+    return View(plain_picture(level, 64, 64), face_mesh((x, y), height_px, 64, 64), has_face=True)
 
 
 def keypoints(seen: View) -> Keypoints:
@@ -250,15 +251,8 @@ def test_recalibrating_leads_to_rest_by_a_transition() -> None:
 
 
 def person(yaw: float = 0.0, shut: float = 0.0, x: float = 0.5) -> View:
-    """Return a view of the layout's mean face, turned, with eyes shut by a share, somewhere."""
-    file = resources.files("avatarify_plus") / "mesh_layouts" / "face-20.json"
-    flat = np.array(json.loads(file.read_text())["mean_face"])
-    for upper, lower in ((160, 144), (159, 145), (158, 153), (385, 380), (386, 374), (387, 373)):
-        flat[upper] += shut * (flat[lower] - flat[upper])
-    flat = np.concatenate([flat, 0.4 * np.square(flat).sum(1, keepdims=True)], 1)
-    turn = np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
-    mesh: FloatArray = (np.array([x, 0.5, 0.5]) + 0.18 * flat @ turn.T).astype(np.float32)
-    return View(plain_picture(50, 64, 64), mesh, has_face=True)
+    """Return a view of a face, turned, with eyes shut by a share, somewhere."""
+    return View(plain_picture(50, 64, 64), face_mesh((64 * x, 32), 38, 64, 64, yaw, shut), has_face=True)
 
 
 def searching(engine: FakeEngine, motion: MotionMode = "relative") -> Puppeteer:
@@ -448,3 +442,93 @@ def test_moving_the_square_by_hand_moves_the_avatar_whenever_it_was_done() -> No
         shown.append(engine.animated[-1])
     assert_close(shown[0], keypoints(moved), 1e-3)
     assert_close(shown[1], shown[0], 1e-3)
+
+
+# --- contour points ---
+
+
+def drawing_engine() -> FakeEngine:
+    """Return the engine of a model that reads contours."""
+    engine = FakeEngine()
+    engine.config = replace(engine.config, photo_reach=1.5, part_width=4)
+    return engine
+
+
+def points(seen: View) -> FloatArray:
+    assert seen.landmarks is not None
+    return contour_points(seen.landmarks) * 2 - 1
+
+
+def test_contour_points_travel_behind_the_keypoints() -> None:
+    engine = drawing_engine()
+    puppeteer = ready(engine)
+    play(puppeteer, [view(40, 20), view(44, 18)])
+    first, last = engine.animated[1], engine.animated[-1]
+    assert first.value.shape == (20 + 117, 2) and first.jacobian.shape == (20 + 117, 2, 2)
+    np.testing.assert_allclose(first.value[20:], points(view(30, 34)), atol=1e-4)
+    np.testing.assert_allclose(last.value[20:], points(view(30, 34)) + np.array([8 / 64, -4 / 64]), atol=1e-4)
+    assert last.value.dtype == np.float32
+
+
+@pytest.mark.parametrize("motion", ["relative", "absolute"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.7])
+def test_contour_points_leave_the_keypoints_as_they_are(motion: MotionMode, smoothing: float) -> None:
+    """Scale, limit, smoothing, the search, transitions and switching count the network's keypoints alone."""
+    shown: list[list[Keypoints]] = []
+    for engine in (FakeEngine(), drawing_engine()):
+        puppeteer = Puppeteer(engine, motion, None, smoothing, searches=True)
+        first, second = (puppeteer.encode(view(x, 34, height)) for x, height in ((30, 32), (36, 24)))
+        puppeteer.set_avatar(first)
+        play(puppeteer, [view(30, 34, 28), view(31, 34, 28), person(yaw=0.2), view(60, 34, 28), view(95, 34, 28)])
+        play(puppeteer, frames(HOLD_S + REST_S / 2) * [NOBODY], 0.5)
+        puppeteer.set_avatar(second)
+        play(puppeteer, [view(30, 34, 28), view(33, 36, 30)], 3.0)
+        shown.append(engine.animated)
+    assert len(shown[0]) == len(shown[1])
+    for plain, drawn in zip(*shown, strict=True):
+        np.testing.assert_allclose(drawn.value[:20], plain.value, atol=1e-5)
+        np.testing.assert_allclose(drawn.jacobian[:20], plain.jacobian, atol=1e-4)
+
+
+def test_contour_points_stay_with_keypoints_that_are_limited() -> None:
+    engine = drawing_engine()
+    puppeteer = ready(engine)
+    play(puppeteer, [view(30, 34)])
+    for index in range(1, 15):
+        puppeteer.animate(view(30 + 5 * index, 34), index / FPS)
+    assert puppeteer.is_limited
+    shown = engine.animated[-1].value
+    np.testing.assert_allclose(
+        shown[20:].mean(0) - shown[:20].mean(0), points(view()).mean(0) - keypoints(view()).value.mean(0), atol=0.02
+    )
+
+
+def test_contour_points_ease_in_transitions_and_are_smoothed() -> None:
+    engine = drawing_engine()
+    puppeteer = ready(engine)
+    play(puppeteer, [view(30, 34), view(34, 34)])
+    play(puppeteer, frames(HOLD_S + REST_S / 2) * [NOBODY], 0.08)
+    travelled = engine.animated[-1].value - engine.animated[0].value
+    assert 0.01 < travelled[20:, 0].mean() < 4 / 32 - 0.01
+    np.testing.assert_allclose(travelled[20:].mean(0), travelled[:20].mean(0), atol=1e-4)
+
+    engine = drawing_engine()
+    puppeteer = ready(engine, smoothing=1.0)
+    play(puppeteer, [view(30, 34), view(30.2, 34), view(30, 34), view(30.2, 34)])
+    steps = np.diff([moved.value[20:, 0].mean() for moved in engine.animated[1:]])
+    assert 0 < np.abs(steps).max() < 0.8 * 0.2 / 32
+
+
+def test_the_photo_around_the_square_goes_to_the_engine() -> None:
+    seen = []
+
+    class Engine(FakeEngine):
+        def encode_source(self, image: Image, keypoints: Keypoints, photo: PhotoRegion | None = None) -> Source:
+            seen.append(photo)
+            return super().encode_source(image, keypoints)
+
+    puppeteer = Puppeteer(Engine())
+    puppeteer.encode(view())
+    photo = plain_picture(1, 96, 96)
+    puppeteer.encode(view()._replace(photo=photo))
+    assert seen[0] is None and seen[1] is photo

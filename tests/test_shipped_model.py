@@ -20,7 +20,7 @@ EARS = (234, 454)
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return open_bundle("live-256")
+    return open_bundle("live-512")
 
 
 @pytest.fixture(scope="module")

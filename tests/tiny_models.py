@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from avatarify_plus.network.model import AnimationModel
 
 
 def lively_model(
-    preset: str, keypoints: str, count: int, learned_count: int = 0, image_size: int = 256
+    preset: str, keypoints: str, count: int, learned_count: int = 0, image_size: int = 256, **changes: Any
 ) -> AnimationModel:
     """Build a tiny network whose every part shows in its output, batch statistics and jacobians included."""
     import torch
@@ -28,6 +28,7 @@ def lively_model(
         learned_count=learned_count,
         anchor_radius=anchor_radius,
         image_size=image_size,
+        **changes,
     )
     model = AnimationModel(config).eval()
     with torch.no_grad():
@@ -38,9 +39,19 @@ def lively_model(
                 tensor.uniform_(0.5, 1.5)
             elif name == "detector.jacobian_head.weight" or "hint_heads" in name:
                 tensor.normal_(0, 0.05)
+            elif name.startswith("parts.") and ".final." in name:
+                tensor.normal_(0, 0.005)
+            elif "contour_heads" in name and name.endswith(("1.weight", "1.bias")):
+                tensor.normal_(0, 0.2)
             elif name == "dense_motion.mask_head.weight":
                 tensor.mul_(10)
     return model
+
+
+def photo_model() -> AnimationModel:
+    """Build a tiny network that leaves the photo to its own size, reads contours and paints mouth and eyes."""
+    fields = {"photo_reach": 1.5, "contour_width": 4, "part_width": 4}
+    return lively_model("ours-skip", "both", 24, learned_count=4, **fields)
 
 
 def save_as_training_does(model: AnimationModel, path: Path) -> None:

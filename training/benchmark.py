@@ -35,7 +35,7 @@ from training.config import HEADINGS, StepConfig, TrainingPrecision
 from training.data.cache import Cache, Clip, open_cache
 from training.data.pairs import Batch, PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.loop.loader import BatchLoader
+from training.loop.loader import BatchLoader, BatchNeeds
 from training.loop.ranks import Ranks
 from training.loop.schedule import Stage, parse_stages
 from training.networks import build_network
@@ -165,10 +165,8 @@ class StepBenchmark:
         average = copy.deepcopy(model)
         objective = train.build_objective(options, model, self._ranks)
         optimiser = train.build_optimiser(objective, RATE)
-        flow_cells = self._config.motion_size if objective.weights.flow else 0
-        with BatchLoader(
-            self._sampler, self._pool, self._renderer, self._ranks, variant.holds_data, flow_cells
-        ) as loader:
+        needs = BatchNeeds.of(self._config, bool(objective.weights.flow), self._options.photo_px)
+        with BatchLoader(self._sampler, self._pool, self._renderer, self._ranks, variant.holds_data, needs) as loader:
             run = _Steps(loader, self._stage, objective, optimiser, average, variant)
             for index in range(WARMUP_STEPS):
                 run.step(index, None)

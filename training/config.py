@@ -99,6 +99,23 @@ class StepConfig:
             PAIRS, "a person with n pictures is drawn with weight n ** this: 0 balances people, 1 pictures", "EXPONENT"
         ),
     )
+    smallest_square: float = field(
+        default=_PAIRS.smallest_square,
+        metadata=about(PAIRS, "smallest side of the squares that are cut out of the pictures, in their sides", "SHARE"),
+    )
+    apart: float = field(
+        default=_PAIRS.apart,
+        metadata=about(PAIRS, "share of pairs whose squares are cut out in different places", "SHARE"),
+    )
+    photo_px: int | None = field(
+        default=None,
+        metadata=about(
+            PAIRS,
+            "with a network's photo_reach, the resolution of photo, parts and sharpest loss: px of a square's side",
+            "PX",
+            unset="that of the stage",
+        ),
+    )
     perceptual: str = field(
         default="efficientnet-lite0",
         metadata=about(LOSSES, "network of the perceptual loss", choices=PERCEPTUAL_NETWORKS),
@@ -133,7 +150,14 @@ class StepConfig:
 
     def pair_options(self) -> PairOptions:
         """Return how pairs are drawn."""
-        return PairOptions(self.photo_share, self.still_share, self.hard_pairs, self.identity_exponent)
+        return PairOptions(
+            self.photo_share,
+            self.still_share,
+            self.hard_pairs,
+            self.identity_exponent,
+            self.smallest_square,
+            self.apart,
+        )
 
     def loss_weights(self) -> LossWeights:
         """Return the weights of the losses; what needs a face mesh is 0 for other subjects."""
@@ -205,6 +229,9 @@ class TrainingConfig(StepConfig):
     fresh: tuple[str, ...] = field(
         default=(), metadata=about(START, "tensors not to take from the warm start", "PREFIX")
     )
+    freeze: tuple[str, ...] = field(
+        default=(), metadata=about(START, "modules that keep the warm start's weights and statistics", "PREFIX")
+    )
     seed: int = field(default=0, metadata=about(START, "what the draw of pairs and weights starts from", "N"))
 
     def __post_init__(self) -> None:
@@ -220,6 +247,8 @@ class TrainingConfig(StepConfig):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ConfigError(f"--{name.replace('_', '-')} must not be negative, found {value:g}")
+        if self.freeze and not self.warm_start:
+            raise ConfigError("--freeze needs --warm-start: random weights are not worth keeping")
         if self.mesh_warmup:
             self._require_warmup()
 

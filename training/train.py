@@ -35,7 +35,7 @@ from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
 from training.loop.checkpoint import CHECKPOINT, SaveError, is_finite, load_what_fits, read_start, write_checkpoint
 from training.loop.guard import DivergedError, LossGuard, StopRequest
-from training.loop.loader import BatchLoader, fits_on_device
+from training.loop.loader import BatchLoader, BatchNeeds, fits_on_device
 from training.loop.logbook import Logbook
 from training.loop.ranks import Ranks, joined_ranks, synchronise_batch_norm
 from training.loop.schedule import learning_rate, parse_stages, stage_at
@@ -240,6 +240,9 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
     model = build_network(config).to(ranks.device)
     model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's types
     average = copy.deepcopy(model).eval()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not (options.freeze and name.startswith(options.freeze)))
+    frozen = [module for name, module in model.named_modules() if options.freeze and name.startswith(options.freeze)]
     objective = build_objective(options, model, ranks)
     optimiser = build_optimiser(objective, options.rate)
     run = Run(options.out / CHECKPOINT, config, model, average, objective, optimiser, _summary(options, sampler))
@@ -256,12 +259,12 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
     log = Logbook(options.out, run.step) if ranks.is_first else None
     renderer = Renderer(layout, mesh_mirror(config.mesh_layout), ranks.device)
     hold = {"yes": True, "no": False, "auto": fits_on_device(pool, ranks.device)}[options.data_on_device]
-    flow_cells = config.motion_size if objective.weights.flow else 0
+    needs = BatchNeeds.of(config, bool(objective.weights.flow), options.photo_px)
     sheet_minutes = options.save_minutes if options.sheet_minutes is None else options.sheet_minutes
     pending: tuple[int, list[str], Tensor] | None = None  # the last step's losses, not yet read from the device
     with (
         StopRequest() as request,
-        BatchLoader(sampler, pool, renderer, ranks, hold, flow_cells) as loader,
+        BatchLoader(sampler, pool, renderer, ranks, hold, needs) as loader,
         tqdm(total=100, unit="%", bar_format=BAR, disable=not ranks.is_first) as progress_bar,
     ):
         started_from_s, started, saved_at, shown_at = run.elapsed_s, time.monotonic(), time.monotonic(), -math.inf
@@ -309,6 +312,8 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
             # What is drawn in the step depends only on its number, so that no random state needs saving.
             torch.manual_seed(np.random.SeedSequence([options.seed, run.step, ranks.rank]).generate_state(1)[0])
             trained.train()
+            for module in frozen:
+                module.eval()  # its batch statistics stay, too
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=options.precision == "bf16"):
                 losses = trained(batch, window, run.step < options.mesh_warmup)
             weighted = torch.stack(list(losses.values()))

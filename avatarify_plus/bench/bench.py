@@ -124,10 +124,13 @@ class Bench:
     @contextlib.contextmanager
     def _open_loop(self, contender: Contender, engine: Engine) -> Iterator[FullSpeedLoop]:
         """Set up the app's loop, every frame in order."""
-        with Outputs() as outputs, FileSource(self._clip()) as file_source:
-            outputs.add(self._sink(contender, engine.config.image_size))
-            with open_session(self._config, engine, outputs, is_live=False) as session:
-                yield FullSpeedLoop(session, file_source.frames(threading.Event()))
+        with (
+            Outputs() as outputs,
+            FileSource(self._clip()) as file_source,
+            open_session(self._config, engine, outputs, is_live=False) as session,
+        ):
+            outputs.add(self._sink(contender, session.size, file_source))
+            yield FullSpeedLoop(session, file_source.frames(threading.Event()))
 
     def _follow(self, engine: Engine) -> Latency:
         """Play the clip as a webcam would, newest frame wins, and drop the pictures."""
@@ -150,12 +153,12 @@ class Bench:
     def _clip(self) -> LoopedClip:
         return LoopedClip(str(self._options.clip), self._options.rate)
 
-    def _sink(self, contender: Contender, size_px: int) -> Sink:
+    def _sink(self, contender: Contender, size: Size, file_source: FileSource) -> Sink:
         """Return where pictures go. Raises SinkError."""
         folder: Path | None = self._options.output
         if folder is None:
             return NullSink()
-        return Recorder(recording(folder, contender), Size(size_px, size_px), self._options.rate, is_constant=True)
+        return Recorder(recording(folder, contender), size, self._options.rate, file_source)
 
 
 def build_parser() -> ProgramParser:

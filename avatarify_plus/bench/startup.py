@@ -19,7 +19,7 @@ from pathlib import Path
 from avatarify_plus.bench.contender import Contender
 from avatarify_plus.bench.memory import peak_memory_mb
 from avatarify_plus.bundle import open_bundle
-from avatarify_plus.camera import FileSource, open_reader
+from avatarify_plus.camera import FileSource, open_clip
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import EngineError
 from avatarify_plus.live import run
@@ -97,7 +97,7 @@ def _main(arguments: list[str] | None) -> None:
         parser.add_argument(name)
     options = parser.parse_args(arguments)
     configure_logging(options.verbose)
-    opening = TimedOpening(open_reader(options.clip, 25.0))
+    opening = TimedOpening(open_clip(options.clip, 25.0))
     with tempfile.TemporaryDirectory() as folder, opening:
         config = AppConfig(
             avatar=(Path(options.avatar),),

@@ -18,25 +18,22 @@ MAX_FAILURES = 3
 
 
 class CaptureReader:
-    """Pictures that OpenCV decodes: of a webcam, a stream or a video file; videos of phones are turned upright.
+    """Pictures that OpenCV decodes, of a webcam or a stream. See `PictureReader`."""
 
-    See `PictureReader`.
-    """
+    is_live = True
+    count: int | None = None
 
-    def __init__(self, capture: cv2.VideoCapture, name: str, is_live: bool, ends: bool) -> None:
+    def __init__(self, capture: cv2.VideoCapture, name: str, ends: bool) -> None:
         """Take over an opened capture.
 
         name: for people. ends: False if running out of pictures is a failure, as with a webcam.
         """
         self.name = name
-        self.is_live = is_live
         self._capture = capture
         self._ends = ends
         self._read_count = 0
         rate = capture.get(cv2.CAP_PROP_FPS)
         self.rate = Fraction(rate).limit_denominator(1001) if 1 <= rate <= 1000 else USUAL_RATE
-        count = 0 if is_live else int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.count: int | None = count if count > 0 else None
 
     def read(self) -> Image | None:
         """Return the next picture, or None after the last. Raises CameraError."""

@@ -14,9 +14,9 @@ from avatarify_plus.types import Frame
 class FrameSource(Protocol):
     """The driver's frames, ready to be animated; a context manager that closes what it reads.
 
-    name: for people. rate: frames a second. count: number of frames that will come, None if unknown. is_live: True if
-    the newest frame wins, and times are `time.perf_counter()` at capture; False if every frame comes, and times are
-    seconds from the beginning of the video.
+    name: for people. rate: frames a second, the mean where it varies. count: number of frames that will come, None if
+    unknown. is_live: True if the newest frame wins, and times are `time.perf_counter()` at capture; False if every
+    frame comes, and times are seconds from the beginning of the video.
     """
 
     name: str

@@ -5,19 +5,20 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+from avatarify_plus.camera.steady_time import SteadyTime
 from avatarify_plus.errors import CameraError
 from avatarify_plus.pictures.images import pictures_in, read_picture
 from avatarify_plus.types import Image
 
 
-class PictureSequence:
-    """Still pictures, one after the other, as a video. See `PictureReader`."""
+class PictureSequence(SteadyTime):
+    """Still pictures, one after the other, as a video. See `ClipReader`."""
 
     is_live = False
 
     def __init__(self, name: str, paths: list[Path], rate: Fraction) -> None:
+        super().__init__(rate)
         self.name = name
-        self.rate = rate
         self.count: int | None = len(paths)
         self._paths = iter(paths)
 
@@ -27,11 +28,13 @@ class PictureSequence:
         if path is None:
             return None
         try:
-            return read_picture(path)
+            picture = read_picture(path)
         except (OSError, ValueError) as error:
             raise CameraError(
                 f"cannot read the picture {path} of {self.name}: {error}; replace or remove it"
             ) from error
+        self.tick()
+        return picture
 
     def close(self) -> None:
         """Do nothing, because no file stays open."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from avatarify_plus.camera.playback_clock import PlaybackClock
-from avatarify_plus.camera.reader import PictureReader
+from avatarify_plus.camera.reader import PictureReader, is_clip
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Image
 
@@ -78,10 +78,10 @@ class ReadThread:
         """Deliver pictures until the reader ends or fails, or this thread was given up. Raises CameraError."""
         reader = self._open()
         try:
-            playback = None if reader.is_live else PlaybackClock(reader.rate)
+            playback = PlaybackClock()
             while not self._unwanted.is_set() and (image := reader.read()) is not None:
-                if playback is not None:
-                    self._unwanted.wait(playback.wait_s())
+                if is_clip(reader):
+                    self._unwanted.wait(playback.wait_s(reader.time_s))
                 self.alive_at_s = self._clock()
                 self.has_pictures = True
                 self._deliver(self, image)

@@ -69,7 +69,7 @@ class Webcam:
             asked = "" if self._request.is_met(mode) else f" (asked for {self._request})"
             logger.info("%s gives %s%s", self.name, mode, asked)
         self._mode = mode
-        return CaptureReader(capture, self.name, is_live=True, ends=False)
+        return CaptureReader(capture, self.name, ends=False)
 
     def describe_outage(self) -> str:
         """Return whether it was unplugged or has only fallen silent."""

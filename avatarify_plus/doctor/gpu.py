@@ -14,7 +14,7 @@ from avatarify_plus.doctor.finding import OK, PIP, WARNING, Finding, Wanted
 from avatarify_plus.doctor.installation import installed
 from avatarify_plus.doctor.model import open_wanted
 from avatarify_plus.engines import AUTO_ORDER, ON_NVIDIA
-from avatarify_plus.engines.nvidia import DRIVER, Gpu, first_gpu
+from avatarify_plus.engines.nvidia import DRIVER, Gpu, find_gpu
 from avatarify_plus.errors import EngineError
 from avatarify_plus.program.checkout import checkout
 
@@ -39,7 +39,7 @@ CUDA_FILES = (
 def nvidia_gpu(wanted: Wanted) -> Finding:
     """See whether there is an NVIDIA GPU with its driver."""
     try:
-        gpu, refused = first_gpu(), ""
+        gpu, refused = find_gpu(), ""
     except EngineError as error:
         gpu, refused = None, str(error)
     return judge_gpu(gpu, refused, has_card(PCI))
@@ -72,7 +72,7 @@ def has_card(devices: Path) -> bool:
 def cuda_fit(wanted: Wanted) -> Finding | None:
     """See whether the driver is new enough for the packages that compute on the GPU."""
     try:
-        first_gpu()
+        find_gpu()
     except EngineError:
         return None
     return judge_fit(driver_cuda(), dict(cuda_builds()))
@@ -123,7 +123,7 @@ def newer_driver(cuda: int) -> str:
 def gpu_engine(wanted: Wanted) -> Finding | None:
     """See whether an engine uses the GPU."""
     try:
-        gpu = first_gpu()
+        gpu = find_gpu()
     except EngineError:
         return None
     bundle = open_wanted(wanted)

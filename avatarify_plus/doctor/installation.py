@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 NOTHING_INSTALLED = "nothing that the app needs is installed"
 """The message where not even the packages are there that the other checks need."""
 
-OPENCV = ("opencv-contrib-python", "opencv-python", "opencv-contrib-python-headless", "opencv-python-headless")
-"""Packages that share the module cv2, the one that MediaPipe asks for first."""
+OPENCV = ("opencv-python", "opencv-contrib-python", "opencv-contrib-python-headless", "opencv-python-headless")
+"""Packages that share the module cv2."""
 
 ONNX_RUNTIME = ("onnxruntime-gpu", "onnxruntime-directml", "onnxruntime-openvino", "onnxruntime")
 """Packages that share the module onnxruntime, the one in requirements.txt last."""
@@ -34,7 +34,7 @@ def python(wanted: Wanted) -> Finding:
 
 
 def judge_python(version: tuple[int, int, int], machine: str, is_64_bit: bool) -> Finding:
-    """Say whether MediaPipe is built for a Python of this version, on this processor."""
+    """Say whether the packages are built for a Python of this version, on this processor."""
     found, newest = (".".join(map(str, numbers)) for numbers in (version, NEWEST_PYTHON))
     problem = python_problem(version)
     if problem is not None:
@@ -157,14 +157,20 @@ def judge_dependencies(
 
 
 def opencv(wanted: Wanted) -> Finding | None:
-    """See whether the module cv2 is MediaPipe's, and no other package has overwritten its files."""
-    return judge_opencv(installed())
+    """See whether the module cv2 is the wanted package's, and no other has overwritten its files."""
+    return judge_opencv(required(), installed())
 
 
-def judge_opencv(found: Mapping[str, str]) -> Finding | None:
-    """Say whether the one OpenCV package here is the wanted one; None without any."""
+def judge_opencv(lines: Iterable[str], found: Mapping[str, str]) -> Finding | None:
+    """Say whether the one OpenCV package here is the one that is required on this machine; None without any."""
     here = [name for name in OPENCV if name in found]
-    return _judge_overlap("opencv", here, OPENCV[0], found) if here else None
+    if not here:
+        return None
+    try:
+        kept = next(name for name in map(_canonical, (line.name for line in _needed(lines))) if name in OPENCV)
+    except ImportError:  # packaging comes with ONNX Runtime; `packages` says so
+        return None
+    return _judge_overlap("opencv", here, kept, found)
 
 
 def onnx_runtime(wanted: Wanted) -> Finding | None:

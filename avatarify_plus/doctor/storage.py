@@ -42,7 +42,15 @@ def judge_recordings(folder: Path, free_mb: float) -> Finding:
 
 def settings_folder(wanted: Wanted) -> Finding:
     """See whether the settings can be kept."""
-    return judge_settings_folder(settings.path().parent)
+    try:
+        return judge_settings_folder(settings.path().parent)
+    except FileNotFoundError as error:
+        return Finding(
+            "settings folder",
+            WARNING,
+            f"{error.strerror}; what keys change is not kept",
+            "set HOME to a folder of yours",
+        )
 
 
 def judge_settings_folder(folder: Path) -> Finding:

@@ -7,8 +7,9 @@ from typing import NamedTuple, get_args
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import EngineName, Precision
-from avatarify_plus.engines.engine import Engine, Source
-from avatarify_plus.engines.nvidia import first_gpu
+from avatarify_plus.engines.engine import Engine, Runtime, Source
+from avatarify_plus.engines.nvidia import find_gpu
+from avatarify_plus.engines.photo_engine import PhotoEngine
 from avatarify_plus.errors import EngineError
 
 __all__ = ["ChosenEngine", "Engine", "Source", "choose_engine", "open_engine", "require_parts"]
@@ -38,7 +39,9 @@ class ChosenEngine(NamedTuple):
     reason: str
 
 
-def choose_engine(bundle: Bundle, threads: int | None = None, precision: Precision = "auto") -> ChosenEngine:
+def choose_engine(
+    bundle: Bundle, threads: int | None = None, precision: Precision = "auto", gpu: int = 0
+) -> ChosenEngine:
     """Open the first of AUTO_ORDER that works here and computes in the precision; see `open_engine`.
 
     Engines that need an NVIDIA GPU are passed over without importing them if there is none. Raises EngineError with
@@ -47,8 +50,8 @@ def choose_engine(bundle: Bundle, threads: int | None = None, precision: Precisi
     passed_over: list[str] = []
     for name in AUTO_ORDER:
         try:
-            require_parts(name)
-            engine = open_engine(bundle, name, threads, precision)
+            require_parts(name, gpu)
+            engine = open_engine(bundle, name, threads, precision, gpu)
         except EngineError as error:
             passed_over.append(f"{name} ({error})")
             continue
@@ -58,26 +61,36 @@ def choose_engine(bundle: Bundle, threads: int | None = None, precision: Precisi
 
 
 def open_engine(
-    bundle: Bundle, name: EngineName = "auto", threads: int | None = None, precision: Precision = "auto"
+    bundle: Bundle,
+    name: EngineName = "auto",
+    threads: int | None = None,
+    precision: Precision = "auto",
+    gpu: int = 0,
 ) -> Engine:
     """Load a model into a runtime; "auto" is what `choose_engine` chooses.
 
     threads: CPU threads, None for the runtime's own choice. precision: what `animate` computes in, see `Precision`.
-    Raises EngineError if the runtime is not installed or cannot compute on the device and in the precision, and
-    ModelError if the model does not fit it; an engine that is named never falls back to another.
+    gpu: which GPU, from 0 in the order of CUDA or DirectML; without effect on other engines. Raises EngineError if the
+    runtime is not installed or cannot compute on the device and in the precision, and ModelError if the model does not
+    fit it; an engine that is named never falls back to another.
     """
     if name not in get_args(EngineName):
         raise EngineError(f"unknown engine {name!r}: choose one of {', '.join(get_args(EngineName))}")
     if threads is not None and threads < 1:
         raise EngineError(f"engine {name} needs at least 1 thread, found {threads}")
     if name == "auto":
-        return choose_engine(bundle, threads, precision).engine
+        return choose_engine(bundle, threads, precision, gpu).engine
+    runtime = _open_runtime(bundle, name, threads, precision, gpu)
+    return PhotoEngine(runtime) if bundle.config.photo_reach else runtime
+
+
+def _open_runtime(bundle: Bundle, name: EngineName, threads: int | None, precision: Precision, gpu: int) -> Runtime:
     runtime, _, device = name.partition("-")
     try:
         if runtime == "tensorrt":
             from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
 
-            return TensorRtEngine(bundle, precision)
+            return TensorRtEngine(bundle, precision, gpu=gpu)
         if runtime == "openvino":
             from avatarify_plus.engines.openvino_engine import OpenVinoEngine
 
@@ -85,19 +98,19 @@ def open_engine(
         if runtime == "onnxruntime":
             from avatarify_plus.engines.onnxruntime_engine import OnnxRuntimeEngine
 
-            return OnnxRuntimeEngine(bundle, threads, device or "cpu", precision)
+            return OnnxRuntimeEngine(bundle, threads, device or "cpu", precision, gpu)
         from avatarify_plus.engines.torch_engine import TorchEngine
 
-        return TorchEngine(bundle, threads, device or "cpu", precision)
+        return TorchEngine(bundle, threads, device or "cpu", precision, gpu)
     except ImportError as error:
         missing = (error.name or runtime).partition(".")[0]
         package = PACKAGES.get(name, missing) if missing in MODULES[runtime] else missing
         raise EngineError(f"engine {name} cannot be loaded ({error}): pip install {package}") from error
 
 
-def require_parts(name: EngineName) -> None:
+def require_parts(name: EngineName, gpu: int = 0) -> None:
     """Raise EngineError if an engine's library or GPU is missing, as far as that is known within a millisecond."""
     if not any(importlib.util.find_spec(module) for module in MODULES[name.partition("-")[0]]):
         raise EngineError("not installed")
     if name in ON_NVIDIA:
-        first_gpu()
+        find_gpu(gpu)

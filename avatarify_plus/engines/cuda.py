@@ -10,34 +10,34 @@ from typing import Any
 
 import numpy as np
 
-from avatarify_plus.engines.nvidia import first_gpu
+from avatarify_plus.engines.nvidia import find_gpu
 from avatarify_plus.errors import EngineError
 
 GPU_REQUIREMENTS = "an NVIDIA GPU, its driver and cuda-bindings"
 
 
 class Cuda:
-    """The first GPU by CUDA's order, and one stream on it in which everything runs in order.
+    """A GPU by its place in CUDA's order, and one stream on it in which everything runs in order.
 
     name: the GPU's. capability: its compute capability, such as "8.6". All errors are EngineErrors.
     """
 
-    def __init__(self) -> None:
-        """Raise EngineError if there is no GPU, no driver that is new enough, or no cuda-bindings."""
-        self.name = first_gpu().name
+    def __init__(self, number: int = 0) -> None:
+        """Raise EngineError if there is no such GPU, no driver that is new enough, or no cuda-bindings."""
+        self.name = find_gpu(number).name
         try:
             self._runtime: Any = importlib.import_module("cuda.bindings.runtime")
         except ImportError as error:
             raise EngineError(f"cuda-bindings cannot be loaded ({error}): pip install cuda-bindings") from error
-        if self._runtime.cudaSetDevice(0)[0] == self._runtime.cudaError_t.cudaErrorInsufficientDriver:
+        if self._runtime.cudaSetDevice(number)[0] == self._runtime.cudaError_t.cudaErrorInsufficientDriver:
             driver, own = self._call("cudaDriverGetVersion"), self._call("cudaRuntimeGetVersion")
             raise EngineError(
                 f"the NVIDIA driver is made for CUDA {_version(driver)}, cuda-bindings is for {_version(own)}: "
                 f"update the driver, or pip install 'cuda-bindings<{driver // 1000 + 1}'"
             )
         attribute = self._runtime.cudaDeviceAttr
-        major = self._call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMajor, 0)
-        minor = self._call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMinor, 0)
+        major = self._call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMajor, number)
+        minor = self._call("cudaDeviceGetAttribute", attribute.cudaDevAttrComputeCapabilityMinor, number)
         self.capability = f"{major}.{minor}"
         self._stream = self._call("cudaStreamCreateWithFlags", self._runtime.cudaStreamNonBlocking)
         self.stream = int(self._stream)

@@ -17,7 +17,7 @@ FIRST_WITH_TF32 = 8
 
 
 class Gpu(NamedTuple):
-    """The first GPU by CUDA's order.
+    """A GPU.
 
     capability: the major number of its compute capability.
     """
@@ -31,16 +31,20 @@ class Gpu(NamedTuple):
         return self.capability >= FIRST_WITH_TF32
 
 
-def first_gpu() -> Gpu:
-    """Return the GPU that CUDA would compute on. Raises EngineError if there is no driver or no GPU."""
+def find_gpu(number: int = 0) -> Gpu:
+    """Return a GPU by its place in CUDA's order, from 0. Raises EngineError if there is no driver or no such GPU."""
     try:
         driver = ctypes.CDLL(DRIVER)
     except OSError as error:
         raise EngineError("no NVIDIA driver") from error
-    device, capability, name = ctypes.c_int(), ctypes.c_int(), ctypes.create_string_buffer(256)
+    count, device, capability = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    name = ctypes.create_string_buffer(256)
+    failure = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if not failure and 0 < count.value <= number:
+        raise EngineError(f"there is no GPU {number}: the NVIDIA driver finds {count.value}, counted from 0")
     for status in (
-        driver.cuInit(0),
-        driver.cuDeviceGet(ctypes.byref(device), 0),
+        failure,
+        driver.cuDeviceGet(ctypes.byref(device), number),
         driver.cuDeviceGetName(name, len(name), device),
         driver.cuDeviceGetAttribute(ctypes.byref(capability), CAPABILITY_MAJOR, device),
     ):

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import onnxruntime
 
-from avatarify_plus.engines.nvidia import first_gpu
+from avatarify_plus.engines.nvidia import find_gpu
 from avatarify_plus.errors import EngineError
 from avatarify_plus.native_log import hidden_native_messages
 
@@ -146,7 +146,7 @@ def _why_not_started(provider: Provider, complaint: str) -> str:
     if provider.memory != "cuda":
         return "check the GPU and its driver"
     try:
-        first_gpu()
+        find_gpu()
     except EngineError as error:
         return f"{error}: check the GPU driver"
     return f"{complaint or 'check the GPU driver, CUDA and cuDNN'} ({CUDA_PACKAGES} brings CUDA and cuDNN)"

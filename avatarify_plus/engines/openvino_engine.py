@@ -10,11 +10,19 @@ import openvino
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
-from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
+from avatarify_plus.engines.engine import (
+    PartSquares,
+    Runtime,
+    Source,
+    require_detector,
+    require_picture,
+    require_precision,
+)
+from avatarify_plus.engines.keypoint_tensors import animated, driving_tensors, source_tensors
 from avatarify_plus.engines.openvino_graph import keep_coordinates_exact, rows_of, warp_by_rows
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
-from avatarify_plus.types import Image, Keypoints
+from avatarify_plus.types import Image, Keypoints, PhotoRegion
 
 logger = logging.getLogger(__name__)
 
@@ -28,14 +36,14 @@ class OperatorTime(NamedTuple):
     milliseconds: float
 
 
-class OpenVinoEngine(Engine):
-    """Computes on the CPU, one picture at a time, for low latency. See `Engine`.
+class OpenVinoEngine(Runtime):
+    """Computes on the CPU, one picture at a time, for low latency. See `Runtime`.
 
-    The precision applies to `animate`, except to the coordinates of its warps. "auto" is int8 where the model has it,
-    otherwise what OpenVINO prefers on this CPU. What an int8 graph keeps in floating point is float32: between int8
-    convolutions bfloat16 gains nothing. `detect`, where rounding would make pictures tremble, and `encode_source`,
-    computed once, are float32; with int8, `detect` is computed in what OpenVINO prefers: on live-256, bfloat16 moves
-    keypoints by 0.03 px.
+    The precision applies to `animate`, except to the coordinates of its warps, and to `paint`. "auto" is int8 where the
+    model has it, otherwise what OpenVINO prefers on this CPU. What an int8 graph keeps in floating point is float32:
+    between int8 convolutions bfloat16 gains nothing; a painter without an int8 twin is computed in what OpenVINO
+    prefers. `detect`, where rounding would make pictures tremble, and `encode_source`, computed once, are float32; with
+    int8, `detect` is computed in what OpenVINO prefers: on live-256, bfloat16 moves keypoints by 0.03 px.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None, precision: Precision, profiles: bool = False) -> None:
@@ -44,6 +52,7 @@ class OpenVinoEngine(Engine):
         self.config = bundle.config
         self._bundle = bundle
         self._bound: Source | None = None
+        self._outputs = tensor_names.signatures(self.config)[tensor_names.ANIMATE].outputs
         require_precision(self.name, precision, ("auto", "fp32", "bf16", "int8"), bundle)
         if precision == "auto" and bundle.has_graph(tensor_names.quantized(tensor_names.ANIMATE)):
             precision = "int8"
@@ -59,10 +68,13 @@ class OpenVinoEngine(Engine):
         floats = {
             tensor_names.DETECT: preferred if is_int8 else "f32",
             tensor_names.ENCODE_SOURCE: "f32",
-            tensor_names.ANIMATE: "f32" if is_int8 else asked,
         }
         for name in tensor_names.signatures(self.config):
-            path = bundle.graph(tensor_names.quantized(name) if is_int8 and name == tensor_names.ANIMATE else name)
+            follows = name not in floats
+            has_twin = follows and is_int8 and bundle.has_graph(tensor_names.quantized(name))
+            path = bundle.graph(tensor_names.quantized(name) if has_twin else name)
+            if follows:
+                floats[name] = "f32" if has_twin else asked
             try:
                 model = core.read_model(path)
                 if floats[name] != "f32":
@@ -94,31 +106,40 @@ class OpenVinoEngine(Engine):
         request.infer()
         return Keypoints(_copy(request, tensor_names.VALUE), _copy(request, tensor_names.JACOBIAN))
 
-    def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
+    def encode_source(self, image: Image, keypoints: Keypoints, photo: PhotoRegion | None = None) -> Source:
         """See `Engine.encode_source`."""
         require_picture(image, self.config)
         request = self._requests[tensor_names.ENCODE_SOURCE]
+        own = source_tensors(keypoints, self.config)
         _fill(request, tensor_names.IMAGE, image)
-        _fill(request, tensor_names.SOURCE_VALUE, keypoints.value)
+        _fill(request, tensor_names.SOURCE_VALUE, own[tensor_names.SOURCE_VALUE])
         request.infer()
         tensors = {name: request.get_tensor(name).data for name in tensor_names.encoded_source(self.config)}
         tensors |= {name: rows_of(tensors[name]) for name in self._rows}
-        tensors[tensor_names.SOURCE_VALUE] = np.asarray(keypoints.value, np.float32)[None]
-        tensors[tensor_names.SOURCE_JACOBIAN] = np.asarray(keypoints.jacobian, np.float32)[None]
+        for name, array in own.items():
+            tensors[name] = np.asarray(array, np.uint8 if name == tensor_names.SOURCE_CONTOURS else np.float32)[None]
         return Source(keypoints, {name: openvino.Tensor(array.copy()) for name, array in tensors.items()})
 
-    def animate(self, source: Source, keypoints: Keypoints) -> Image:
-        """See `Engine.animate`."""
+    def animate(self, source: Source, keypoints: Keypoints) -> Any:
+        """See `Runtime.animate`."""
         request = self._requests[tensor_names.ANIMATE]
         if source is not self._bound:
             for name, tensor in source.tensors.items():
                 request.set_tensor(name, tensor)
             self._bound = source
-        _fill(request, tensor_names.DRIVING_VALUE, keypoints.value)
-        _fill(request, tensor_names.DRIVING_JACOBIAN, keypoints.jacobian)
+        for name, array in driving_tensors(keypoints, self.config).items():
+            _fill(request, name, array)
         request.infer()
-        image: Image = _copy(request, tensor_names.IMAGE)
-        return image
+        outputs = {name: _copy(request, name) for name in self._outputs}
+        return animated(outputs)
+
+    def paint(self, part: str, squares: PartSquares) -> Any:
+        """See `Runtime.paint`."""
+        request = self._requests[tensor_names.paint(part)]
+        for name, pictures in squares._asdict().items():
+            request.get_tensor(name).data[:] = pictures
+        request.infer()
+        return request.get_tensor(tensor_names.PART).data.copy()
 
     def operator_times(self, graph: str) -> list[OperatorTime]:
         """Return what each operator of a graph's last run took, in the order of computation. Needs `profiles`."""

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.config import Precision
 from avatarify_plus.engines.cuda import GPU_REQUIREMENTS, Cuda
-from avatarify_plus.engines.engine import Engine, Source, require_detector, require_picture, require_precision
+from avatarify_plus.engines.engine import (
+    PartSquares,
+    Runtime,
+    Source,
+    require_detector,
+    require_picture,
+    require_precision,
+)
+from avatarify_plus.engines.keypoint_tensors import animated, driving_tensors, source_tensors
 from avatarify_plus.engines.tensorrt_choice import Target, choose_plans
 from avatarify_plus.engines.tensorrt_graph import TensorCopies, TensorRtGraph
 from avatarify_plus.engines.tensorrt_library import INSTALL_HINT, Library, installed_libraries, load_library
@@ -16,32 +25,25 @@ from avatarify_plus.engines.tensorrt_plans import PlanCache, build_command, bund
 from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
-from avatarify_plus.types import Image, Keypoints
+from avatarify_plus.network.config import NetworkConfig
+from avatarify_plus.types import Image, Keypoints, PhotoRegion
 
 logger = logging.getLogger(__name__)
 
-COPIES = {
-    tensor_names.DETECT: TensorCopies((tensor_names.IMAGE,), (tensor_names.VALUE, tensor_names.JACOBIAN)),
-    tensor_names.ENCODE_SOURCE: TensorCopies((tensor_names.IMAGE, tensor_names.SOURCE_VALUE), (), is_repeated=False),
-    tensor_names.ANIMATE: TensorCopies(
-        (tensor_names.DRIVING_VALUE, tensor_names.DRIVING_JACOBIAN),
-        (tensor_names.IMAGE,),
-        (tensor_names.SOURCE_VALUE, tensor_names.SOURCE_JACOBIAN),
-    ),
-}
 
-
-class TensorRtEngine(Engine):
-    """Computes on the first NVIDIA GPU, with the library that the model's engines were built with. See `Engine`.
+class TensorRtEngine(Runtime):
+    """Computes on an NVIDIA GPU, with the library that the model's engines were built with. See `Runtime`.
 
     An encoded source stays on the GPU. A frame is one CUDA graph (keypoints up, network, picture down) and one wait; it
     serves every source, since a source that is shown first is copied, on the GPU, to the memory that the graph reads.
     The precision "auto" is int8, float16 or float32, the first of them that was built. It applies to `animate`, except
-    to the coordinates of its warps.
+    to the coordinates of its warps, and to `paint`, where int8 is float16.
     """
 
-    def __init__(self, bundle: Bundle, precision: Precision, folder: Path | None = None) -> None:
+    def __init__(self, bundle: Bundle, precision: Precision, folder: Path | None = None, gpu: int = 0) -> None:
         """Load a bundle's engines from a cache folder, by default the user's.
+
+        gpu: which one, see `Cuda`.
 
         Raises EngineError if there is no library, no GPU, or no engine of this model for this library and GPU.
         """
@@ -52,7 +54,7 @@ class TensorRtEngine(Engine):
         require_precision(self.name, precision, ("auto", "fp32", "fp16", "int8"), bundle)
         libraries = _load_libraries(bundle)
         try:
-            self._cuda = Cuda()
+            self._cuda = Cuda(gpu)
         except EngineError as error:
             raise EngineError(f"engine tensorrt needs {GPU_REQUIREMENTS}: {error}") from error
         self._graphs: dict[str, TensorRtGraph] = {}
@@ -63,7 +65,7 @@ class TensorRtEngine(Engine):
             library = libraries[entries[tensor_names.ANIMATE].key.library]
             self.device = f"GPU ({self._cuda.name}, {library}, {self.precision})"
             for name, entry in entries.items():
-                self._graphs[name] = TensorRtGraph(library, self._cuda, entry, COPIES[name])
+                self._graphs[name] = TensorRtGraph(library, self._cuda, entry, _copies(name, self.config))
             warm_up(self)
         except EngineError:
             self.close()
@@ -90,7 +92,7 @@ class TensorRtEngine(Engine):
         graph.run()
         return Keypoints(graph.read(tensor_names.VALUE), graph.read(tensor_names.JACOBIAN))
 
-    def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
+    def encode_source(self, image: Image, keypoints: Keypoints, photo: PhotoRegion | None = None) -> Source:
         """See `Engine.encode_source`."""
         require_picture(image, self.config)
         graph = self._graphs[tensor_names.ENCODE_SOURCE]
@@ -100,24 +102,47 @@ class TensorRtEngine(Engine):
         for name, memory in tensors.items():
             graph.bind(name, memory)
         graph.write(tensor_names.IMAGE, image)
-        graph.write(tensor_names.SOURCE_VALUE, keypoints.value)
+        graph.write(tensor_names.SOURCE_VALUE, source_tensors(keypoints, self.config)[tensor_names.SOURCE_VALUE])
         graph.run()
         return Source(keypoints, tensors)
 
-    def animate(self, source: Source, keypoints: Keypoints) -> Image:
-        """See `Engine.animate`."""
+    def animate(self, source: Source, keypoints: Keypoints) -> Any:
+        """See `Runtime.animate`."""
         graph = self._graphs[tensor_names.ANIMATE]
         if source is not self._bound:
             for name, memory in source.tensors.items():
                 self._cuda.duplicate(graph.memory[name], memory)
-            graph.send(tensor_names.SOURCE_VALUE, source.keypoints.value)
-            graph.send(tensor_names.SOURCE_JACOBIAN, source.keypoints.jacobian)
+            for name, array in source_tensors(source.keypoints, self.config).items():
+                graph.send(name, array)
             self._bound = source
-        graph.write(tensor_names.DRIVING_VALUE, keypoints.value)
-        graph.write(tensor_names.DRIVING_JACOBIAN, keypoints.jacobian)
+        for name, array in driving_tensors(keypoints, self.config).items():
+            graph.write(name, array)
         graph.run()
-        image: Image = graph.read(tensor_names.IMAGE)
-        return image
+        outputs = {
+            name: graph.read(name) for name in tensor_names.signatures(self.config)[tensor_names.ANIMATE].outputs
+        }
+        return animated(outputs)
+
+    def paint(self, part: str, squares: PartSquares) -> Any:
+        """See `Runtime.paint`."""
+        graph = self._graphs[tensor_names.paint(part)]
+        for name, pictures in squares._asdict().items():
+            graph.write_batch(name, pictures)
+        graph.run()
+        return graph.read_batch(tensor_names.PART)
+
+
+def _copies(graph: str, config: NetworkConfig) -> TensorCopies:
+    """Return which tensors of a graph cross between main memory and the GPU; encoded sources stay there."""
+    inputs, outputs = tensor_names.signatures(config)[graph]
+    if graph == tensor_names.ENCODE_SOURCE:
+        return TensorCopies(inputs, (), is_repeated=False)
+    if graph != tensor_names.ANIMATE:
+        return TensorCopies(inputs, outputs)
+    driving = (tensor_names.DRIVING_VALUE, tensor_names.DRIVING_JACOBIAN, tensor_names.DRIVING_CONTOURS)
+    source = (tensor_names.SOURCE_VALUE, tensor_names.SOURCE_JACOBIAN, tensor_names.SOURCE_CONTOURS)
+    sent, copied = (tuple(name for name in inputs if name in names) for names in (source, driving))
+    return TensorCopies(copied, outputs, sent)
 
 
 def _load_libraries(bundle: Bundle) -> dict[str, Library]:

@@ -103,6 +103,10 @@ class TensorRtGraph:
         """Write an array without its batch to where the next run, or `send`, reads it."""
         self._pinned[name][0] = array
 
+    def write_batch(self, name: str, array: Any) -> None:
+        """Write an array to where the next run reads it."""
+        self._pinned[name][:] = array
+
     def send(self, name: str, array: Any) -> None:
         """Write an array and start its copy to the GPU."""
         self.write(name, array)
@@ -120,7 +124,11 @@ class TensorRtGraph:
 
     def read(self, name: str) -> Any:
         """Return a copy of an output of the last run, without its batch."""
-        return self._pinned[name][0].copy()
+        return self.read_batch(name)[0]
+
+    def read_batch(self, name: str) -> Any:
+        """Return a copy of an output of the last run."""
+        return self._pinned[name].copy()
 
     def _enqueue(self) -> None:
         for name in self._copies.inputs:

@@ -13,12 +13,11 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from avatarify_plus.bundle import SHIPPED, WEIGHTS, Bundle, graph_file
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
 from avatarify_plus.network.config import NetworkConfig
+from avatarify_plus.program.user_folders import cache_folder
 from avatarify_plus.program.whole_file import write_whole
 
 RECIPE = 1
@@ -75,11 +74,14 @@ class CachedPlan:
 class PlanCache:
     """A folder of plans. A plan is used only after its key and its hash were compared.
 
-    folder: by default in the user's cache folder.
+    folder: by default in the user's cache folder. Raises EngineError for a user without one.
     """
 
     def __init__(self, folder: Path | None = None) -> None:
-        self.folder = folder or platformdirs.user_cache_path("avatarify_plus", appauthor=False) / "engines"
+        try:
+            self.folder = folder or cache_folder() / "engines"
+        except OSError as error:
+            raise EngineError(f"engines of TensorRT cannot be kept: {error.strerror}") from error
 
     def find(self, key: PlanKey) -> CachedPlan | None:
         """Return the whole and undamaged plan of a key, if it is here."""
@@ -135,9 +137,13 @@ def model_digests(bundle: Bundle, graph: str, precision: str) -> tuple[str, ...]
 def graph_precisions(config: NetworkConfig, precision: str) -> dict[str, str]:
     """Return what each graph is computed in when `animate` is computed in a precision.
 
-    The others stay float32: rounding would make `detect` tremble, and `encode_source` is computed once per avatar.
+    Painters follow it, but for int8, where they are float16. The others stay float32: rounding would make `detect`
+    tremble, and `encode_source` is computed once per avatar.
     """
-    return {graph: precision if graph == tensor_names.ANIMATE else "fp32" for graph in tensor_names.signatures(config)}
+    steady = dict.fromkeys((tensor_names.DETECT, tensor_names.ENCODE_SOURCE), "fp32")
+    painters = dict.fromkeys(map(tensor_names.paint, tensor_names.PAINTED_PARTS), "fp16")
+    known = steady | {tensor_names.ANIMATE: precision} | (painters if precision == "int8" else {})
+    return {graph: known.get(graph, precision) for graph in tensor_names.signatures(config)}
 
 
 def bundle_argument(bundle: Bundle) -> str:

@@ -118,6 +118,20 @@ def join_keypoints(first: Keypoints, second: Keypoints) -> Keypoints:
     return Keypoints(*(np.concatenate(parts) for parts in zip(first, second, strict=True)))
 
 
+def first_keypoints(keypoints: Keypoints, count: int | None) -> Keypoints:
+    """Return the first of the keypoints; all for None."""
+    return keypoints if count is None else Keypoints(keypoints.value[:count], keypoints.jacobian[:count])
+
+
+def with_points(keypoints: Keypoints, points: FloatArray) -> Keypoints:
+    """Return keypoints and behind them points (N, 2) in [-1, 1], so that they move as the keypoints are moved.
+
+    Their jacobians are the identity, which nobody reads.
+    """
+    identity = np.broadcast_to(np.eye(2, dtype=np.float32), (len(points), 2, 2))
+    return join_keypoints(keypoints, Keypoints(np.asarray(points, np.float32), identity))
+
+
 def mirror_keypoints(keypoints: Keypoints, layout: MeshLayout) -> Keypoints:
     """Return the keypoints of the horizontally mirrored picture."""
     order = list(layout.mirror)
@@ -187,6 +201,12 @@ class KeypointSmoother:
         self._keypoints: Keypoints | None = None
         self._velocity: FloatArray | None = None
         self._time_s = 0.0
+        self._shares: FloatArray | None = None
+
+    @property
+    def shares(self) -> FloatArray | None:
+        """How much of each newest keypoint (K,) was taken in the last call; None if it passed unchanged."""
+        return self._shares
 
     def reset(self) -> None:
         """Forget the past: the next keypoints pass unchanged."""
@@ -198,13 +218,15 @@ class KeypointSmoother:
         if self._keypoints is None or self._velocity is None:
             self._keypoints, self._time_s = keypoints, time_s
             self._velocity = np.zeros_like(keypoints.value)
+            self._shares = None
             return keypoints
         interval_s = max(time_s - self._time_s, 1e-3)
         past, self._time_s = self._keypoints, time_s
         velocity = (keypoints.value - past.value) / interval_s
         self._velocity = self._velocity + _share(self._speed_cutoff_hz, interval_s) * (velocity - self._velocity)
         speed = np.linalg.norm(self._velocity, axis=-1)  # (K,)
-        share = _share(self.min_cutoff_hz + self._beta * speed, interval_s)[:, None]  # (K, 1)
+        self._shares = _share(self.min_cutoff_hz + self._beta * speed, interval_s)
+        share = self._shares[:, None]  # (K, 1)
         self._keypoints = Keypoints(
             past.value + share * (keypoints.value - past.value),
             past.jacobian + share[..., None] * (keypoints.jacobian - past.jacobian),

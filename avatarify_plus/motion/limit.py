@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from avatarify_plus.motion.keypoints import invert
+from avatarify_plus.motion.keypoints import first_keypoints, invert
 from avatarify_plus.types import FloatArray, Keypoints
 
 ComplexArray = NDArray[np.complexfloating[Any, Any]]
@@ -61,10 +61,15 @@ class MotionLimit:
 
     The first keypoints lie on one face and have the names `face_names`: what they do together and what each does beyond
     that are limited separately. Points are complex numbers here, so that a factor turns and zooms; a keypoint's matrix
-    is that of z -> a z + b z*.
+    is that of z -> a z + b z*. Contour points behind the keypoints are moved as the nearest keypoint of the face is.
     """
 
-    def __init__(self, source: Keypoints, face_names: Sequence[str]) -> None:
+    def __init__(self, source: Keypoints, face_names: Sequence[str], count: int | None = None) -> None:
+        """count: how many keypoints are limited; contour points follow them. None: all."""
+        self._count = count
+        points, source = source.value[count:] if count else source.value[:0], first_keypoints(source, count)
+        ways = points[:, None] - source.value[None, : len(face_names)]  # (N, K, 2)
+        self._nearest = np.square(ways).sum(-1).argmin(1) if len(points) else np.zeros(0, np.intp)
         self._source = _complex(source.value)  # (K,)
         self._source_jacobian = source.jacobian
         self._inverse = invert(source.jacobian)
@@ -82,6 +87,19 @@ class MotionLimit:
 
     def apply(self, keypoints: Keypoints) -> Keypoints:
         """Return keypoints, (K, 2) and (K, 2, 2), within reach: the same object if they already are."""
+        own = first_keypoints(keypoints, self._count)
+        limited = self._limited(own)
+        if limited is own:
+            return keypoints
+        if not len(self._nearest):
+            return limited
+        count = len(own.value)
+        points = keypoints.value[count:] + (limited.value - own.value)[self._nearest]
+        return Keypoints(
+            np.concatenate([limited.value, points]), np.concatenate([limited.jacobian, keypoints.jacobian[count:]])
+        )
+
+    def _limited(self, keypoints: Keypoints) -> Keypoints:
         # what the face does as a whole, and each keypoint beyond that
         moved = _complex(keypoints.value)
         middle = self._middle_of(moved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from avatarify_plus.face.landmarks import (
     RIGHT_EYE,
     Eye,
 )
+from avatarify_plus.motion.face import Face, mean_distance
+from avatarify_plus.motion.typical_face import typical_face
 from avatarify_plus.types import FloatArray, Keypoints
 
 GOOD_SCORE = 0.5
@@ -38,8 +41,18 @@ median and 0.4 in a tenth of the frames of the training clips."""
 ALIKE = 0.3
 """Mean distance of two faces' keypoints, in RMS radii, that costs 40 % of the score of models without a mesh."""
 
+WATCHED_S, REMEMBERED = 0.2, 100
+"""Faces are remembered at least so far apart, at most so many, so that somebody who never looks neutral has a face that
+is typical of him."""
+
+ENOUGH = 25
+"""Of fewer faces none is typical."""
+
 POSE_POINTS = (FACE_SIDES, FACE_HEIGHT, OUTER_EYE_CORNERS)
 """Points of the mesh that lie across the face (yaw), down the face (pitch) and across the eyes (roll)."""
+
+
+FaceOfMesh = Callable[[FloatArray, Face], Face]
 
 
 class Reading(NamedTuple):
@@ -70,19 +83,19 @@ POSES = 3
 
 
 class Sample(NamedTuple):
-    """A face as a candidate: its keypoints, and what it does where there is a mesh to read it off."""
+    """A face as a candidate, and what it does where there is a mesh to read it off."""
 
-    keypoints: Keypoints
+    face: Face
     reading: Reading | None
 
 
-def sample_of(keypoints: Keypoints, landmarks: FloatArray | None) -> Sample:
+def sample_of(face: Face, landmarks: FloatArray | None) -> Sample:
     """Return a face as a candidate; landmarks: see `read_face`, None where there is no mesh."""
-    return Sample(keypoints, None if landmarks is None else read_face(landmarks))
+    return Sample(face, None if landmarks is None else read_face(landmarks))
 
 
 def read_face(landmarks: FloatArray) -> Reading:
-    """Read a face mesh (478, 3), x and y in [0, 1] of a square picture, z in the scale of x."""
+    """Read a face mesh (478, 3) of a square picture, z in the scale of x, wherever the picture's middle is."""
     across, down, eyeline = (landmarks[last] - landmarks[first] for first, last in POSE_POINTS)
     openings = [_opening(landmarks, eye) for eye in (RIGHT_EYE, LEFT_EYE)]
     return Reading(
@@ -124,8 +137,12 @@ class NeutralFaceSearch:
     the first second; later only a clearly better one replaces it.
     """
 
-    def __init__(self, searches: bool = False) -> None:
+    def __init__(self, searches: bool = False, face_of: FaceOfMesh | None = None) -> None:
+        """face_of: makes a face of a mesh and of what is not on the mesh of another face; None without meshes."""
         self.searches = searches
+        self._face_of = face_of
+        self._watched: list[FloatArray] = []
+        self._watched_s: float | None = None
         self._photo: Sample | None = None
         self._chosen: Reading | None = None
         self._initial: Sample | None = None
@@ -133,12 +150,12 @@ class NeutralFaceSearch:
         self._best_score = 0.0
         self._share = 1.0
         self._since_s: float | None = None
-        self._past: tuple[Keypoints, float] | None = None
+        self._past: tuple[Face, float] | None = None
 
     @property
-    def initial(self) -> Keypoints | None:
-        """The neutral face's keypoints, if there is one."""
-        return None if self._initial is None else self._initial.keypoints
+    def initial(self) -> Face | None:
+        """The neutral face, if there is one."""
+        return None if self._initial is None else self._initial.face
 
     @property
     def score(self) -> float | None:
@@ -150,7 +167,10 @@ class NeutralFaceSearch:
         self._photo = photo
 
     def take(self, sample: Sample, is_chosen: bool = False) -> None:
-        """Make a face the neutral one. `is_chosen`: by the user, whose pose is then as good as frontal."""
+        """Make a face the neutral one.
+
+        is_chosen: by the user, or for want of a better one; its pose is then as good as frontal.
+        """
         self._initial, self._share = sample, 1.0
         self._best, self._best_score, self._since_s = None, 0.0, None
         if is_chosen:
@@ -159,19 +179,24 @@ class NeutralFaceSearch:
     def forget(self) -> None:
         """Forget the neutral face."""
         self._initial = self._chosen = self._best = self._past = self._since_s = None
-        self._best_score = 0.0
+        self._best_score, self._watched = 0.0, []
 
     def doubt(self) -> None:
         """Halve the score, since the driver may have changed: the next good face then replaces the neutral one."""
-        self._share, self._chosen = DOUBT, None
+        self._share, self._chosen, self._watched = DOUBT, None, []
 
     def offer(self, sample: Sample, time_s: float) -> bool:
         """Consider a face, each in its turn; return whether it or an earlier one has become the neutral one."""
         if not self.searches:
             return False
-        score = self._rate(sample) * self._stillness(sample.keypoints, time_s)
+        score = self._rate(sample) * self._stillness(sample.face, time_s)
         if self._initial is not None:
-            if score < (self.score or 0.0) + BETTER_BY:
+            better = (self.score or 0.0) + BETTER_BY
+            typical = self._watch(sample, time_s) if better < GOOD_SCORE else None
+            if typical is not None and score < GOOD_SCORE:
+                self.take(typical, is_chosen=True)
+                return True
+            if score < better:
                 return False
             self.take(sample)
             return True
@@ -183,19 +208,52 @@ class NeutralFaceSearch:
         self.take(self._best)
         return True
 
+    def study(self, samples: Iterable[tuple[Sample, float]]) -> bool:
+        """Take the best of faces, each with its time, that will be animated later; return whether there was one.
+
+        Where none is good, the face that is typical of all of them is taken, and its pose is as good as frontal.
+        """
+        rated = [(self._rate(sample) * self._stillness(sample.face, time_s), sample) for sample, time_s in samples]
+        self._past = None
+        if not rated:
+            return False
+        score, best = max(rated, key=lambda each: each[0])
+        meshes = [sample.face.mesh for _, sample in rated if sample.face.mesh is not None]
+        typical = self._typical(meshes, best.face) if score < GOOD_SCORE and len(meshes) >= ENOUGH else None
+        self.take(best if typical is None else typical, is_chosen=typical is not None)
+        return True
+
+    def _watch(self, sample: Sample, time_s: float) -> Sample | None:
+        """Remember a face; return the typical one of all that are remembered, once in a while."""
+        mesh = sample.face.mesh
+        if mesh is None or (self._watched_s is not None and time_s - self._watched_s < WATCHED_S):
+            return None
+        self._watched_s = time_s
+        self._watched = [*self._watched, mesh][-REMEMBERED:]
+        is_due = len(self._watched) >= ENOUGH and len(self._watched) % ENOUGH == 0
+        return self._typical(self._watched, sample.face) if is_due else None
+
+    def _typical(self, meshes: list[FloatArray], like: Face) -> Sample | None:
+        if self._face_of is None:
+            return None
+        mesh = typical_face(meshes)
+        return Sample(self._face_of(mesh, like), read_face(mesh))
+
     def _rate(self, sample: Sample) -> float:
         if sample.reading is not None:
             references = (self._photo.reading if self._photo else None, self._chosen)
             return neutrality(sample.reading, *(known for known in references if known is not None))
-        return 1.0 if self._photo is None else likeness(sample.keypoints, self._photo.keypoints)
+        if self._photo is None:
+            return 1.0
+        return likeness(sample.face.keypoints, self._photo.face.keypoints)
 
-    def _stillness(self, keypoints: Keypoints, time_s: float) -> float:
+    def _stillness(self, face: Face, time_s: float) -> float:
         """Return from 0 to 1 how still a face is since the last one; 1 for the first."""
-        past, self._past = self._past, (keypoints, time_s)
+        past, self._past = self._past, (face, time_s)
         if past is None:
             return 1.0
-        distance = float(np.linalg.norm(keypoints.value - past[0].value, axis=-1).mean())
-        return math.exp(-((distance / max(time_s - past[1], 1e-3) / STILL_SPEED) ** 2) / 2)
+        speed = mean_distance(face, past[0]) / max(time_s - past[1], 1e-3)
+        return math.exp(-((speed / STILL_SPEED) ** 2) / 2)
 
 
 def _opening(landmarks: FloatArray, eye: Eye) -> float:

@@ -1,24 +1,25 @@
-"""Who is there: whether the driver's face stays, comes back, is another's, or is gone; and its keypoints, smoothed."""
+"""Who is there: whether the driver's face stays, comes back, is another's, or is gone; and the face, smoothed."""
 
 from __future__ import annotations
 
 from enum import Enum
 
 import numpy as np
+from numpy.typing import NDArray
 
-from avatarify_plus.motion.keypoints import KeypointSmoother
-from avatarify_plus.types import Keypoints
+from avatarify_plus.motion.face import Face, FaceSmoother, mean_distance
 
 LOOSEST_CUTOFF_HZ = 12.0
 """The cutoff of the smoothing filter for a still face at the lowest strength, where nearly nothing is smoothed."""
 
-TIGHTEST_CUTOFF_HZ = 0.5
-"""The cutoff of the smoothing filter for a still face at strength 1."""
+TIGHTEST_CUTOFF_HZ = 0.15
+"""The cutoff of the smoothing filter for a still face at strength 1. In space, turns and depth tremble more than places
+in the picture: with 0.5, as they had it, a still face trembled half as much again."""
 
 SMOOTHING_BETA = 60.0
 """How fast the cutoff rises with a keypoint's speed (hertz per picture half a second), so that blinks are not lost.
-Measured on examples/driver.mp4 with sensor noise added: at strength 0.5 a still face's jitter falls from 0.28 to 0.10
-px of 256, moving keypoints lag 0.26 px on average, and blinks close the eyes as far as before."""
+Moving keypoints of examples/driver.mp4 with sensor noise lag 0.26 px of 256 on average at a cutoff of 2.4 Hz, and
+blinks close the eyes as far as before."""
 
 GAP_S = 0.25
 """The shortest time without a face after which it is back rather than still there."""
@@ -48,15 +49,16 @@ class Arrival(Enum):
 class Presence:
     """Follow the driver's face from frame to frame.
 
-    driving: its newest keypoints, smoothed; None before the first face. last_seen_s: when that was.
+    driving: the newest face, smoothed; None before the first one. last_seen_s: when that was.
     """
 
-    def __init__(self, smoothing: float) -> None:
-        """smoothing: see `set_smoothing`."""
-        self.driving: Keypoints | None = None
+    def __init__(self, smoothing: float, nearest: NDArray[np.intp] | None = None) -> None:
+        """smoothing: see `set_smoothing`. nearest: see `FaceSmoother`."""
+        self._nearest = nearest
+        self.driving: Face | None = None
         self.last_seen_s = 0.0
-        self._smoother: KeypointSmoother | None = None
-        self._seen: Keypoints | None = None  # not smoothed
+        self._smoother: FaceSmoother | None = None
+        self._seen: Face | None = None  # not smoothed
         self._time_s: float | None = None
         self._usual_s = float("inf")
         self._gap_frames_s = float("inf")
@@ -69,9 +71,9 @@ class Presence:
             return
         cutoff_hz = LOOSEST_CUTOFF_HZ * (TIGHTEST_CUTOFF_HZ / LOOSEST_CUTOFF_HZ) ** strength
         if self._smoother is None:
-            self._smoother = KeypointSmoother(cutoff_hz, SMOOTHING_BETA)
+            self._smoother = FaceSmoother(cutoff_hz, SMOOTHING_BETA, self._nearest)
         else:
-            self._smoother.min_cutoff_hz = cutoff_hz
+            self._smoother.keypoints.min_cutoff_hz = cutoff_hz
 
     def begin_frame(self, time_s: float) -> None:
         """Note that a frame is looked at, whether or not it shows a face. time_s: never less than before."""
@@ -80,23 +82,23 @@ class Presence:
             self._usual_s = min(max(time_s - self._time_s, 1e-3), SLOWING * self._usual_s)
         self._time_s = time_s
 
-    def notice(self, keypoints: Keypoints, is_new_square: bool, time_s: float) -> Arrival:
-        """Take in the face of this frame and return how it came there.
+    def notice(self, face: Face, is_new_square: bool, time_s: float) -> Arrival:
+        """Take in the face of this frame, as it was found, and return how it came there.
 
-        keypoints: as found. is_new_square: whether the square around the face was laid afresh.
+        is_new_square: whether the square around the face was laid afresh.
         """
-        arrival = self._arrival(keypoints, is_new_square, time_s)
+        arrival = self._arrival(face, is_new_square, time_s)
         if arrival is not Arrival.STAYED and self._smoother is not None:
             self._smoother.reset()
-        self._seen, self.last_seen_s = keypoints, time_s
-        self.driving = keypoints if self._smoother is None else self._smoother.smooth(keypoints, time_s)
+        self._seen, self.last_seen_s = face, time_s
+        self.driving = face if self._smoother is None else self._smoother.smooth(face, time_s)
         return arrival
 
-    def _arrival(self, keypoints: Keypoints, is_new_square: bool, time_s: float) -> Arrival:
+    def _arrival(self, face: Face, is_new_square: bool, time_s: float) -> Arrival:
         if self._seen is None:
             return Arrival.STAYED
         gap_s = time_s - self.last_seen_s
-        distance = float(np.linalg.norm(keypoints.value - self._seen.value, axis=-1).mean())
+        distance = mean_distance(face, self._seen)
         if is_new_square or distance > max(HOP_DISTANCE, HOP_SPEED * gap_s):
             return Arrival.ANOTHER
         return Arrival.BACK if gap_s > max(GAP_S, self._gap_frames_s) else Arrival.STAYED

@@ -1,6 +1,7 @@
 """Convolution blocks, the hourglass, anti-aliased downsampling, the coordinate grid and the one warp."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +97,18 @@ def silent_head(channels: int, out_channels: int, kernel: int = 1) -> nn.Conv2d:
     assert head.bias is not None
     nn.init.zeros_(head.bias)
     return head
+
+
+CONTOUR_CHANNELS = 10
+"""Channels of driving and moved source contours, see `face.contours.CONTOURS`."""
+
+
+def contour_heads(width: int, out_channels: Sequence[int]) -> nn.ModuleList:
+    """Return a head from contours to each number of channels, silent until trained; none for width 0."""
+    return nn.ModuleList(
+        nn.Sequential(ConvBlock(CONTOUR_CHANNELS, width), silent_head(width, channels))
+        for channels in (out_channels if width else ())
+    )
 
 
 def antialias(image: Tensor, size: int) -> Tensor:

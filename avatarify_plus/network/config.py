@@ -12,6 +12,10 @@ AttentionKind = Literal["none", "cbam", "max-pool"]
 Occlusion = Literal["single", "multi-scale"]
 
 
+MOTION_RATIOS = (1, 2, 4, 8, 16)
+"""By how much pictures may be reduced for keypoints and motion."""
+
+
 @dataclass(frozen=True, slots=True)
 class HourglassConfig:
     """Width of the first level, cap on the width, and number of levels of one hourglass."""
@@ -45,6 +49,11 @@ class NetworkConfig:
     `keypoints_to_painter` > 0 also shows the painter the driving keypoints' heatmaps, through this number of channels:
     the places of upper and lower lip show where the mouth is open.
     `blend` replaces eq. 13 by O * warped + (1 - O) * painted at every scale (preset `ours-skip`).
+    `photo_reach` > 0 takes the last of these blends out of the graph: `animate` then returns painting, map and
+    deformation, and the photo is warped in its own resolution, from a region of this many sides of the square.
+    `contour_width` > 0 shows the contours of the driving mesh, and those of the source's mesh as the deformation moves
+    them, to the maps and to the painter, through this number of channels.
+    `part_width` > 0 adds a painter of that width for the mouth and one for the eyes, see `parts.PartPainter`.
     """
 
     preset: str = "ours"
@@ -73,15 +82,19 @@ class NetworkConfig:
     motion_to_painter: bool = False
     keypoints_to_painter: int = 0
     blend: bool = False
+    photo_reach: float = 0.0
+    contour_width: int = 0
+    part_width: int = 0
     generator_width: int = 64
     generator_max_width: int = 512
     residual_blocks: int = 6
     final_kernel: int = 1
 
     def __post_init__(self) -> None:
-        if self.image_size % self.motion_size or self.image_size // self.motion_size not in (1, 2, 4):
+        if self.image_size not in [ratio * self.motion_size for ratio in MOTION_RATIOS]:
             raise ConfigError(
-                f"image_size must be 1, 2 or 4 times motion_size, found {self.image_size} and {self.motion_size}"
+                f"image_size must be {MOTION_RATIOS[0]}, {', '.join(map(str, MOTION_RATIOS[1:-1]))} or "
+                f"{MOTION_RATIOS[-1]} times motion_size, found {self.image_size} and {self.motion_size}"
             )
         if self.keypoints not in ("learned", "mesh", "both"):
             raise ConfigError(f"keypoints must be 'learned', 'mesh' or 'both', found {self.keypoints!r}")
@@ -98,6 +111,18 @@ class NetworkConfig:
             raise ConfigError("blend needs multi-scale occlusion maps")
         if (self.motion_to_painter or self.keypoints_to_painter) and not self.blend:
             raise ConfigError("motion_to_painter and keypoints_to_painter need blend")
+        if self.photo_reach and not (self.blend and 1 <= self.photo_reach <= 4):
+            raise ConfigError(f"photo_reach must be from 1 to 4, with blend, or 0, found {self.photo_reach}")
+        if (self.contour_width or self.part_width) and not (self.photo_reach and self.reads_mesh):
+            raise ConfigError("contour_width and part_width need photo_reach and keypoints from the mesh")
+        if self.contour_width and self.image_size != 4 * self.motion_size:
+            raise ConfigError("contour_width needs an image_size of 4 times motion_size")
+        # Hourglasses halve the picture at every level.
+        unit = 2 ** max(self.motion.depth, self.detector.depth if self.detected_count else 0)
+        if self.motion_size % unit or not self.motion_size:
+            raise ConfigError(
+                f"motion_size must be a multiple of {unit} for hourglasses of that depth, found {self.motion_size}"
+            )
         if self.keypoint_count < 1 or self.residual_blocks < 0 or self.generator_width < 1:
             raise ConfigError("keypoint_count and generator_width must be positive, residual_blocks not negative")
 
@@ -110,6 +135,16 @@ class NetworkConfig:
     def motion_channels(self) -> int:
         """Channels of zeta, the dense-motion feature: the hourglass's first level and its input."""
         return min(self.motion.max_width, self.motion.width) + 4 * (self.keypoint_count + 1)
+
+    @property
+    def contour_size(self) -> int:
+        """Side of the whole picture's contours, in pixels; 0 for a model that reads none."""
+        return 2 * self.motion_size if self.reads_contours else 0
+
+    @property
+    def reads_contours(self) -> bool:
+        """Whether the contours of the face mesh are needed besides the keypoints."""
+        return bool(self.contour_width or self.part_width)
 
     @property
     def reads_mesh(self) -> bool:

@@ -10,14 +10,24 @@ from avatarify_plus.network.blocks import (
     ConvBlock,
     Hourglass,
     UpBlock,
+    contour_heads,
     coordinate_line,
     heatmaps,
     invert,
     multiply,
+    resize,
+    resize_deformation,
     warp,
 )
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.types import Keypoints
+
+
+class Contours(NamedTuple):
+    """The contours of the source's and of the driving mesh, each (B, 5, 2m, 2m) in [0, 1], see `face.contours`."""
+
+    source: Tensor
+    driving: Tensor
 
 
 class Motion(NamedTuple):
@@ -29,6 +39,8 @@ class Motion(NamedTuple):
     hints: the features that the maps were computed from, (B, C, m, m), (B, C', 2m, 2m), (B, C'', 4m, 4m), for
     `motion_to_painter`; otherwise empty.
     heatmap: of the driving keypoints, (B, K, m, m).
+    contours: the driving contours, then the source's as the deformation moves them, (B, 10, 2m, 2m), for
+    `contour_width`; otherwise None.
     """
 
     deformation: Tensor
@@ -36,6 +48,7 @@ class Motion(NamedTuple):
     occlusions: tuple[Tensor, ...]
     hints: tuple[Tensor, ...]
     heatmap: Tensor
+    contours: Tensor | None = None
 
 
 class OcclusionMaps(nn.Module):
@@ -44,9 +57,11 @@ class OcclusionMaps(nn.Module):
     forward: zeta (B, C, m, m) to maps (B, 1, m, m), (B, 1, 2m, 2m), (B, 1, 4m, 4m) and the features that they were
     computed from. The text names no activation; a sigmoid keeps the maps in [0, 1] as FOMM's. `entry` > 0 first narrows
     zeta to this number of channels by a 1x1 convolution: enlarging all of zeta is the slowest step of a small network.
+    `contour_width` > 0 adds what contours (B, 10, 2m, 2m) say, through this number of channels, to the features at m
+    and 2m.
     """
 
-    def __init__(self, channels: int, entry: int, widths: tuple[int, int]) -> None:
+    def __init__(self, channels: int, entry: int, widths: tuple[int, int], contour_width: int = 0) -> None:
         super().__init__()
         self.entry = ConvBlock(channels, entry, 1) if entry else nn.Identity()
         entry = entry or channels
@@ -54,10 +69,13 @@ class OcclusionMaps(nn.Module):
             [UpBlock(entry, widths[0], "bilinear"), UpBlock(widths[0], widths[1], "bilinear")]
         )
         self.heads = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in (entry, *widths))
+        self.contour_heads = contour_heads(contour_width, (entry, widths[0]))
 
-    def forward(self, zeta: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    def forward(self, zeta: Tensor, contours: Tensor | None = None) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
         features = [self.entry(zeta)]
-        for block in self.up_blocks:
+        for level, block in enumerate(self.up_blocks):
+            if contours is not None:
+                features[-1] = features[-1] + self.contour_heads[level](resize(contours, features[-1].shape[-1]))
             features.append(block(features[-1]))
         maps = tuple(torch.sigmoid(head(x).float()) for head, x in zip(self.heads, features, strict=True))
         return maps, tuple(features)
@@ -89,16 +107,23 @@ class DenseMotion(nn.Module):
             nn.init.normal_(self.mask_head.weight, std=1e-3)
             self.mask_prior = nn.Parameter(torch.full((config.keypoint_count, 1, 1), config.mask_prior))
         self.occlusion: nn.Module = (
-            OcclusionMaps(channels, config.occlusion_entry, config.occlusion_widths)
+            OcclusionMaps(channels, config.occlusion_entry, config.occlusion_widths, config.contour_width)
             if config.occlusion == "multi-scale"
             else nn.Conv2d(channels, 1, 7, padding=3)
         )
 
-    def forward(self, small: Tensor, source_heatmap: Tensor, source: Keypoints, driving: Keypoints) -> Motion:
+    def forward(
+        self,
+        small: Tensor,
+        source_heatmap: Tensor,
+        source: Keypoints,
+        driving: Keypoints,
+        contours: Contours | None = None,
+    ) -> Motion:
         """Compute the motion that turns the source into the driving pose.
 
         small: the source at motion_size, (B, 3, m, m). source_heatmap: `heatmaps` of the source, (B, K, m, m).
-        Both depend on the source alone and are computed once per avatar.
+        Both depend on the source alone and are computed once per avatar. contours: for `contour_width`.
         """
         config = self.config
         heatmap = heatmaps(driving.value, config.motion_size, config.heatmap_variance, config.corner_aligned_grid)
@@ -110,11 +135,15 @@ class DenseMotion(nn.Module):
             logits = logits + torch.cat([background, self.mask_prior * heatmap], dim=1)  # (B, K + 1, m, m)
         mask = logits.softmax(1)  # eq. 11
         deformation = (mask[..., None] * sparse).sum(1)  # eq. 12
+        drawn = None
+        if contours is not None:
+            moved = warp(contours.source, resize_deformation(deformation, contours.source.shape[-1]))
+            drawn = torch.cat([contours.driving, moved], dim=1)  # (B, 10, 2m, 2m)
         if isinstance(self.occlusion, OcclusionMaps):
-            occlusions, hints = self.occlusion(zeta)
+            occlusions, hints = self.occlusion(zeta, drawn)
         else:
             occlusions, hints = (torch.sigmoid(self.occlusion(zeta).float()),), ()
-        return Motion(deformation, mask, occlusions, hints if config.motion_to_painter else (), heatmap)
+        return Motion(deformation, mask, occlusions, hints if config.motion_to_painter else (), heatmap, drawn)
 
     def sparse_motion(self, source: Keypoints, driving: Keypoints) -> Tensor:
         """Return (B, K + 1, m, m, 2): identity for the background, then eq. 6 per keypoint, with eq. 5's matrix.

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
 from avatarify_plus.network import tensor_names
+from avatarify_plus.network.dense_motion import Contours
 from avatarify_plus.network.generator import Features
 from avatarify_plus.network.model import AnimationModel, EncodedSource
+from avatarify_plus.network.parts import PartInput
 from avatarify_plus.network.simplify import simplify
 from avatarify_plus.types import Keypoints
 
@@ -41,7 +45,7 @@ class EncodeSourceGraph(nn.Module):
             tensor_names.SMALL: source.small,
             tensor_names.SOURCE_HEATMAP: source.heatmap,
         }
-        return tuple(named[name] for name in tensor_names.encoded_source(self.model.config))
+        return tuple(cast(Tensor, named[name]) for name in tensor_names.encoded_source(self.model.config))
 
 
 class AnimateGraph(nn.Module):
@@ -56,13 +60,40 @@ class AnimateGraph(nn.Module):
         named = dict(zip(self.inputs, inputs, strict=True))
         quarter = named[tensor_names.FEATURE_QUARTER]
         # Presets without blend read the quarter only, so that it may take the place of the other two.
-        features = Features(
-            quarter, named.get(tensor_names.FEATURE_HALF, quarter), named.get(tensor_names.PICTURE, quarter)
-        )
+        picture = None if self.model.config.photo_reach else named.get(tensor_names.PICTURE, quarter)
+        features = Features(quarter, named.get(tensor_names.FEATURE_HALF, quarter), picture)
         keypoints = Keypoints(named[tensor_names.SOURCE_VALUE], named[tensor_names.SOURCE_JACOBIAN])
         source = EncodedSource(features, named[tensor_names.SMALL], named[tensor_names.SOURCE_HEATMAP], keypoints)
         driving = Keypoints(named[tensor_names.DRIVING_VALUE], named[tensor_names.DRIVING_JACOBIAN])
-        return (to_app_image(self.model.animate(source, driving).image),)
+        contours = None
+        if self.model.config.contour_width:
+            drawn = (
+                named[name].float() / 255 for name in (tensor_names.SOURCE_CONTOURS, tensor_names.DRIVING_CONTOURS)
+            )
+            contours = Contours(*drawn)
+        prediction = self.model.animate(source, driving, contours=contours)
+        if prediction.image is not None:
+            return (to_app_image(prediction.image),)
+        painting = prediction.painting
+        return to_app_image(painting.painted), to_app_image(painting.kept), prediction.motion.deformation
+
+
+class PaintGraph(nn.Module):
+    """A part's squares to its painting, see `signatures`."""
+
+    def __init__(self, painter: nn.Module) -> None:
+        super().__init__()
+        self.model = painter
+
+    def forward(
+        self, given: Tensor, contours: Tensor, reference: Tensor, reference_contours: Tensor
+    ) -> tuple[Tensor, ...]:
+        pictures = (to_model_image(picture) for picture in (given, reference))
+        drawn = (masks.float() / 255 for masks in (contours, reference_contours))
+        given, reference = pictures
+        contours, reference_contours = drawn
+        painting = self.model(PartInput(given, contours, reference, reference_contours))
+        return (to_app_image(torch.cat([painting.painted, painting.share], dim=1)),)
 
 
 def build_graphs(model: AnimationModel, simplified: bool = True) -> dict[str, nn.Module]:
@@ -76,7 +107,8 @@ def build_graphs(model: AnimationModel, simplified: bool = True) -> dict[str, nn
         tensor_names.ENCODE_SOURCE: EncodeSourceGraph,
         tensor_names.ANIMATE: AnimateGraph,
     }
-    return {name: classes[name](model).eval() for name in tensor_names.signatures(model.config)}
+    graphs = {name: classes[name](model).eval() for name in tensor_names.signatures(model.config) if name in classes}
+    return graphs | {tensor_names.paint(part): PaintGraph(painter).eval() for part, painter in model.parts.items()}
 
 
 def to_model_image(image: Tensor) -> Tensor:

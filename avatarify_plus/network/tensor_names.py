@@ -1,10 +1,19 @@
-"""The names of the tensors that enter and leave the three graphs. No torch: engines without it read this."""
+"""The names of the tensors that enter and leave the graphs, and some sizes. No torch: engines without it read this."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from avatarify_plus.network.config import NetworkConfig
+
+PAINTED_PARTS = ("mouth", "eye")
+"""The parts that have painters of their own; one serves both eyes."""
+
+PART_PX = {"mouth": 128, "eye": 64}
+"""Sides of the painters' squares, in pixels."""
+
+PART_COUNTS = {"mouth": 1, "eye": 2}
+"""How many squares of a face a painter paints."""
 
 DETECT = "detect"
 ENCODE_SOURCE = "encode_source"
@@ -31,6 +40,28 @@ SMALL = "small"  # (1, 3, m, m)
 SOURCE_HEATMAP = "source_heatmap"  # (1, K, m, m)
 
 
+# with contours, uint8 masks of `face.contours.draw_contours`
+SOURCE_CONTOURS = "source_contours"  # (1, 5, 2m, 2m)
+DRIVING_CONTOURS = "driving_contours"  # (1, 5, 2m, 2m)
+
+# with `photo_reach`, what `animate` returns instead of a picture
+PAINTED = "painted"  # (1, S, S, 3) uint8 RGB: the painter's own picture
+KEPT = "kept"  # (1, S, S, 1) uint8: 255 keeps the warped photo, 0 shows the painting
+DEFORMATION = "deformation"  # (1, m, m, 2) float32: for each place the photo's, in [-1, 1] of the source's square
+
+# a part's painter: N squares of one face, see `network.parts`; pictures (N, s, s, 3), contours (N, 2, s, s), all uint8
+GIVEN = "given"
+CONTOURS = "contours"
+REFERENCE = "reference"
+REFERENCE_CONTOURS = "reference_contours"
+PART = "part"  # (N, s, s, 4) uint8: colours, and what share of them to show
+
+
+def paint(part: str) -> str:
+    """Return the name of the graph that paints a part, one of PAINTED_PARTS."""
+    return f"paint_{part}"
+
+
 def quantized(graph: str) -> str:
     """Return the name of a graph's int8 version, which has the same signature; a bundle may lack it."""
     return f"{graph}-int8"
@@ -45,7 +76,9 @@ class Signature(NamedTuple):
 
 def encoded_source(config: NetworkConfig) -> tuple[str, ...]:
     """Return the names of the tensors that `encode_source` returns and `animate` takes."""
-    features = (FEATURE_QUARTER, FEATURE_HALF, PICTURE) if config.blend else (FEATURE_QUARTER,)
+    features: tuple[str, ...] = (FEATURE_QUARTER,)
+    if config.blend:
+        features = (FEATURE_QUARTER, FEATURE_HALF) if config.photo_reach else (FEATURE_QUARTER, FEATURE_HALF, PICTURE)
     return (*features, SMALL, SOURCE_HEATMAP)
 
 
@@ -53,8 +86,18 @@ def signatures(config: NetworkConfig) -> dict[str, Signature]:
     """Return the signature of each graph of a config; `detect` only where some keypoints are learned."""
     encoded = encoded_source(config)
     keypoints = (SOURCE_VALUE, SOURCE_JACOBIAN, DRIVING_VALUE, DRIVING_JACOBIAN)
+    contours = (SOURCE_CONTOURS, DRIVING_CONTOURS) if config.contour_width else ()
     detect = {DETECT: Signature((IMAGE,), (VALUE, JACOBIAN))} if config.detected_count else {}
-    return detect | {
-        ENCODE_SOURCE: Signature((IMAGE, SOURCE_VALUE), encoded),
-        ANIMATE: Signature((*encoded, *keypoints), (IMAGE,)),
-    }
+    return (
+        detect
+        | {
+            ENCODE_SOURCE: Signature((IMAGE, SOURCE_VALUE), encoded),
+            ANIMATE: Signature(
+                (*encoded, *keypoints, *contours), (PAINTED, KEPT, DEFORMATION) if config.photo_reach else (IMAGE,)
+            ),
+        }
+        | {
+            paint(part): Signature((GIVEN, CONTOURS, REFERENCE, REFERENCE_CONTOURS), (PART,))
+            for part in (PAINTED_PARTS if config.part_width else ())
+        }
+    )

@@ -51,6 +51,7 @@ def build_model(
         "of another shape": [
             name for name, tensor in expected.items() if name in weights and weights[name].shape != tensor.shape
         ],
+        "no plain numbers": [name for name, tensor in weights.items() if tensor.is_sparse or tensor.is_complex()],
     }
     found = [f"{kind}: {_first_names(map(rename, names))}" for kind, names in problems.items() if names]
     if found:

@@ -2,66 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
+import logging
 import math
 import re
-import struct
-import warnings
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image as Pillow
-from PIL import ImageOps
 
 from avatarify_plus.errors import SourceError
-from avatarify_plus.native_log import hidden_native_messages
-from avatarify_plus.types import FloatArray, Image, Size
+from avatarify_plus.pictures.decoding import decode
+from avatarify_plus.types import FloatArray, Image, PhotoRegion, Size
 
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""How the names of still pictures end, in lower case."""
+logger = logging.getLogger(__name__)
 
-APPLE_DOUBLE = "._"
-"""How the names of the files begin in which a Mac keeps what a foreign disk cannot."""
+PICTURE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".heic", ".heif", ".hif", ".avif"),
+)
+"""How the names of still pictures end, in lower case; the second row are those of phones and cameras."""
+
+HIDDEN = "."
+"""How the names of files begin that a folder does not show, ._photo.jpg among them, in which a Mac keeps what a foreign
+disk cannot."""
 
 MIN_PHOTO_PX = 64
 """Photos with a smaller side are refused."""
 
 MAX_PHOTO_PX = 4096
 """Larger photos are shrunk to this longer side: faces do not gain by more, and memory and time stay small."""
-
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "SUN")
-"""What is read, by Pillow's names. Others that it knows are left out, such as EPS, for which it runs a program."""
-
-ANIMATED_FORMATS = ("WEBP", "PNG")
-"""Formats of still pictures in which there are animated ones, too."""
-
-UNDECODABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    LookupError,
-    TypeError,
-    ArithmeticError,
-    EOFError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-)
-"""What Pillow raises for damaged files, whatever is wrong with them."""
-
-JPEG_START = b"\xff\xd8"
-APPLE_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
-"""What a HEIC or HEIF file says at its fifth byte, after "ftyp"."""
-
-BEHIND_ALPHA = 255
-"""Grey level, of 255, that is seen through transparent pictures."""
 
 
 class Box(NamedTuple):
@@ -96,7 +68,8 @@ class View(NamedTuple):
     the face reaches out of it); None if a mesh was not asked for or a face not found. has_face: whether there is a face
     to follow, True if a mesh was not asked for. is_dark: whether it is too dark to see a face. has_new_square: whether
     the square has jumped to another place, and with it everything that is measured in it. adjustment: how the square
-    was changed by hand.
+    was changed by hand. photo: of a photo for a model with `photo_reach`, what lies around the square, see
+    `photo_region`.
     """
 
     image: Image
@@ -105,16 +78,17 @@ class View(NamedTuple):
     is_dark: bool = False
     has_new_square: bool = False
     adjustment: Adjustment = AS_FOUND
+    photo: PhotoRegion | None = None
 
 
 def pictures_in(folder: Path, kind: str = "pictures") -> list[Path]:
     """Return a folder's pictures by name, 2 before 10. Raises ValueError if it has none.
 
-    What a Mac leaves beside each file on foreign disks, such as ._photo.jpg, is not a picture. kind: what the message
-    calls them.
+    Hidden files are none, such as the ._photo.jpg that a Mac leaves beside each file on foreign disks. kind: what the
+    message calls them.
     """
     pictures = [path for path in folder.iterdir() if path.suffix.lower() in PICTURE_SUFFIXES]
-    pictures = sorted((path for path in pictures if not path.name.startswith(APPLE_DOUBLE)), key=_by_number)
+    pictures = sorted((path for path in pictures if not path.name.startswith(HIDDEN)), key=_by_number)
     if not pictures:
         raise ValueError(f"the folder {folder} holds no {kind}; put {', '.join(PICTURE_SUFFIXES)} files there")
     return pictures
@@ -126,17 +100,23 @@ def _by_number(path: Path) -> tuple[list[str | int], str]:
     return [int(part) if index % 2 else part for index, part in enumerate(parts)], path.name
 
 
-def load_photo(path: Path) -> Image:
+def load_photo(path: Path, warns: bool = True) -> Image:
     """Read the avatar photo as (H, W, 3) uint8 RGB, upright, its longer side at most MAX_PHOTO_PX.
 
-    Raises SourceError if it cannot be used.
+    warns: whether to log a warning of a damaged one that is taken as far as it goes. Raises SourceError if it cannot be
+    used.
     """
+
+    def remark(text: str) -> None:
+        if warns:
+            logger.warning("the photo %s is damaged, %s; copy or download it again", path, text)
+
     try:
-        photo = read_picture(path, MAX_PHOTO_PX)
+        photo = read_picture(path, MAX_PHOTO_PX, remark)
     except OSError as error:
         raise SourceError(f"cannot read the photo {path}: {error.strerror or error}; check the path") from error
     except ValueError as error:
-        raise SourceError(f"cannot use the photo {path}: {error}; save it as JPEG or PNG") from error
+        raise SourceError(f"cannot use the photo {path}: {error}") from error
     height, width = photo.shape[:2]
     if min(height, width) < MIN_PHOTO_PX:
         raise SourceError(
@@ -146,69 +126,16 @@ def load_photo(path: Path) -> Image:
     return photo
 
 
-def read_picture(path: Path, max_px: int | None = None) -> Image:
+def read_picture(path: Path, max_px: int | None = None, remark: Callable[[str], None] | None = None) -> Image:
     """Read any still picture, the first of several in a file, as (H, W, 3) uint8 RGB.
 
-    EXIF orientation is applied, grey and CMYK become RGB, 16 bits become 8, transparency is laid over white, colour
-    profiles are ignored; a picture with a side longer than `max_px` is shrunk to that.
-    Raises OSError if the file cannot be read and ValueError if it holds no whole picture that Pillow knows.
+    Orientation is applied, grey and CMYK become RGB, 16 bits become 8, transparency is laid over white, colour
+    profiles are ignored; a picture with a side longer than `max_px` is shrunk to that. remark: takes a JPEG that is cut
+    short or begins oddly as far as it goes, and is given what is amiss; None refuses it. Raises OSError if the file
+    cannot be read and ValueError if it holds no whole picture of a known format, or one that is too large.
     """
-    data = path.read_bytes()
-    if not data:
-        raise ValueError("the file is empty")
-    try:
-        with _opened(data) as file:
-            image = _decode(file, max_px)
-    except Pillow.DecompressionBombError as error:
-        raise ValueError("it has far too many pixels (shrink it)") from error
-    except UNDECODABLE as error:
-        raise ValueError(_why_undecodable(data)) from error
-    return image if max_px is None else _at_most(image, max_px)
-
-
-def is_animated(path: Path) -> bool:
-    """Return whether a file is an animated WebP or PNG; False too if it cannot be read."""
-    try:
-        with _opened(path.read_bytes()) as file:
-            return file.format in ANIMATED_FORMATS and bool(getattr(file, "is_animated", False))
-    except (Pillow.DecompressionBombError, *UNDECODABLE):
-        return False
-
-
-@contextlib.contextmanager
-def _opened(data: bytes) -> Iterator[Pillow.Image]:
-    """Open the picture in a file's bytes; it is decoded when it is loaded."""
-    with hidden_native_messages(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="PIL")  # large pictures, which are shrunk, and odd EXIF blocks
-        with Pillow.open(io.BytesIO(data), formats=FORMATS) as file:
-            yield file
-
-
-def _decode(file: Pillow.Image, max_px: int | None) -> Image:
-    """Return an opened picture upright and opaque, shrunk by at most what keeps its longer side at `max_px`."""
-    if max_px is not None:  # JPEG is quickly read at a half, a quarter or an eighth of its size
-        file.draft(None, size_within(Size(*file.size), max_px))
-    file.load()
-    with contextlib.suppress(*UNDECODABLE):  # raised after the turn, while Pillow packs the rest of an odd EXIF block
-        ImageOps.exif_transpose(file, in_place=True)
-    if file.mode.startswith("I"):  # 16 bits, which Pillow's own conversion cuts off at 255
-        levels = (np.clip(np.asarray(file), 0, 65535) >> 8).astype(np.uint8)
-        return np.repeat(levels[..., None], 3, axis=2)
-    if file.mode == "F":
-        raise ValueError("pictures of floating-point numbers have no known white")
-    if file.has_transparency_data:
-        colours = file.convert("RGBA")
-        behind = Pillow.new("RGBA", file.size, (BEHIND_ALPHA, BEHIND_ALPHA, BEHIND_ALPHA))
-        file = Pillow.alpha_composite(behind, colours)
-    return np.array(file if file.mode == "RGB" else file.convert("RGB"))
-
-
-def _why_undecodable(data: bytes) -> str:
-    if data.startswith(JPEG_START):
-        return "it is cut short or damaged (copy or download it again)"
-    if data[4:8] == b"ftyp" and data[8:12] in APPLE_BRANDS:
-        return "it is a HEIC picture"
-    return "it is damaged or not a picture of a known format"
+    image = decode(path, max_px, remark)
+    return image if max_px is None else at_most(image, max_px)
 
 
 def size_within(size: Size, max_px: int) -> Size:
@@ -217,8 +144,8 @@ def size_within(size: Size, max_px: int) -> Size:
     return Size(max(round(scale * size.width), 1), max(round(scale * size.height), 1))
 
 
-def _at_most(image: Image, max_px: int) -> Image:
-    """Shrink a picture so that its longer side is at most `max_px`."""
+def at_most(image: Image, max_px: int) -> Image:
+    """Return a picture, shrunk so that its longer side is at most `max_px`."""
     height, width = image.shape[:2]
     size = size_within(Size(width, height), max_px)
     if size == (width, height):
@@ -234,10 +161,12 @@ def from_bgr(picture: NDArray[np.generic]) -> Image:
 
 
 def crop(image: Image, box: Box, size_px: int, quick: bool = False) -> Image:
-    """Cut a box out of a picture and resize it to (size_px, size_px, 3), see `resize`.
+    """Cut a box out of a picture and resize it to (size_px, size_px, 3), see `cut` and `resize`."""
+    return resize(cut(image, box), size_px, quick)
 
-    The box is rounded to whole pixels; where it reaches beyond the picture, the picture's edge is repeated.
-    """
+
+def cut(image: Image, box: Box) -> Image:
+    """Cut a box, rounded to whole pixels, out of a picture, whose edge is repeated where it reaches beyond it."""
     height, width = image.shape[:2]
     left, top = round(box.left), round(box.top)
     right, bottom = left + max(round(box.width), 1), top + max(round(box.height), 1)
@@ -246,7 +175,7 @@ def crop(image: Image, box: Box, size_px: int, quick: bool = False) -> Image:
     if any(missing):
         inside = cv2.copyMakeBorder(inside, *missing, cv2.BORDER_REPLICATE).astype(np.uint8, copy=False)
         inside = inside[: bottom - top, : right - left]  # a box wholly outside is larger by the one edge pixel kept
-    return resize(inside, size_px, quick)
+    return inside
 
 
 def _clamp(position: int, length: int, min_position: int = 0) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from avatarify_plus.config import AppConfig
+from avatarify_plus.motion.controls import PARTS
 
 NOTICE_S = 1.6
 """How long a notice stays."""
@@ -42,6 +43,9 @@ def _texts(config: AppConfig) -> list[str]:
         f"zoom {config.zoom:.2f}, view {_place(config.shift_x, 'right', 'left')}, "
         f"{_place(config.shift_y, 'down', 'up')}",
         f"motion {config.strength:.0%}",
+        *(f"{name} {getattr(config, name):.0%}" for name in PARTS),
+        "looking into the camera" if config.lock_gaze else "looking where you look",
+        "all of the face moves" if config.region == "all" else f"only {config.region} moves",
         f"smoothing {config.smoothing:.0%}",
         f"photo over you {config.overlay:.0%}",
         "looking for a better neutral face" if config.search else "keeping this neutral face",

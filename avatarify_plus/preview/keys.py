@@ -28,6 +28,18 @@ class Command(Enum):
     """[steps up]"""
     SMOOTHING = "smoothing"
     """[steps up]"""
+    MOUTH = "mouth"
+    """[steps up]"""
+    EYES = "eyes"
+    """[steps up]"""
+    BROWS = "brows"
+    """[steps up]"""
+    GAZE = "gaze"
+    """[steps up]"""
+    HEAD = "head"
+    """[steps up]"""
+    LOCK_GAZE = "lock gaze"
+    REGION = "region"
     ZOOM = "zoom"
     """[steps in]"""
     SHIFT_X = "shift x"
@@ -70,7 +82,8 @@ class Binding(NamedTuple):
         return self.keys if len(self.keys) <= 3 else (f"{self.keys[0]}-{self.keys[-1]}",)
 
 
-AVATAR, MOTION, VIEW, PREVIEW, SENT, WINDOW = "Avatar", "Motion", "Your position", "Preview", "What is sent", "Window"
+AVATAR, MOTION, FACE, VIEW = "Avatar", "Motion", "What follows you", "Your position"
+PREVIEW, SENT, WINDOW = "Preview", "What is sent", "Window"
 
 BINDINGS = (
     Binding(AVATAR, tuple("123456789"), Command.CHOOSE_AVATAR, tuple(range(1, 10)), "be the avatar of that number"),
@@ -80,6 +93,13 @@ BINDINGS = (
     Binding(MOTION, ("F",), Command.SEARCH, (0,), "look for a better neutral face, on or off"),
     Binding(MOTION, ("[", "]"), Command.STRENGTH, (-1, 1), "move less or more than you do"),
     Binding(MOTION, (",", "."), Command.SMOOTHING, (-1, 1), "smooth less or more"),
+    Binding(FACE, ("Shift+M", "M"), Command.MOUTH, (-1, 1), "the mouth follows less or more"),
+    Binding(FACE, ("Shift+E", "E"), Command.EYES, (-1, 1), "the same of the eyelids"),
+    Binding(FACE, ("Shift+B", "B"), Command.BROWS, (-1, 1), "the same of the brows"),
+    Binding(FACE, ("Shift+G", "G"), Command.GAZE, (-1, 1), "the same of the gaze"),
+    Binding(FACE, ("Shift+N", "N"), Command.HEAD, (-1, 1), "the same of the head's nods and turns"),
+    Binding(FACE, ("Y",), Command.LOCK_GAZE, (0,), "look into the camera, on or off"),
+    Binding(FACE, ("V",), Command.REGION, (0,), "move all, expression, head, mouth or eyes alone"),
     Binding(VIEW, ("W", "S"), Command.ZOOM, (1, -1), "zoom in or out"),
     Binding(VIEW, ("H", "K"), Command.SHIFT_X, (-COARSE_SHIFT, COARSE_SHIFT), "move the view left or right"),
     Binding(VIEW, ("U", "J"), Command.SHIFT_Y, (-COARSE_SHIFT, COARSE_SHIFT), "move the view up or down"),
@@ -130,11 +150,13 @@ def _codes_of(key: str) -> tuple[int, ...]:
 
 def _presses() -> dict[int, Press]:
     """Return the table by key code; keys with Shift take precedence over letters in both cases."""
-    presses: dict[int, Press] = {}
-    for binding in sorted(BINDINGS, key=lambda binding: binding.keys[0].startswith("Shift+")):
-        for key, argument in zip(binding.keys, binding.arguments, strict=True):
-            presses |= dict.fromkeys(_codes_of(key), Press(binding.command, argument))
-    return presses
+    presses = {
+        key: Press(binding.command, argument)
+        for binding in BINDINGS
+        for key, argument in zip(binding.keys, binding.arguments, strict=True)
+    }
+    by_shift = sorted(presses, key=lambda key: key.startswith("Shift+"))
+    return {code: presses[key] for key in by_shift for code in _codes_of(key)}
 
 
 _PRESSES = _presses()

@@ -15,7 +15,7 @@ class PreviewState(NamedTuple):
     sent: (H, W, 3) as sent, None before the first. badge: the part of it with the mark, which stays readable in a
     mirrored preview. config: the options in force now; what keys change in it is shown for a moment. camera_view:
     (S, S, 3) the driver's square, None before the first. landmarks: (478, 3) its face mesh, x and y in [0, 1] of the
-    square. avatar_still: (S, S, 3) the photo's square. avatar_number: counts from 1; 0 if its photo is gone.
+    square. avatar_still: (P, P, 3) the photo's square. avatar_number: counts from 1; 0 if its photo is gone.
     search_score: how good the neutral face is, from 0 to 1; None while there is none. camera_trouble, outputs_trouble:
     what is wrong, in one line for people; None if all is well. stats: speed and latency in one line.
     """

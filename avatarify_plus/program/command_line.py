@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import sys
@@ -20,8 +21,8 @@ NAME = "avatarify"
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 """Exit codes: all is well; a failure that was reported in one line; wrong usage; Ctrl-C."""
 
-OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
-"""The Pythons that MediaPipe is built for."""
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
+"""The Pythons that all packages are built for."""
 
 STDOUT = "-"
 """What stands for the standard output where a file is expected."""
@@ -64,9 +65,24 @@ class ProgramParser(argparse.ArgumentParser):
                 help="log what happens, and let the libraries log it too",
             )
 
+    def parse_known_args(self, *given: Any, **named: Any) -> Any:
+        """Parse arguments, see argparse. Every program starts here, before it prints anything."""
+        escape_what_consoles_lack()
+        return super().parse_known_args(*given, **named)
+
     def error(self, message: str) -> NoReturn:
         """Print what is wrong in one line and exit with USAGE."""
         self.exit(USAGE, f"{NAME}: error: {message} (see {self.prog} --help)\n")
+
+
+def escape_what_consoles_lack() -> None:
+    """Have stdout and stderr show characters that they cannot encode as escapes such as \\u0444.
+
+    A Windows console or pipe may know few letters, and a file's name may hold any: no work is lost over that.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 class LineFormatter(logging.Formatter):

@@ -124,6 +124,14 @@ def parse_number(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
 
 
+def parse_whole_number(text: str) -> int:
+    """Parse a whole number."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
 def parse_size(text: str) -> Size:
     """Parse a width and a height in pixels, such as 1280x720."""
     width, _, height = text.partition("x")
@@ -133,7 +141,7 @@ def parse_size(text: str) -> Size:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it like 1280x720") from None
 
 
-PARSERS: dict[Any, Callable[[str], Any]] = {float: parse_number, Size: parse_size}
+PARSERS: dict[Any, Callable[[str], Any]] = {float: parse_number, int: parse_whole_number, Size: parse_size}
 """What parses an option of a type whose own constructor would not say plainly what is wrong."""
 
 

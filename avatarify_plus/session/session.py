@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine
-from avatarify_plus.face.driver_framing import DriverFraming, mesh_finder
-from avatarify_plus.face.photo_framing import faces_finder, frame_photo
+from avatarify_plus.face.driver_framing import DriverFraming, FindMesh, mesh_finder
+from avatarify_plus.face.photo_framing import (
+    Surroundings,
+    face_scorer,
+    faces_finder,
+    frame_photo,
+    largest_face,
+    upright,
+)
+from avatarify_plus.motion.controls import PARTS, Controls
 from avatarify_plus.pictures.badge import Badge, still_card
 from avatarify_plus.pictures.composition import Composition, fit_picture
 from avatarify_plus.pictures.images import Box, View, load_photo, mirror
@@ -31,8 +40,8 @@ class Session:
     """Take frames, one after the other, and send a picture for each. Made by `open_session`.
 
     config: the options in force; `change` changes them. timing: of all turns. faceless_count: frames without a face.
-    view: what the model saw of the newest frame; None before the first. sent: the newest picture, the avatar at rest at
-    first.
+    view: what the model saw of the newest frame; None before the first. captured_at: when that frame was captured.
+    sent: the newest picture, the avatar at rest at first.
     """
 
     def __init__(
@@ -54,6 +63,7 @@ class Session:
         self.is_panicking = False
         self.passes_through = False
         self.view: View | None = None
+        self.captured_at = 0.0
         self._framing = framing
         self._outputs = outputs
         self._badge = Badge(self.size)
@@ -65,8 +75,8 @@ class Session:
     def turn(self, frame: Frame) -> None:
         """Animate a frame and send the picture. Raises AvatarifyError."""
         taken_s = self.timing.lap(TurnStage.CAPTURE)
-        seen = frame._replace(image=mirror(frame.image)) if self.config.mirror else frame
-        self.view = self._framing.view(seen)
+        self.captured_at = frame.captured_at
+        self.view = self._framing.view(_seen(self.config, frame))
         self.timing.lap(TurnStage.FRAMING)
         self.sent = self._picture(frame, self.view)
         self.timing.lap(TurnStage.COMPOSE)  # what the engine did not count as its own
@@ -119,10 +129,16 @@ class Session:
         self.puppeteer.set_strength(self.config.strength)
         self.puppeteer.set_smoothing(self.config.smoothing)
         self.puppeteer.searches = self.config.search
+        self.puppeteer.set_controls(controls_of(self.config))
 
     def choose(self, number: int) -> None:
         """Show another avatar from the next frame on, by its place, counting from 1."""
         self.avatars.choose(number)
+        self._take_avatar()
+
+    def choose_path(self, path: Path) -> None:
+        """Show the avatar of a photo's file from the next frame on. Raises SourceError if it cannot be used."""
+        self.avatars.choose_path(path)
         self._take_avatar()
 
     def step(self, places: int) -> None:
@@ -132,6 +148,36 @@ class Session:
 
     def _take_avatar(self) -> None:
         self.puppeteer.set_avatar(self.avatars.avatar.encoded)
+        self.timing.start()  # what encoding took belongs to no frame
+
+
+def look_ahead(session: Session, size_px: int, frames: Iterable[Frame]) -> bool:
+    """Find the driver's neutral face in a file's frames before any is animated; return whether any shows a face.
+
+    size_px: side of the model's views.
+    """
+    config, puppeteer = session.config, session.puppeteer
+    with mesh_finder(puppeteer.needs_mesh or config.framing == "auto", tracking=True) as find_in_frame:
+        framing = _framing(config, find_in_frame, size_px)
+        return puppeteer.study((framing.view(_seen(config, frame)), frame.captured_at) for frame in frames)
+
+
+def _framing(config: AppConfig, find_in_frame: FindMesh | None, size_px: int) -> DriverFraming:
+    framing = DriverFraming(find_in_frame, size_px, config.framing, follows=not config.travel)
+    framing.adjust(config.zoom, config.shift_x, config.shift_y)
+    return framing
+
+
+def _seen(config: AppConfig, frame: Frame) -> Frame:
+    """Return a frame of the driver as it is looked at."""
+    return frame._replace(image=mirror(frame.image)) if config.mirror else frame
+
+
+def controls_of(config: AppConfig) -> Controls:
+    """Return how much of each part of the face is followed."""
+    factors = {name: getattr(config, name) for name in PARTS}
+    controls = Controls(**factors, smile=config.smile, locks_gaze=config.lock_gaze)
+    return controls.only(config.region)
 
 
 @contextlib.contextmanager
@@ -147,22 +193,28 @@ def open_session(config: AppConfig, engine: Engine, outputs: Outputs, is_live: b
     puppeteer = Puppeteer(
         TimedEngine(engine, timing), config.motion, config.movement_scale, config.smoothing, config.strength, searches
     )
+    puppeteer.set_controls(controls_of(config))
     needs_mesh = puppeteer.needs_mesh or config.framing == "auto"
     size = config.size or (CALL_SIZE if is_live else None)
+    reach = engine.config.photo_reach
+    surroundings = Surroundings(reach, config.photo_px) if reach else None
     with ExitStack() as stack:
         photo_mesh = stack.enter_context(ExitStack())
         find_faces = photo_mesh.enter_context(faces_finder(needs_mesh))
+        score_face = photo_mesh.enter_context(face_scorer(needs_mesh and config.framing == "auto"))
 
         def prepare(path: Path) -> Avatar:
-            photo = load_photo(path)
-            portrait = frame_photo(photo, find_faces, size_px, config.framing, f"the photo {path}")
-            composition = Composition(photo, portrait.box, config.frame, size, config.fit, size_px)
-            return Avatar(puppeteer.encode(portrait.view), composition)
+            photo = upright(load_photo(path), find_faces, score_face, f"the photo {path}")
+            portrait = frame_photo(
+                photo, find_faces, size_px, config.framing, f"the photo {path}", surroundings, config.face
+            )
+            encoded = puppeteer.encode(portrait.view, partial(largest_face, find_faces))
+            composition = Composition(photo, portrait.box, config.frame, size, config.fit, len(encoded.still))
+            return Avatar(encoded, composition)
 
         avatars = Avatars(config.avatar, prepare)
         if not is_live:
             photo_mesh.close()
         find_in_frame = stack.enter_context(mesh_finder(needs_mesh, tracking=True))
-        framing = DriverFraming(find_in_frame, size_px, config.framing, follows=is_live)
-        framing.adjust(config.zoom, config.shift_x, config.shift_y)
+        framing = _framing(config, find_in_frame, size_px)
         yield Session(config, framing, puppeteer, avatars, outputs, timing, is_live)

@@ -22,6 +22,7 @@ class StatusLine:
     """Sum up what the loop does, once a second.
 
     line: frames a second, latency from capture to sent, dropped frames and the engine, for people; empty at first.
+    figures: the same by names: fps, latency_ms, dropped, engine.
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class StatusLine:
     ) -> None:
         """`logs`: whether to log every new line."""
         self.line = ""
+        self.figures: dict[str, float | str] = {}
         self._timing = timing
         self._frame_source = frame_source
         self._engine = f"{engine.name} {engine.precision}"
@@ -49,9 +51,11 @@ class StatusLine:
             return
         count = self._timing.frame_count
         median_ms, late_ms = (self._timing.latency_ms(percent, LATENCY_FRAMES) for percent in (50, 95))
+        fps, dropped = (count - self._count) / elapsed_s, self._frame_source.skipped_count
+        self.figures = {"fps": fps, "latency_ms": median_ms, "dropped": dropped, "engine": self._engine}
         self.line = (
-            f"{(count - self._count) / elapsed_s:.1f} fps, latency {median_ms:.0f} ms (95 % within {late_ms:.0f}), "
-            f"{self._frame_source.skipped_count} frames dropped, {self._engine}"
+            f"{fps:.1f} fps, latency {median_ms:.0f} ms (95 % within {late_ms:.0f}), "
+            f"{dropped} frames dropped, {self._engine}"
         )
         self._since_s += elapsed_s
         self._count = count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from avatarify_plus.engines import Engine, Source
 from avatarify_plus.session.timing import Timing, TurnStage
-from avatarify_plus.types import Image, Keypoints
+from avatarify_plus.types import Image, Keypoints, PhotoRegion
 
 
 class TimedEngine(Engine):
@@ -29,9 +29,9 @@ class TimedEngine(Engine):
         self._timing.lap(TurnStage.DETECT)
         return keypoints
 
-    def encode_source(self, image: Image, keypoints: Keypoints) -> Source:
+    def encode_source(self, image: Image, keypoints: Keypoints, photo: PhotoRegion | None = None) -> Source:
         """See `Engine.encode_source`."""
-        return self._engine.encode_source(image, keypoints)
+        return self._engine.encode_source(image, keypoints, photo)
 
     def animate(self, source: Source, keypoints: Keypoints) -> Image:
         """See `Engine.animate`."""

@@ -95,6 +95,11 @@ def format_of(root: Path, path: str) -> Size | None:
     return Size(int(match[1]), int(match[2])) if match else None
 
 
+def label_of(root: Path, path: str) -> str:
+    """Return the name in call programs of the loopback at a path; elsewhere than on Linux, paths are names already."""
+    return read_system_file(root / DEVICES / Path(path).name / "name") or path
+
+
 def why_none(root: Path) -> tuple[str, str]:
     """Return why the system has no virtual camera, and what to do."""
     if (root / MODULE).exists():

@@ -72,6 +72,20 @@ class Outputs:
         """
         self._places.append(_Place(sink.name, sink, reopen, 0.0))
 
+    def find(self, name: str) -> Sink | None:
+        """Return the sink of a name that takes pictures now, or None."""
+        return next((place.sink for place in self._places if place.name == name and place.sink), None)
+
+    def has(self, sink: Sink) -> bool:
+        """Return whether a sink still takes pictures."""
+        return any(place.sink is sink for place in self._places)
+
+    def take_away(self, sink: Sink) -> None:
+        """Close a sink, which gets no picture any more; nothing happens if it failed before. Raises its SinkError."""
+        if self.has(sink):
+            self._places = [place for place in self._places if place.sink is not sink]
+            sink.close()
+
     def add_later(self, name: str, reopen: Reopen) -> None:
         """Add a sink that could not be opened yet and is tried again. name: what people call it."""
         self._places.append(_Place(name, None, reopen, self._clock() + RETRY_S))

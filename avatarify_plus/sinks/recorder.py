@@ -1,4 +1,4 @@
-"""Recording to an mp4 file."""
+"""Recording to a film."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import queue
 import threading
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarify_plus.camera.film_sound import FilmSound
 from avatarify_plus.errors import SinkError
-from avatarify_plus.sinks.mp4_writer import Mp4Writer
+from avatarify_plus.sinks.film_format import Speed
+from avatarify_plus.sinks.film_writer import FilmWriter
+from avatarify_plus.sinks.own_file import OwnFile
 from avatarify_plus.types import Image, Size
 
 logger = logging.getLogger(__name__)
@@ -28,26 +32,60 @@ CLOSE_S = 10.0
 """How long closing waits for the disk to take the rest."""
 
 
-class Recorder:
-    """Write an mp4 file.
+class Timeline(Protocol):
+    """The times of a driver that is a file.
 
-    `is_constant` True: the frames are those of a file of this rate, and the recording has the same rate and count.
-    False: frames keep the times that they are sent with, and the rate is only a hint. Encoder and disk then work in a
-    thread of their own, so that they never hold up the session: pictures that they have no time for are left out.
+    time_base: length of the tick, in seconds, of which all times are multiples. end_s: when its newest picture ends.
+    """
+
+    time_base: Fraction
+
+    @property
+    def end_s(self) -> float: ...
+
+    def open_sound(self) -> FilmSound | None:
+        """Open its sound; None if it has none."""
+        ...
+
+
+class Recorder:
+    """Write a film of the format that its suffix says.
+
+    With a timeline, pictures have the times of a file and are all written, with its sound. Without one, pictures keep
+    the times that they are sent with, counted from the first, and the rate is only a hint. Encoder and disk then work
+    in a thread of their own, so that they never hold up the session: pictures that they have no time for are left out.
+    path: the film.
     """
 
     name = "recording"
 
-    def __init__(self, path: Path, size: Size, rate: Fraction, is_constant: bool) -> None:
-        """Open the file for pictures of an even size; an existing one is replaced.
+    def __init__(
+        self,
+        path: Path,
+        size: Size,
+        rate: Fraction,
+        timeline: Timeline | None = None,
+        has_sound: bool = False,
+        file: OwnFile | None = None,
+    ) -> None:
+        """Open the file for pictures of an even size; an existing one is replaced once there is a picture.
 
-        rate: frames a second. Raises SinkError if the file cannot be written.
+        rate: frames a second. has_sound: whether the timeline's sound goes into the film. file: the path's, opened
+        before. Raises SinkError if the file cannot be written.
         """
-        self._time_base = 1 / rate if is_constant else LIVE_TIME_BASE
-        self._first_s: float | None = None
+        self.path = path
+        self._timeline = timeline
+        self._time_base = LIVE_TIME_BASE if timeline is None else timeline.time_base
+        self._first_s: float | None = None if timeline is None else 0.0
         self._last_tick = -1
-        self._writer = Mp4Writer(path, size, rate, self._time_base, "small" if is_constant else "fast")
-        self._background = None if is_constant else _Background(self._writer, path, size)
+        self._sound = timeline.open_sound() if timeline is not None and has_sound else None
+        speed: Speed = "fast" if timeline is None else "small"
+        try:
+            self._writer = FilmWriter(path, size, rate, self._time_base, speed, self._sound, file)
+        except SinkError:
+            self._close_sound()
+            raise
+        self._background = _Background(self._writer, path, size) if timeline is None else None
 
     def send(self, image: Image, time_s: float) -> None:
         """Append a picture, see `Sink.send`. Raises SinkError if the disk is full or gone."""
@@ -61,16 +99,30 @@ class Recorder:
             self._background.write(image, self._last_tick)
 
     def close(self) -> None:
-        """Finish the file; a file without a single frame is deleted. Raises SinkError if it cannot be finished."""
-        if self._background is not None:
-            self._background.finish()
-        self._writer.close()
+        """Finish the file; without a single picture none is left. Raises SinkError if it cannot be finished."""
+        try:
+            if self._background is not None:
+                self._background.finish()
+            end_tick = None if self._timeline is None else round(self._timeline.end_s / self._time_base)
+            self._writer.close(end_tick)
+        finally:
+            self._close_sound()
+
+    def discard(self) -> None:
+        """Leave no file, because nothing in it is worth keeping."""
+        self._writer.discard()
+        self._close_sound()
+
+    def _close_sound(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
+            self._sound = None
 
 
 class _Background:
     """Hand pictures to a writer that works in a thread of its own; while all buffers wait, pictures are left out."""
 
-    def __init__(self, writer: Mp4Writer, path: Path, size: Size) -> None:
+    def __init__(self, writer: FilmWriter, path: Path, size: Size) -> None:
         self._writer = writer
         self._path = path
         self._failure: SinkError | None = None

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from avatarify_plus.errors import VirtualCameraError
 from avatarify_plus.sinks.backend import ROOT, Backend, probe
-from avatarify_plus.sinks.loopback import find_loopbacks, format_of, why_not_free
+from avatarify_plus.sinks.loopback import find_loopbacks, format_of, label_of, why_not_free
 from avatarify_plus.sinks.loopback_reset import reset_loopback
 from avatarify_plus.types import Image, Size
 
@@ -61,6 +61,11 @@ class VirtualCamera:
         if not self._has_sent:
             self._require_size()  # older versions of v4l2loopback show it only now
             self._has_sent = True
+
+    @property
+    def label(self) -> str:
+        """What call programs list it as."""
+        return label_of(ROOT, self.device)
 
     def _require_size(self) -> None:
         """Raise VirtualCameraError if the device keeps another size: pyvirtualcam does not check, and pictures tear."""

@@ -1,7 +1,10 @@
 """What --camera names: files, of which every frame counts, and how failures are reported."""
 
+import contextlib
 import functools
 import http.server
+import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,7 +14,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image as Pillow
 
 from avatarify_plus.camera import (
     CaptureReader,
@@ -24,6 +26,7 @@ from avatarify_plus.camera import (
 )
 from avatarify_plus.camera.camera_mode import CameraMode, CaptureRequest
 from avatarify_plus.camera.playback_clock import MAX_LATE_S, PlaybackClock
+from avatarify_plus.camera.stream import Stream
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import Frame, Image, Size
 from fakes import FakeClock, plain_picture, write_video
@@ -75,7 +78,7 @@ class FakeCapture:
 
 
 def webcam_reader(answers: list[bool | None]) -> CaptureReader:
-    return CaptureReader(FakeCapture(answers), "webcam 0", is_live=True, ends=False)  # type: ignore[arg-type]
+    return CaptureReader(FakeCapture(answers), "webcam 0", ends=False)  # type: ignore[arg-type]
 
 
 # --- files ---
@@ -139,15 +142,8 @@ def test_a_folders_pictures_count_as_numbers_do(tmp_path: Path) -> None:
     for index in (1, 2, 10):
         cv2.imwrite(str(tmp_path / f"{index}.png"), plain_picture(20 * index))
     (tmp_path / "._1.png").write_bytes(b"what a Mac leaves on a stick")
+    (tmp_path / ".hidden.png").write_bytes(b"what a program is about to write")
     assert [int(frame.image[0, 0, 0]) for frame in all_frames(tmp_path)] == [20, 40, 200]
-
-
-@pytest.mark.parametrize("suffix", ["png", "webp"])
-def test_an_animated_picture_is_not_taken_for_a_still_one(tmp_path: Path, suffix: str) -> None:
-    first, second = (Pillow.fromarray(plain_picture(level)) for level in (50, 150))
-    first.save(tmp_path / f"moving.{suffix}", save_all=True, append_images=[second], duration=40)
-    with pytest.raises(CameraError, match=r"is an animated picture; .* convert it to mp4"):
-        all_frames(tmp_path / f"moving.{suffix}")
 
 
 # --- files, live ---
@@ -214,17 +210,17 @@ def test_a_clip_that_vanishes_is_reported_when_it_starts_again(tmp_path: Path) -
 
 def test_a_clip_is_played_at_its_rate_and_delays_are_not_caught_up_with() -> None:
     clock = FakeClock()
-    playback = PlaybackClock(Fraction(10), clock)
-    assert playback.wait_s() == 0
+    playback, times_s = PlaybackClock(clock), iter(np.arange(20) / 10)
+    assert playback.wait_s(next(times_s)) == 0
     clock.pass_ms(30)
-    assert playback.wait_s() == pytest.approx(0.07)
+    assert playback.wait_s(next(times_s)) == pytest.approx(0.07)
     clock.pass_ms(170)  # a little late: the next one waits the less
-    assert playback.wait_s() == 0
+    assert playback.wait_s(next(times_s)) == pytest.approx(0)
     clock.pass_ms(20)
-    assert playback.wait_s() == pytest.approx(0.08)
+    assert playback.wait_s(next(times_s)) == pytest.approx(0.08)
     clock.pass_ms(10_000)  # the computer slept
-    waits = [playback.wait_s() for _ in range(10)]
-    assert waits.count(0) == 1 + int(MAX_LATE_S * 10)
+    waits = [playback.wait_s(next(times_s)) for _ in range(10)]
+    assert sum(wait < 1e-6 for wait in waits) == 1 + int(MAX_LATE_S * 10)
     assert waits[-1] > 0
 
 
@@ -265,15 +261,42 @@ def test_damaged_pictures_are_passed_over() -> None:
         reader.read()
 
 
-def test_a_url_is_a_live_stream(clip: Path) -> None:
+def test_a_proxy_is_named_and_no_password_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:9")
+    stream = Stream("http://user:hidden@camera.example/video")
+    assert stream.name == "http://user:***@camera.example/video"
+    with pytest.raises(CameraError, match=r"camera\.example/video through the proxy http://me:\*\*\*@127") as caught:
+        stream.open()
+    assert not {"secret", "hidden"} & set(re.findall(r"\w+", str(caught.value)))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with pytest.raises(CameraError) as caught:
+        Stream("http://127.0.0.1:9/none.mp4").open()
+    assert "proxy" not in str(caught.value)
+
+
+@contextlib.contextmanager
+def web_server(folder: Path) -> Iterator[str]:
+    """Serve a folder on loopback; give its address."""
+
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, format: str, *args: object) -> None:
             """Keep quiet."""
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(clip.parent)))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        url = f"http://127.0.0.1:{server.server_port}/{clip.name}"
+        yield f"http://me:secret@127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_url_is_a_live_stream(clip: Path) -> None:
+    shutil.copy(clip, clip.with_name("video"))
+    with web_server(clip.parent) as address:
+        url = f"{address}/video"
         reader = open_reader(url, 25)
         assert reader.is_live
         assert count_pictures(reader) == COUNT
@@ -282,9 +305,21 @@ def test_a_url_is_a_live_stream(clip: Path) -> None:
             for frame in frame_source.frames(threading.Event()):
                 if frame is not None and frame.index >= COUNT:  # it ended and was opened again
                     break
-    finally:
-        server.shutdown()
-        server.server_close()
+
+
+def test_a_film_at_a_url_is_played_like_a_file_and_ends(clip: Path) -> None:
+    with web_server(clip.parent) as address:
+        url = f"{address}/{clip.name}?at=0"
+        with open_frame_source(url, 25, plays_live=False) as frame_source:
+            assert isinstance(frame_source, FileSource)
+            assert "me:***@127" in frame_source.name
+            frames = [frame for frame in frame_source.frames(threading.Event()) if frame is not None]
+        with open_frame_source(str(clip), 25, plays_live=False) as file_source:
+            expected = [frame for frame in file_source.frames(threading.Event()) if frame is not None]
+        assert [frame.captured_at for frame in frames] == [frame.captured_at for frame in expected]
+        np.testing.assert_array_equal(frames[-1].image, expected[-1].image)
+        with pytest.raises(CameraError, match=r"cannot read the film http://me:\*\*\*@.*/none\.mp4: check the address"):
+            open_reader(f"{address}/none.mp4", 25)
 
 
 def count_pictures(reader: PictureReader) -> int:
@@ -315,7 +350,7 @@ def test_a_missing_webcam_is_reported() -> None:
         ("shot%03d.png", "no pictures match .*shot%03d.png: neither .*shot000.png nor .*shot001.png exists"),
         ("shot%03q.png", "is not a pattern for one number"),
         ("bad.png", "cannot read the picture .*bad.png"),
-        ("http://127.0.0.1:9/none.mp4", "cannot open the stream http://127.0.0.1:9/none.mp4: check the address"),
+        ("http://127.0.0.1:9/none", "cannot open the stream http://127.0.0.1:9/none: check the address"),
     ],
 )
 def test_what_is_not_a_driver_is_reported_in_one_line(tmp_path: Path, clip: Path, name: str, message: str) -> None:

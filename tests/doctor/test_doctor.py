@@ -35,8 +35,8 @@ from fakes import EXAMPLES, plain_picture
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = [importlib.import_module(f"avatarify_plus.doctor.{name}") for name in doctor.GROUPS]
 CHECKS = [check for group in GROUPS for check in group.CHECKS]
-REQUIRED = ["numpy>=1.26", "mediapipe==0.10.14", "onnxruntime>=1.20", 'pywin32>=300; sys_platform == "nowhere"']
-FOUND = {"numpy": "2.4.6", "mediapipe": "0.10.14", "onnxruntime": "1.31.1"}
+REQUIRED = ["numpy>=1.26", "mediapipe==0.10.31", "onnxruntime>=1.20", 'pywin32>=300; sys_platform == "nowhere"']
+FOUND = {"numpy": "2.4.6", "mediapipe": "0.10.31", "onnxruntime": "1.31.1"}
 
 
 def state(finding: Finding | None) -> str:
@@ -266,9 +266,9 @@ def test_what_looks_at_python_loads_with_any_python_and_nothing_installed() -> N
 
 @pytest.mark.parametrize(
     ("version", "expected"),
-    [((3, 9, 18), FAILED), ((3, 10, 0), OK), ((3, 12, 9), OK), ((3, 13, 0), FAILED)],
+    [((3, 9, 18), FAILED), ((3, 10, 0), OK), ((3, 14, 0), OK), ((3, 15, 0), FAILED)],
 )
-def test_pythons_are_those_that_mediapipe_is_built_for(version: tuple[int, int, int], expected: str) -> None:
+def test_pythons_are_those_that_the_packages_are_built_for(version: tuple[int, int, int], expected: str) -> None:
     assert state(installation.judge_python(version, "x86_64", True)) == expected
     oldest, newest = OLDEST_PYTHON, NEWEST_PYTHON
     wanted = f'requires-python = ">={oldest[0]}.{oldest[1]},<{newest[0]}.{newest[1] + 1}"'
@@ -281,15 +281,15 @@ def test_32_bits_are_too_few() -> None:
 
 def test_requirements_are_read_without_their_comments() -> None:
     lines = installation.required()
-    assert "mediapipe==0.10.14" in [line.partition(";")[0] for line in lines]
+    assert "mediapipe==0.10.31" in [line.partition(";")[0] for line in lines]
     assert not [line for line in lines if "#" in line or line.startswith("-")]
 
 
 @pytest.mark.parametrize(
     ("change", "fix"),
     [
-        ({"mediapipe": None}, 'install "mediapipe==0.10.14"'),
-        ({"mediapipe": "0.10.31", "numpy": "1.25.0"}, 'install "numpy>=1.26" "mediapipe==0.10.14"'),
+        ({"mediapipe": None}, 'install "mediapipe==0.10.31"'),
+        ({"mediapipe": "0.10.35", "numpy": "1.25.0"}, 'install "numpy>=1.26" "mediapipe==0.10.31"'),
         ({"onnxruntime": None}, 'install "onnxruntime>=1.20"'),
     ],
 )
@@ -352,18 +352,18 @@ def test_what_packages_need_themselves_is_followed_to_the_end() -> None:
 @pytest.mark.parametrize(
     ("names", "expected", "kept"),
     [
-        (["opencv-contrib-python"], OK, ""),
-        (["opencv-contrib-python", "opencv-python"], FAILED, "opencv-contrib-python"),
-        (["opencv-contrib-python", "opencv-python-headless"], FAILED, "opencv-contrib-python"),
-        (["opencv-python"], FAILED, "opencv-contrib-python"),
+        (["opencv-python"], OK, ""),
+        (["opencv-python", "opencv-contrib-python"], FAILED, "opencv-python"),
+        (["opencv-python", "opencv-python-headless"], FAILED, "opencv-python"),
+        (["opencv-contrib-python"], FAILED, "opencv-python"),
     ],
 )
 def test_there_is_one_opencv_and_the_right_one(names: list[str], expected: str, kept: str) -> None:
-    finding = installation.judge_opencv(dict.fromkeys(names, "5.0"))
+    finding = installation.judge_opencv(["numpy>=1.26", "opencv-python>=4.13"], dict.fromkeys(names, "5.0"))
     assert state(finding) == expected
     assert finding is not None
     assert not kept or f'uninstall -y {" ".join(names)}, then python -m pip install "{kept}"' in finding.fix
-    assert installation.judge_opencv({}) is None
+    assert installation.judge_opencv(["opencv-python>=4.13"], {}) is None
 
 
 def test_there_is_one_onnx_runtime() -> None:
@@ -377,7 +377,7 @@ def test_there_is_one_onnx_runtime() -> None:
 def test_what_is_installed_is_read_from_the_packages_own_metadata(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, version in (("opencv_python_headless", "4.11.0"), ("protobuf", "5.29.0")):
+    for name, version in (("opencv_python_headless", "4.11.0"), ("flatbuffers", "24.3.25")):
         folder = tmp_path / f"{name}-{version}.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
@@ -391,7 +391,7 @@ def test_what_is_installed_is_read_from_the_packages_own_metadata(
     finding = installation.dependencies(Wanted())
     assert state(finding) == WARNING
     assert finding is not None
-    assert "mediapipe 0.10.14: protobuf is 5.29.0, needed is <5" in finding.message
+    assert "mediapipe 0.10.31: flatbuffers is 24.3.25, needed is ~=25.9" in finding.message
 
 
 # --- where the app writes ---
@@ -431,12 +431,12 @@ def test_a_corrupted_model_is_named_with_its_fix(tmp_path: Path) -> None:
 
 
 def test_the_shipped_model_comes_back_by_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    copy = shutil.copytree(SHIPPED / "live-256", tmp_path / "live-256")
+    copy = shutil.copytree(SHIPPED / "live-512", tmp_path / "live-512")
     (copy / "animate.onnx").unlink()
     monkeypatch.setattr("avatarify_plus.bundle.SHIPPED", tmp_path)
     finding = model.model(Wanted())
     assert state(finding) == FAILED
-    assert finding.fix.startswith(f"git checkout -- {SHIPPED / 'live-256'}")
+    assert finding.fix.startswith(f"git checkout -- {SHIPPED / 'live-512'}")
 
 
 def test_the_face_mesh_finds_faces_alone(tmp_path: Path) -> None:
@@ -556,7 +556,7 @@ def test_without_a_gpu_nothing_is_said_of_what_it_needs(monkeypatch: pytest.Monk
     def fail() -> Gpu:
         raise EngineError("no NVIDIA driver")
 
-    monkeypatch.setattr(gpu, "first_gpu", fail)
+    monkeypatch.setattr(gpu, "find_gpu", fail)
     assert gpu.cuda_fit(Wanted()) is None
     assert gpu.gpu_engine(Wanted()) is None
 

@@ -21,7 +21,8 @@ HERE = Path(__file__).resolve().parent
 WANTED_MODULES = (
     "fs/9p/", "fs/netfs/", "fs/fscache/", "net/9p/", "drivers/virtio/", "drivers/media/v4l2-core/", "drivers/media/mc/",
     "drivers/media/test-drivers/vivid/", "drivers/media/common/v4l2-tpg/", "drivers/media/common/videobuf2/",
-    "drivers/media/cec/", "drivers/media/rc/rc-core",
+    "drivers/media/cec/", "drivers/media/rc/rc-core", "drivers/usb/usbip/", "drivers/usb/core/", "drivers/usb/common/",
+    "drivers/media/usb/uvc/", "drivers/media/common/uvc",
 )  # fmt: skip
 COMMANDS = ("sh", "mount", "insmod", "modprobe", "depmod", "switch_root", "mkdir")
 

@@ -4,7 +4,7 @@ mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 depmod
-for module in virtio_pci 9pnet_virtio 9p videodev; do modprobe $module; done
+for module in virtio_pci 9pnet_virtio 9p videodev vhci-hcd uvcvideo; do modprobe $module; done
 modprobe vivid n_devs=1 node_types=0x1
 mount -t 9p -o trans=virtio,version=9p2000.L,ro,cache=loose,msize=262144 host /host
 mkdir -p /dev/shm

@@ -24,6 +24,9 @@ import numpy as np
 from avatarify_plus.sinks.virtual_camera import VirtualCamera
 from avatarify_plus.types import Image, Size
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from usb_webcam import UsbWebcam, found_device
+
 ROOT = Path(__file__).resolve().parents[2]
 SHARE = Path("/dev/shm/share")
 OUTPUT, FED_WEBCAM = "/dev/video8", "/dev/video9"
@@ -266,6 +269,32 @@ def fed_webcam() -> Iterator[None]:
         sink.close()
 
 
+def usb_webcam() -> None:
+    """A webcam on a USB port, by its name; pulled out and plugged in again."""
+    video = cv2.VideoCapture(str(ROOT / "examples/driver.mp4"))
+    pictures = [cv2.resize(video.read()[1][..., ::-1], (320, 240), interpolation=cv2.INTER_AREA) for _ in range(30)]
+    webcam = UsbWebcam(pictures)
+    webcam.plug()
+    note(usb_device=found_device(wait_for))
+    app = App(
+        "--avatar", "examples/avatar_1.jpg", "--camera", "emulated usb", "--model", str(SHARE / "tiny"),
+        "--framing", "none", "--motion", "absolute", "--size", "320x240", "--virtual-camera-device", OUTPUT,
+    )  # fmt: skip
+    note(usb_stats=app.says(" fps"))
+    with pictures_of(OUTPUT) as capture:
+        note(usb_running=watch_until_it_moves(capture))
+        webcam.unplug()
+        note(usb_unplugged=app.says("warning", "webcam"))
+        before = len(app.lines)
+        webcam.plug()
+        note(
+            usb_back=wait_for(lambda: [line for line in app.lines[before:] if "back" in line], "the webcam to be back")
+        )
+        note(usb_afterwards=watch_until_it_moves(capture))
+    note(usb_ended=app.end(signal.SIGTERM)[0])
+    webcam.unplug()
+
+
 def the_real_avatar() -> None:
     """The shipped model on a face; Ctrl-C at last."""
     with fed_webcam():
@@ -293,7 +322,7 @@ def the_real_avatar() -> None:
 
 def main() -> None:
     """Run all; a part that fails is noted and the next one begins."""
-    for part in (webcam_comes_and_goes, colours, cameras, the_real_avatar):
+    for part in (webcam_comes_and_goes, colours, cameras, usb_webcam, the_real_avatar):
         begun_s = time.monotonic()
         try:
             part()

@@ -132,6 +132,16 @@ def test_termination_leaves_a_recording_that_plays(seen: dict[str, Any]) -> None
     assert seen["recorded"] > 10
 
 
+def test_a_usb_webcam_moves_the_avatar_and_does_so_again_after_it_was_pulled_out(seen: dict[str, Any]) -> None:
+    """Not a stand-in in the kernel: the driver of all USB webcams, with a webcam on the other end of its wire."""
+    assert seen["usb_device"].startswith("/dev/video")
+    assert seen["usb_running"]["max_change"] > 0.1
+    assert "Emulated USB webcam" in seen["usb_unplugged"]
+    assert seen["usb_back"]
+    assert seen["usb_afterwards"]["max_change"] > 0.1
+    assert seen["usb_ended"] == 0
+
+
 def test_cameras_are_listed_with_sizes_and_rates(seen: dict[str, Any]) -> None:
     assert seen["list_cameras_code"] == 0
     for words in ("vivid", "320x180", "fps"):
@@ -148,6 +158,7 @@ def test_the_shipped_avatar_appears_in_the_virtual_camera(seen: dict[str, Any], 
         command = [
             sys.executable, "run.py", "--no-config", "--avatar", EXAMPLES / f"{name}.jpg", "--no-badge",
             "--camera", EXAMPLES / "driver.mp4", "--output", video, "--seconds", "4",
+            "--size", "256x256",
         ]  # fmt: skip
         subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
         expected = np.stack(read_video(video)[0][:60:3]).astype(np.float32)

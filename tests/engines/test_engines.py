@@ -23,7 +23,7 @@ from avatarify_plus.program.command_line import configure_logging
 from fakes import EXAMPLES, FakeEngine, example_driver, write_video
 from scenes import animate, scene
 
-BUNDLES = ("blend_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
+BUNDLES = ("blend_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle", "photo_bundle")
 NAMES = ("torch", "onnxruntime", "openvino")
 FLOAT32_LEVELS = 1
 """Where float32 engines may differ: rounding falls either way."""
@@ -187,7 +187,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, works: dict[str, bool]) -> list[str]
     tried: list[str] = []
 
     def open_fake(
-        bundle: Bundle, name: str = "auto", threads: int | None = None, precision: str = "auto"
+        bundle: Bundle, name: str = "auto", threads: int | None = None, precision: str = "auto", gpu: int = 0
     ) -> FakeEngine:
         tried.append(name)
         if not works[name]:
@@ -231,7 +231,7 @@ def test_auto_takes_an_engine_that_computes_in_the_precision(blend_bundle: Bundl
 
 
 def test_auto_prefers_a_gpu_and_keeps_the_reasons(blend_bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "first_gpu", lambda: Gpu("NVIDIA Test", 9))
+    monkeypatch.setattr(engines, "find_gpu", lambda *_: Gpu("NVIDIA Test", 9))
     monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: object())
     works = dict.fromkeys(engines.AUTO_ORDER, False)
     tried = opened(monkeypatch, works | {"torch-cuda": True})
@@ -280,12 +280,16 @@ def test_without_a_driver_no_gpu_library_is_loaded(blend_bundle: Bundle, monkeyp
     assert tried == ["openvino"]
 
 
-def test_the_driver_is_asked_for_its_first_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_driver_is_asked_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     class FrameSource:
         """Two calls of CUDA's driver API write what they find through their pointers."""
 
         def __init__(self, status: int) -> None:
             self.cuInit = self.cuDeviceGet = lambda *_: status
+
+        def cuDeviceGetCount(self, count: Any) -> int:  # noqa: N802
+            count._obj.value = 2
+            return 0
 
         def cuDeviceGetName(self, name: Any, length: int, device: object) -> int:  # noqa: N802
             name.value = b"NVIDIA Test"
@@ -296,8 +300,11 @@ def test_the_driver_is_asked_for_its_first_gpu(monkeypatch: pytest.MonkeyPatch) 
             return 0
 
     monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: FrameSource(0))
-    assert nvidia.first_gpu() == Gpu("NVIDIA Test", 7)
-    assert not nvidia.first_gpu().has_tf32 and Gpu("newer", 8).has_tf32
+    assert nvidia.find_gpu() == Gpu("NVIDIA Test", 7)
+    assert not nvidia.find_gpu().has_tf32 and Gpu("newer", 8).has_tf32
+    assert nvidia.find_gpu(1).name == "NVIDIA Test"
+    with pytest.raises(EngineError, match="there is no GPU 2: the NVIDIA driver finds 2, counted from 0"):
+        nvidia.find_gpu(2)
     monkeypatch.setattr(nvidia.ctypes, "CDLL", lambda name: FrameSource(100))
     with pytest.raises(EngineError, match="finds no GPU, CUDA error 100"):
-        nvidia.first_gpu()
+        nvidia.find_gpu()

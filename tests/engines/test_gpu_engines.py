@@ -19,7 +19,9 @@ import torch
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.engines import Engine, onnxruntime_provider, open_engine, torch_network
+from avatarify_plus.engines.engine import PartSquares
 from avatarify_plus.engines.nvidia import Gpu
+from avatarify_plus.engines.photo_engine import PhotoEngine
 from avatarify_plus.engines.torch_network import TorchNetwork
 from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
@@ -27,6 +29,8 @@ from avatarify_plus.network import tensor_names
 from avatarify_plus.network.weights import read_model
 from avatarify_plus.types import Keypoints
 from fakes import FakeEngine
+from scenes import animate
+from scenes import scene as photo_scene
 
 NAMES = {
     "onnxruntime-cuda": "CUDAExecutionProvider",
@@ -52,6 +56,7 @@ class Runtime:
         self.starts = True
         self.sessions: list[GpuSession] = []
         self.memories: list[str] = []
+        self.numbers: list[int] = []
         self.writes = 0
 
 
@@ -104,8 +109,9 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
         """A tensor in any memory that is really the CPU's."""
 
         @classmethod
-        def ortvalue_from_numpy(cls, array: Any, memory: str = "cpu") -> Any:
+        def ortvalue_from_numpy(cls, array: Any, memory: str = "cpu", number: int = 0) -> Any:
             found.memories.append(memory)
+            found.numbers.append(number)
             return super().ortvalue_from_numpy(array)
 
         def update_inplace(self, array: Any) -> None:
@@ -120,7 +126,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
     monkeypatch.setattr(onnxruntime, "OrtValue", Tensor)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [*NAMES.values(), CPU])
     for module in ("onnxruntime_engine", "onnxruntime_provider"):
-        monkeypatch.setattr(f"avatarify_plus.engines.{module}.first_gpu", lambda: Gpu("NVIDIA Test", 9))
+        monkeypatch.setattr(f"avatarify_plus.engines.{module}.find_gpu", lambda *_: Gpu("NVIDIA Test", 9))
     return found
 
 
@@ -202,17 +208,24 @@ def test_cuda_records_frames_and_rounds_only_if_it_may(
     expected: str,
     rounds: str,
 ) -> None:
-    monkeypatch.setattr("avatarify_plus.engines.onnxruntime_engine.first_gpu", lambda: Gpu("NVIDIA Test", capability))
+    monkeypatch.setattr("avatarify_plus.engines.onnxruntime_engine.find_gpu", lambda *_: Gpu("NVIDIA Test", capability))
     with open_engine(mixed_bundle, "onnxruntime-cuda", precision=precision) as engine:
         assert engine.precision == expected
         assert engine.device == f"CUDAExecutionProvider (NVIDIA Test, {expected})"
     assert {session.path.stem: session.choices for session in runtime.sessions} == {
-        "detect": {"enable_cuda_graph": "1", "use_tf32": "0"},
-        "encode_source": {"enable_cuda_graph": "0", "use_tf32": "0"},
-        "animate": {"enable_cuda_graph": "1", "use_tf32": rounds},
+        "detect": {"device_id": "0", "enable_cuda_graph": "1", "use_tf32": "0"},
+        "encode_source": {"device_id": "0", "enable_cuda_graph": "0", "use_tf32": "0"},
+        "animate": {"device_id": "0", "enable_cuda_graph": "1", "use_tf32": rounds},
     }
     for session in runtime.sessions:
         assert entry(session.options, onnxruntime_provider.NO_FALLBACK) == "1"
+
+
+@pytest.mark.parametrize(("name", "expected"), [("onnxruntime-cuda", 2), ("onnxruntime-directml", 2)])
+def test_another_gpu_holds_everything(blend_bundle: Bundle, runtime: Runtime, name: Any, expected: int) -> None:
+    open_engine(blend_bundle, name, gpu=2).close()
+    assert {session.choices["device_id"] for session in runtime.sessions} == {"2"}
+    assert set(runtime.numbers) == {expected}
 
 
 def test_directml_gets_no_memory_pattern(blend_bundle: Bundle, runtime: Runtime) -> None:
@@ -274,7 +287,7 @@ def test_a_provider_that_does_not_start_is_refused(
     def no_driver() -> Gpu:
         raise EngineError("no NVIDIA driver")
 
-    monkeypatch.setattr("avatarify_plus.engines.onnxruntime_provider.first_gpu", no_driver)
+    monkeypatch.setattr("avatarify_plus.engines.onnxruntime_provider.find_gpu", no_driver)
     with pytest.raises(EngineError, match=r"CPUExecutionProvider: no NVIDIA driver: check the GPU driver"):
         open_engine(blend_bundle, name)
 
@@ -305,7 +318,9 @@ def test_full_memory_is_a_refusal(
         open_engine(blend_bundle, "onnxruntime-cuda")
     monkeypatch.setattr("avatarify_plus.engines.torch_engine.TorchNetwork", fail)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Test")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "NVIDIA Test")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
     with pytest.raises(
         EngineError, match=r"torch-cuda cannot load the model on GPU \(NVIDIA Test, fp16\): out of memory$"
     ):
@@ -367,7 +382,9 @@ def test_torch_on_a_gpu_is_recorded_and_warmed_up(
 
     monkeypatch.setattr("avatarify_plus.engines.torch_engine.TorchNetwork", on_the_cpu)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA Test")
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "NVIDIA Test")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
     with open_engine(mixed_bundle, "torch-cuda", precision=asked) as engine:
         assert (engine.precision, engine.device) == (found, f"GPU (NVIDIA Test, {found})")
         assert made == [("cuda", found, True)]
@@ -376,6 +393,36 @@ def test_torch_on_a_gpu_is_recorded_and_warmed_up(
         engine.animate(engine.encode_source(image, source_keypoints), driving)
         engine.detect(image)
         assert recordings[4:] == ["replay"] * 2
+
+
+def test_torch_on_a_gpu_records_painters_too(
+    photo_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, recordings: list[str]
+) -> None:
+    model = read_model(photo_bundle.weights, photo_bundle.config)
+    network = TorchNetwork(model, torch.device("cpu"), "fp32", records=True)
+    shown = photo_scene(photo_bundle)
+    with open_engine(photo_bundle, "torch", 1) as opened:
+        assert isinstance(opened, PhotoEngine)
+        engine = PhotoEngine(opened.runtime, always_paints=True)
+        expected = animate(engine, shown)
+        monkeypatch.setattr(engine.runtime, "_network", network)
+        for _ in range(2):
+            np.testing.assert_array_equal(animate(engine, shown), expected)
+    assert recordings == [*["record", "replay"] * 3, *["replay"] * 3], "animating, mouth and eyes"
+
+
+@pytest.mark.parametrize(("precision", "levels"), [("bf16", 4), ("fp16", 2)])
+def test_half_precision_paints_alike(photo_bundle: Bundle, precision: Any, levels: int) -> None:
+    model = read_model(photo_bundle.weights, photo_bundle.config)
+    exact, half = (TorchNetwork(model, torch.device("cpu"), each) for each in ("fp32", precision))
+    rng = np.random.default_rng(0)
+    for part, count, size in (("mouth", 1, 128), ("eye", 2, 64)):
+        shapes = ((count, size, size, 3), (count, 2, size, size)) * 2
+        squares = PartSquares(*(rng.integers(0, 256, shape, np.uint8) for shape in shapes))
+        expected, found = exact.paint(part, squares), half.paint(part, squares)
+        assert found.shape == (count, size, size, 4) and found.dtype == np.uint8
+        assert np.abs(found.astype(int) - expected).max() <= levels and expected.std() > 2
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
 
 def test_torch_on_the_cpu_has_no_half(mixed_bundle: Bundle) -> None:

@@ -22,6 +22,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from avatarify_plus.bundle import Bundle, open_bundle, write_manifest
 from avatarify_plus.engines import cuda, open_engine, tensorrt_engine, tensorrt_library, tensorrt_plans
 from avatarify_plus.engines.nvidia import Gpu
+from avatarify_plus.engines.photo_engine import PhotoEngine
 from avatarify_plus.engines.tensorrt_choice import Target, choose_plans
 from avatarify_plus.engines.tensorrt_engine import TensorRtEngine
 from avatarify_plus.engines.tensorrt_library import RTX, TENSORRT, Library, make_log
@@ -40,6 +41,7 @@ from avatarify_plus.types import Keypoints
 from export import trt, trt_torch
 from export.trt_graph import prepare
 from fake_nvidia import Error, Runtime, TensorRt
+from scenes import animate, scene
 
 NEEDS_RTX = pytest.mark.skipif(
     importlib.util.find_spec(RTX) is None, reason="tensorrt_rtx is not installed: there are no wheels for this platform"
@@ -53,17 +55,17 @@ VERSION = "10.13.0.35"
 
 @pytest.fixture
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse() -> Gpu:
+    def refuse(number: int) -> Gpu:
         raise EngineError("no NVIDIA driver")
 
-    monkeypatch.setattr(cuda, "first_gpu", refuse)
+    monkeypatch.setattr(cuda, "find_gpu", refuse)
 
 
 @pytest.fixture
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Runtime:
     """Play a GPU and its CUDA runtime."""
     runtime = Runtime()
-    monkeypatch.setattr(cuda, "first_gpu", lambda: Gpu("NVIDIA Test", 8))
+    monkeypatch.setattr(cuda, "find_gpu", lambda number: Gpu("NVIDIA Test", 8))
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", runtime)  # type: ignore[arg-type]
     return runtime
 
@@ -180,6 +182,19 @@ def test_it_computes_what_onnx_runtime_computes(bundle: Bundle, library: TensorR
         if bundle.config.detected_count:
             for left, right in zip(engine.detect(image), other.detect(image), strict=True):
                 np.testing.assert_allclose(left, right, atol=1e-5)
+
+
+def test_it_paints_over_photos_as_onnx_runtime_does(photo_bundle: Bundle, library: TensorRt, tmp_path: Path) -> None:
+    fill(tmp_path, photo_bundle)
+    assert graph_precisions(photo_bundle.config, "int8")["paint_eye"] == "fp16"
+    shown = scene(photo_bundle)
+    with open_engine(photo_bundle, "onnxruntime", 1, "fp32") as other:
+        engine = PhotoEngine(TensorRtEngine(photo_bundle, "auto", tmp_path))
+        pictures = [animate(each, shown) for each in (engine, other, engine)]
+        assert engine.precision == "fp16" and pictures[1].std() > 2
+        for picture in (pictures[0], pictures[2]):
+            assert np.abs(picture.astype(int) - pictures[1]).max() <= LEVELS
+        engine.close()
 
 
 def test_a_frame_is_one_launch_and_one_wait(

@@ -16,10 +16,12 @@ from export import onnx_bundle, parity
 
 OPERATORS = {
     "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Concat", "Conv", "DepthToSpace", "Div", "Exp",
-    "Gather", "GridSample", "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize",
-    "Round", "Sigmoid", "Slice", "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze",
+    "Expand", "Gather", "GridSample", "Mul", "Neg", "Pow", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape",
+    "Resize", "Round", "Sigmoid", "Slice", "Softmax", "Sub", "Tanh", "Transpose", "Unsqueeze",
 }  # fmt: skip
-BUNDLES = ("blend_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle")
+BUNDLES = ("blend_bundle", "ours_bundle", "fomm_bundle", "mixed_bundle", "photo_bundle")
+PICTURES = {"image", "painted", "kept", "source_contours", "driving_contours"}
+"""The tensors that are uint8, beside all of the painters of parts."""
 
 
 @pytest.fixture(params=BUNDLES)
@@ -44,7 +46,8 @@ def test_graphs_are_named_and_typed_as_agreed(bundle: Bundle) -> None:
         assert tuple(value.name for value in graph.input) == signature.inputs
         assert tuple(value.name for value in graph.output) == signature.outputs
         for value in (*graph.input, *graph.output):
-            expected = onnx.TensorProto.UINT8 if value.name == "image" else onnx.TensorProto.FLOAT
+            is_picture = value.name in PICTURES or name.startswith("paint_")
+            expected = onnx.TensorProto.UINT8 if is_picture else onnx.TensorProto.FLOAT
             assert value.type.tensor_type.elem_type == expected, value.name
             assert all(size.dim_value > 0 for size in value.type.tensor_type.shape.dim), value.name
 
@@ -66,7 +69,8 @@ def test_graphs_are_portable(bundle: Bundle) -> None:
 
 def test_each_warp_is_one_node(bundle: Bundle) -> None:
     nodes = onnx.load(bundle.graph("animate")).graph.node
-    warps = 4 if bundle.config.blend else 2  # the small source, and the features at one scale or at three
+    # the small source, the features at one scale or at two, and the picture or, where it is warped elsewhere, contours
+    warps = 4 if bundle.config.blend else 2
     assert sum(node.op_type == "GridSample" for node in nodes) == warps
 
 
@@ -167,7 +171,7 @@ def test_metrics_must_be_an_object(tmp_path: Path, blend_checkpoint: Path, capsy
         assert "metrics" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("kind", ["ours_bundle", "mixed_bundle"])
+@pytest.mark.parametrize("kind", ["ours_bundle", "mixed_bundle", "photo_bundle"])
 def test_parity_prints_a_line_per_engine(
     kind: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -185,6 +189,18 @@ def test_parity_prints_a_line_per_engine(
     assert "nowhere.jpg" in capsys.readouterr().err
 
 
+def test_parity_looks_inside_a_picture(quantized_photo: Bundle, tmp_path: Path) -> None:
+    assert parity.main([str(quantized_photo.folder), "--threads", "1", "--json", str(tmp_path / "found.json")]) == 0
+    found = json.loads((tmp_path / "found.json").read_text())
+    for name in ("onnxruntime fp32", "openvino fp32"):
+        row = found[name]
+        assert max(row[f"{inner}_max"] for inner in ("painted", "kept", "mouth", "eye")) <= 1
+        assert row["deformation_max"] < 1e-4
+    twin = found["openvino int8"]
+    assert all(twin[f"{inner}_max"] > 0 for inner in ("painted", "kept", "deformation", "mouth", "eye"))
+    assert twin["image_mean"] < 3
+
+
 def test_a_damaged_bundle_is_not_exported(blend_bundle: Bundle, tmp_path: Path) -> None:
     shutil.copytree(blend_bundle.folder, tmp_path / "copy")
     manifest = json.loads((tmp_path / "copy" / "manifest.json").read_text())
@@ -200,3 +216,16 @@ def test_a_network_can_be_exported_as_trained(blend_bundle: Bundle, tmp_path: Pa
     simple = onnx.load(blend_bundle.graph("animate")).graph
     assert "DepthToSpace" in {node.op_type for node in simple.node}
     assert "DepthToSpace" not in {node.op_type for node in plain.node}
+
+
+def test_painters_of_parts_are_simplified_too(photo_bundle: Bundle) -> None:
+    for part in ("mouth", "eye"):
+        kinds = [node.op_type for node in onnx.load(photo_bundle.graph(f"paint_{part}")).graph.node]
+        assert "Resize" not in kinds, "convolutions run before the enlargement"
+
+
+def test_masks_to_check_with_are_soft() -> None:
+    masks = onnx_bundle.soft_masks(2, 5, 128, torch.Generator().manual_seed(0))
+    assert masks.shape == (2, 5, 128, 128) and masks.dtype == torch.uint8
+    inside, outside = ((masks == level).float().mean() for level in (255, 0))
+    assert inside > 0.1 and outside > 0.1 and inside + outside < 0.99

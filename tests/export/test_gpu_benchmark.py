@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -49,6 +51,39 @@ def test_ways_are_measured_side_by_side(
     assert f"not measured: graph fp32: {reasons['graph', 'fp32']}" in shown
     assert found["rates"]["operations"]["fp32"] > 1e8 and found["rates"]["copied"] > 1e8
     assert f"live: ours-skip, weights of {model}; " in shown
+
+
+def test_parts_are_measured_too(photo_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report, model = tmp_path / "report.json", str(photo_bundle.folder)
+    ways = ["--ways", "eager", "onnxruntime", "--precisions", "fp32", "bf16"]
+    assert gpu_benchmark.main([*QUICK, *ways, "--model", model, "--json", str(report)]) == 0
+    found = json.loads(report.read_text())
+    floors = {(each["part"], each["way"], each["precision"]): each["floor_ms"] for each in found["measurements"]}
+    each_way = [("eager", "fp32"), ("eager", "bf16"), ("onnxruntime", "fp32")]
+    assert set(floors) == {(part, *way) for part in ("animate", "parts") for way in each_way} | {
+        ("detect", way, "fp32") for way in ("eager", "onnxruntime")
+    }
+    assert floors["parts", "eager", "fp32"] > 0
+    assert re.search("animate .* GFLOP .*, parts .* GFLOP", capsys.readouterr().out)
+
+
+def test_it_needs_nothing_but_torch_and_its_ways(photo_bundle: Bundle) -> None:
+    """A rented GPU's machine has neither MediaPipe nor OpenVINO, and nothing of what shows pictures."""
+    missing = ("mediapipe", "openvino", "tensorrt", "tensorrt_rtx", "pyvirtualcam", "av", "platformdirs", "onnx")
+    program = f"""
+import importlib.util, sys
+for name in {missing}:
+    sys.modules[name] = None
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name in {missing} else find(name, *rest)
+from export.gpu_benchmark import main
+ways = ["--ways", "eager", "onnxruntime", "tensorrt", "--precisions", "fp32"]
+sys.exit(main([*{QUICK}, *ways, "--model", {str(photo_bundle.folder)!r}]))
+"""
+    root = Path(gpu_benchmark.__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "parts    onnxruntime" in done.stdout and "not measured: tensorrt fp32" in done.stdout
 
 
 def test_random_weights_will_do(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,6 +90,75 @@ def test_what_released_checkpoints_also_hold_is_ignored(
     assert torch.equal(imported["generator.final.weight"], model.state_dict()["generator.final.weight"])
 
 
+def test_heads_that_fomm_was_trained_without_are_made_up_for(
+    altered: Callable[[Callable[[dict[str, Any]], object]], Path], fomm_io: Path
+) -> None:
+    with np.load(fomm_io) as file:
+        source, driving = (torch.from_numpy(file[name]) for name in ("source", "driving"))
+    jacobian = ("jacobian.weight", "jacobian.bias")
+    occlusion = ("dense_motion_network.occlusion.weight", "dense_motion_network.occlusion.bias")
+
+    def predict(change: Callable[[dict[str, Any]], object]) -> torch.Tensor:
+        model = import_model(altered(change), 256)
+        with torch.inference_mode():
+            prediction = model(source, model.detect(source), model.detect(driving))
+        assert prediction.image is not None
+        return prediction.image
+
+    def one_map(values: dict[str, Any]) -> None:
+        values["kp_detector"] |= {name: values["kp_detector"][name][:4] for name in jacobian}
+
+    def the_map_for_each_keypoint(values: dict[str, Any]) -> None:
+        values["kp_detector"] |= {name: torch.cat([values["kp_detector"][name][:4]] * 10) for name in jacobian}
+
+    def without(part: str, names: tuple[str, str]) -> Callable[[dict[str, Any]], object]:
+        return lambda values: [values[part].pop(name) for name in names]
+
+    def nowhere_stretched(values: dict[str, Any]) -> None:
+        weight, bias = jacobian
+        values["kp_detector"][weight].zero_()
+        values["kp_detector"][bias].copy_(torch.tensor([1.0, 0.0, 0.0, 1.0]).repeat(10))
+
+    def all_kept(values: dict[str, Any]) -> None:
+        weight, bias = occlusion
+        values["generator"][weight].zero_()
+        values["generator"][bias].fill_(1000.0)
+
+    whole = predict(lambda values: None)
+    for change, twin in (
+        (one_map, the_map_for_each_keypoint),
+        (without("kp_detector", jacobian), nowhere_stretched),
+        (without("generator", occlusion), all_kept),
+    ):
+        found = predict(change)
+        assert torch.equal(found, predict(twin))
+        assert not torch.equal(found, whole)
+
+
+@pytest.mark.parametrize(("ratio", "size"), [(1, 64), (2, 128), (8, 512)])
+def test_how_much_pictures_are_reduced_is_read_off_the_kernel(
+    altered: Callable[[Callable[[dict[str, Any]], object]], Path], ratio: int, size: int
+) -> None:
+    def reduced(values: dict[str, Any]) -> None:
+        for part, name in (("kp_detector", "down.weight"), ("generator", "dense_motion_network.down.weight")):
+            if ratio == 1:
+                del values[part][name]
+            else:
+                width = 4 * (ratio - 1) + 1
+                values[part][name] = torch.zeros(3, 1, width, width)
+
+    path = altered(reduced)
+    model = import_model(path, size)
+    assert (model.config.image_size, model.config.motion_size) == (size, 64)
+    picture = torch.rand(1, 3, size, size)
+    with torch.inference_mode():
+        keypoints = model.detect(picture)
+        image = model(picture, keypoints, keypoints).image
+    assert image is not None and image.shape == picture.shape
+    with pytest.raises(ModelError, match=rf"pictures of {32 * ratio} px or a multiple.*found {size + 1}$"):
+        import_model(path, size + 1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -106,6 +175,17 @@ def test_what_released_checkpoints_also_hold_is_ignored(
             r"unknown: generator\.first\.conv\.scale",
         ),
         (lambda c: c["generator"].update({"final.bias": torch.zeros(4)}), r"another shape: generator\.final\.bias"),
+        (lambda c: c["kp_detector"].pop("jacobian.bias"), r"missing: kp_detector\.jacobian\.bias"),
+        (lambda c: c["kp_detector"]["jacobian.bias"].fill_(np.nan), r"not finite, in kp_detector\.jacobian\.bias"),
+        (
+            lambda c: c["kp_detector"].update({"jacobian.weight": torch.tensor(1.0)}),
+            r"shape: kp_detector\.jacobian\.weight",
+        ),
+        (
+            lambda c: c["generator"].update({"final.bias": torch.zeros(3).to_sparse()}),
+            r"no plain numbers: generator\.final\.bias",
+        ),
+        (lambda c: c["kp_detector"].update({"kp.weight": torch.tensor(1.0)}), r"kp\.weight is no convolution's weight"),
         (
             lambda c: c["kp_detector"].update({"down.weight": torch.zeros(3, 1, 5, 5)}),
             "reduces pictures .* differently",

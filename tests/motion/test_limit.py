@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avatarify_plus.motion.keypoints import determinant, invert, load_mesh_layout
+from avatarify_plus.motion.keypoints import determinant, first_keypoints, invert, load_mesh_layout, with_points
 from avatarify_plus.motion.limit import (
     LEARNED_TRAVEL,
     OUTER_LOCAL_TRAVEL,
@@ -138,3 +138,22 @@ def test_inner_keypoints_are_held_tighter_than_outer_ones() -> None:
         keypoints.value[index, 1] += 3
         ways.append(float((MotionLimit(source, NAMES).apply(keypoints).value - source.value)[index, 1]))
     assert ways[0] < 0.75 * ways[1]
+
+
+def test_contour_points_go_where_the_nearest_keypoint_goes() -> None:
+    source = face()
+    lip = NAMES.index("upper lip")
+    points = np.stack([source.value[lip] + 0.001, source.value[MESH] + 0.001]).astype(np.float32)  # by a learned one
+    limit = MotionLimit(with_points(source, points), NAMES, MESH + LEARNED)
+    rest = with_points(source, points)
+    assert limit.apply(rest) is rest
+    wild = Keypoints(rest.value.copy(), rest.jacobian)
+    wild.value[[lip, MESH]] += 3
+    shown = limit.apply(wild)
+    assert shown.value.shape == rest.value.shape and shown.jacobian.shape == rest.jacobian.shape
+    np.testing.assert_array_equal(
+        shown.value[: MESH + LEARNED], MotionLimit(source, NAMES).apply(first_keypoints(wild, MESH + LEARNED)).value
+    )
+    corrections = shown.value - wild.value
+    np.testing.assert_allclose(corrections[MESH + LEARNED], corrections[lip], atol=1e-6)
+    assert not np.allclose(corrections[-1], corrections[MESH]), "learned keypoints are no part of the face"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.motion.face import Face
 from avatarify_plus.motion.neutral_face import (
     BETTER_BY,
     DOUBT,
@@ -48,7 +49,8 @@ def rotated(face: FloatArray, axes: tuple[int, int], angle: float) -> FloatArray
 def sample(keypoint_seed: int = 0, moved: float = 0.0, **changes: float) -> Sample:
     """Return a neutral face with some changes."""
     value = np.random.default_rng(keypoint_seed).normal(0, 0.3, (20, 2)).astype(np.float32) + np.float32(moved)
-    return Sample(Keypoints(value, np.tile(np.eye(2, dtype=np.float32), (20, 1, 1))), NEUTRAL._replace(**changes))
+    keypoints = Keypoints(value, np.tile(np.eye(2, dtype=np.float32), (20, 1, 1)))
+    return Sample(Face(keypoints), NEUTRAL._replace(**changes))
 
 
 def test_a_reading_gives_the_rotation() -> None:
@@ -98,10 +100,10 @@ def test_the_photos_pose_is_as_good_as_frontal_but_not_its_face() -> None:
 
 
 def test_likeness_knows_neither_place_nor_size() -> None:
-    first = sample(1).keypoints
+    first = sample(1).face.keypoints
     same = Keypoints(3 * first.value + np.float32(0.4), first.jacobian)
     assert likeness(first, same) == pytest.approx(1, abs=1e-4)
-    assert likeness(first, sample(2).keypoints) < 0.2
+    assert likeness(first, sample(2).face.keypoints) < 0.2
 
 
 def test_a_good_first_face_is_taken_at_once() -> None:
@@ -109,7 +111,7 @@ def test_a_good_first_face_is_taken_at_once() -> None:
     assert neutral_face.score is None and neutral_face.initial is None
     first = sample()
     assert neutral_face.offer(first, 0.0)
-    assert neutral_face.initial is first.keypoints
+    assert neutral_face.initial is first.face
     assert neutral_face.score == 1
 
 
@@ -126,7 +128,7 @@ def test_where_no_good_face_comes_the_best_of_the_first_second_is_taken() -> Non
     faces = [sample(yaw=yaw) for yaw in (0.9, 0.4, 0.7, 0.8)]
     taken = [neutral_face.offer(face, time_s) for face, time_s in zip(faces, (0.0, 0.4, 0.8, PATIENCE_S), strict=True)]
     assert taken == [False, False, False, True]
-    assert neutral_face.initial is faces[1].keypoints
+    assert neutral_face.initial is faces[1].face
     assert 0 < (neutral_face.score or 0) < GOOD_SCORE
 
 

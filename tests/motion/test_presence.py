@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
+from avatarify_plus.motion.face import Face
 from avatarify_plus.motion.presence import GAP_FRAMES, GAP_S, HOP_DISTANCE, Arrival, Presence
 from avatarify_plus.types import Keypoints
 
 
-def at(x: float) -> Keypoints:
+def at(x: float) -> Face:
     value = np.array([[x, 0.0], [x + 0.2, 0.1]], np.float32)
-    return Keypoints(value, np.tile(np.eye(2, dtype=np.float32), (2, 1, 1)))
+    return Face(Keypoints(value, np.tile(np.eye(2, dtype=np.float32), (2, 1, 1))))
 
 
 def arrivals(presence: Presence, faces: list[tuple[float, float | None]]) -> list[Arrival | None]:
@@ -26,7 +27,7 @@ def test_the_first_face_and_one_that_moves_stay() -> None:
     assert presence.driving is None
     assert arrivals(presence, [(0.0, 0.0), (0.04, 0.1), (0.08, 0.2)]) == [Arrival.STAYED] * 3
     assert presence.last_seen_s == 0.08
-    assert presence.driving is not None and presence.driving.value[0, 0] == np.float32(0.2)
+    assert presence.driving is not None and presence.driving.keypoints.value[0, 0] == np.float32(0.2)
 
 
 def test_a_face_after_a_gap_is_back_but_a_slow_driver_has_no_gaps() -> None:
@@ -52,9 +53,9 @@ def test_a_face_that_hops_is_another_unless_it_had_the_time() -> None:
 def test_smoothing_holds_a_jitter_back_and_forgets_across_people(strength: float) -> None:
     presence = Presence(strength)
     arrivals(presence, [(0.0, 0.0), (0.04, 0.004)])
-    assert presence.driving is not None and 0 < presence.driving.value[0, 0] < 0.004
+    assert presence.driving is not None and 0 < presence.driving.keypoints.value[0, 0] < 0.004
     arrivals(presence, [(0.08, 0.9)])
-    assert presence.driving.value[0, 0] == np.float32(0.9)
+    assert presence.driving.keypoints.value[0, 0] == np.float32(0.9)
     presence.set_smoothing(0)
     arrivals(presence, [(0.12, 0.904)])
-    assert presence.driving.value[0, 0] == np.float32(0.904)
+    assert presence.driving.keypoints.value[0, 0] == np.float32(0.904)

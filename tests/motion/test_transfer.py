@@ -2,14 +2,15 @@
 
 import numpy as np
 
+from avatarify_plus.motion.face import Face
 from avatarify_plus.motion.neutral_face import Sample
 from avatarify_plus.motion.transfer import MotionTransfer
 from avatarify_plus.types import Keypoints
 
 
-def face(x: float, size: float = 1.0) -> Keypoints:
+def face(x: float, size: float = 1.0) -> Face:
     value = size * np.array([[-0.1, -0.1], [0.1, -0.1], [0.0, 0.1]], np.float32) + np.array([x, 0], np.float32)
-    return Keypoints(value, np.tile(size * np.eye(2, dtype=np.float32), (3, 1, 1)))
+    return Face(Keypoints(value, np.tile(size * np.eye(2, dtype=np.float32), (3, 1, 1))))
 
 
 def moved(transfer: MotionTransfer, x: float) -> float:
@@ -35,7 +36,7 @@ def test_relative_motion_starts_at_the_avatar_and_scales_with_the_faces() -> Non
 def test_absolute_motion_is_the_drivers() -> None:
     transfer = of_avatar("absolute")
     assert transfer.score is None and not transfer.is_waiting
-    assert [moved(transfer, x) for x in (-0.3, 0.2)] == [float(face(x).value[0, 0]) for x in (-0.3, 0.2)]
+    assert [moved(transfer, x) for x in (-0.3, 0.2)] == [float(face(x).keypoints.value[0, 0]) for x in (-0.3, 0.2)]
 
 
 def test_recalibrating_takes_the_next_face_and_says_that_it_will_jump() -> None:

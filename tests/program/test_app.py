@@ -90,7 +90,7 @@ def test_options_become_values_of_their_types() -> None:
         {"smoothing": float("nan")},
         {"movement_scale": 0.0},
         {"sequence_fps": 0.0},
-        {"output": Path("out.gif")},
+        {"output": Path("out.avi")},
         {"camera": ""},
         {"engine": "abacus"},
         {"precision": "fp8"},
@@ -204,6 +204,26 @@ def test_listing_cameras_needs_no_avatar(monkeypatch: pytest.MonkeyPatch, capsys
         program.main(["--list-cameras"])
     assert caught.value.code == 0
     assert "no webcam was found" in capsys.readouterr().out
+
+
+def test_faces_are_numbered_instead_of_animated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    photo, out = ROOT / "examples" / "avatar_1.jpg", tmp_path / "faces.png"
+    assert program.main(["--avatar", str(photo), "--list-faces", str(out)]) == 0
+    assert capsys.readouterr().out == f"the photo {photo} shows one face; wrote {out}\n"
+    assert out.exists()
+    assert program.main(["--avatar", str(photo), "--list-faces", str(tmp_path / "faces.jpg")]) == 1
+    assert "--list-faces must be a file name ending in .png, found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [("0", "--face must be from 1 to 1000, found 0"), ("left", "argument --face: 'left' is not a whole number")],
+)
+def test_a_face_is_chosen_by_a_number(number: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        program.main(["--avatar", "face.jpg", "--face", number])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(f"avatarify: error: {message}")
 
 
 def test_nothing_done_is_printed_too() -> None:

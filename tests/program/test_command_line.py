@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -119,11 +120,11 @@ def test_a_report_that_cannot_be_written_is_kept_elsewhere(
     assert capsys.readouterr().out == "all is well\n"
 
 
-@pytest.mark.parametrize("version", [(3, 9), (3, 13), (3, 14)])
+@pytest.mark.parametrize("version", [(3, 9), (3, 15), (3, 16)])
 def test_other_pythons_get_one_line(version: tuple[int, int]) -> None:
     problem = python_problem(version)
     assert problem is not None and "\n" not in problem
-    assert "3.10 to 3.12" in problem and ".".join(map(str, version)) in problem
+    assert "3.10 to 3.14" in problem and ".".join(map(str, version)) in problem
 
 
 def test_this_python_will_do() -> None:
@@ -137,3 +138,26 @@ def test_each_way_in_answers(command: list[str]) -> None:
         [sys.executable, *command, "--version"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == f"avatarify_plus {__version__}\n"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_a_console_gets_escapes_for_what_it_cannot_show(tmp_path: Path, encoding: str) -> None:
+    def answer(*command: str) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        return subprocess.run(
+            [sys.executable, *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120
+        )
+
+    film = str(tmp_path / "\u0444\u0438\u043b\u044c\u043c.mp4")
+    avatar = ("--avatar", "examples/avatar_2.jpg", "--camera", "examples/driver.mp4", "--seconds", "0.2")
+    made = answer("run.py", "--no-config", *avatar, "--output", film)
+    assert made.returncode == 0 and "Traceback" not in made.stderr and Path(film).exists()
+    assert "wrote " in made.stdout and "\\u0444\\u0438\\u043b\\u044c\\u043c.mp4" in made.stdout
+    missing = answer("run.py", "--no-config", "--avatar", str(tmp_path / "\u043d\u0435\u0442.jpg"), "--camera", "x.mp4")
+    assert missing.returncode == 1 and "Traceback" not in missing.stderr
+    assert missing.stderr.startswith("avatarify: error: ") and "\\u043d\\u0435\\u0442.jpg" in missing.stderr
+    footage = tmp_path / "\u0444.mp4"
+    footage.write_bytes(b"not a video")
+    damaged = answer("training/prepare.py", str(footage), str(tmp_path / "clips"), "--processes", "1")
+    assert damaged.returncode == 1 and "Traceback" not in damaged.stderr
+    assert "damaged: \\u0444 after 0.0 s" in damaged.stdout  # the table, on stdout, is whole

@@ -82,6 +82,26 @@ def test_switches_switch(key_actions: KeyActions, session: FakeSession) -> None:
     assert [getattr(session.config, name) for name in names] == [True, True, False, False, False]
 
 
+def test_parts_of_the_face_follow_less_and_more(key_actions: KeyActions, session: FakeSession) -> None:
+    press(key_actions, "mmMeebBBgN" + "N" * 40)
+    names = ("mouth", "eyes", "brows", "gaze", "head")
+    assert [getattr(session.config, name) for name in names] == pytest.approx([1.1, 1.2, 0.9, 1.1, 0.0])
+    assert {name: key_actions.changes[name] for name in names} == {
+        name: getattr(session.config, name) for name in names
+    }
+
+
+def test_a_region_alone_moves_until_the_next_call(key_actions: KeyActions, session: FakeSession) -> None:
+    found = []
+    for _ in range(5):
+        press(key_actions, "v")
+        found.append(session.config.region)
+    assert found == ["expression", "head", "mouth", "eyes", "all"]
+    press(key_actions, "vyR")
+    assert (session.config.region, session.config.lock_gaze) == ("all", False)
+    assert "region" not in key_actions.changes
+
+
 def test_the_view_goes_back_to_what_it_was(key_actions: KeyActions, session: FakeSession) -> None:
     press(key_actions, "wwhu")
     assert session.config.zoom > 1

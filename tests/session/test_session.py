@@ -78,6 +78,8 @@ def staged(
         return Avatar(puppeteer.encode(View(photo, None, has_face=True)), composition)
 
     avatars = Avatars(config.avatar, prepare)
+    while avatars.work():  # what a call does in its first turns
+        pass
     return stage.Session(config, framing, puppeteer, avatars, outputs, timing, is_live), timing
 
 
@@ -121,6 +123,21 @@ def test_encoding_a_reloaded_photo_is_not_booked_to_the_next_frame(monkeypatch: 
     encoded_count = len(engine.sources)
     assert [turn(index) for index in (2, 4, 6)] == pytest.approx([usual_ms] * 3)
     assert len(engine.sources) == encoded_count + 2, "one after each of the first two turns"
+
+
+def test_encoding_a_photo_that_is_chosen_is_not_booked_to_the_next_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Avatars, "work", lambda avatars: False)
+    clock = FakeClock()
+    engine, sink = SlowEngine(clock), SlowSink(clock)
+    session, timing = staged(engine, sink, clock, is_live=True)
+    timing.start()
+    assert len(engine.sources) == 1
+    session.choose(2)
+    assert (len(engine.sources), session.avatars.name) == (2, "b")
+    captured_s = clock.now_s
+    clock.pass_ms(TIMES_MS["capture"])
+    session.turn(Frame(plain_picture(90, 64, 64), 0, captured_s))
+    assert timing.newest_ms(*TurnStage) == pytest.approx(sum(TIMES_MS.values()))
 
 
 def turned(session: stage.Session, sink: FakeSink, level: int = 90) -> Image:

@@ -16,11 +16,11 @@ import pytest
 from avatarify_plus.errors import SinkError
 from avatarify_plus.preview.window import require_x_server
 from avatarify_plus.sinks import Outputs
-from avatarify_plus.sinks.mp4_writer import Mp4Writer
+from avatarify_plus.sinks.film_writer import FilmWriter
 from avatarify_plus.sinks.outputs import RETRY_S
 from avatarify_plus.sinks.recorder import MAX_BACKLOG, Recorder
 from avatarify_plus.types import Image, Size
-from fakes import FakeClock, FakeSink, plain_picture, read_video
+from fakes import FakeClock, FakeSink, FakeTimeline, plain_picture, read_video
 from virtual_screen import virtual_screen
 
 SIZE = Size(64, 64)
@@ -41,7 +41,7 @@ def gradients(count: int) -> list[Image]:
 @pytest.mark.parametrize("rate", [Fraction(25), Fraction(30000, 1001), Fraction(30)])
 def test_a_recording_has_the_drivers_rate_count_and_pictures(tmp_path: Path, rate: Fraction) -> None:
     path, sent = tmp_path / "out.mp4", gradients(20)
-    recorder = Recorder(path, SIZE, rate, is_constant=True)
+    recorder = Recorder(path, SIZE, rate, FakeTimeline(rate))
     for index, picture in enumerate(sent):
         recorder.send(picture, float(index / rate))
     recorder.close()
@@ -57,7 +57,7 @@ def test_a_recording_has_the_drivers_rate_count_and_pictures(tmp_path: Path, rat
 
 
 def test_a_live_recording_keeps_the_times(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(30), is_constant=False)
+    recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(30))
     for picture, time_s in zip(gradients(5), (100.0, 100.04, 100.04, 100.5, 101.0), strict=True):
         recorder.send(picture, time_s)
     recorder.close()
@@ -72,8 +72,10 @@ def test_a_killed_program_leaves_a_video_that_plays(tmp_path: Path) -> None:
         "import os, sys, numpy as np\n"
         "from fractions import Fraction\nfrom pathlib import Path\n"
         "from avatarify_plus.sinks.recorder import Recorder\n"
+        "sys.path.append('tests')\n"
+        "from fakes import FakeTimeline\n"
         "from avatarify_plus.types import Size\n"
-        "recorder = Recorder(Path(sys.argv[1]), Size(64, 64), Fraction(25), is_constant=True)\n"
+        "recorder = Recorder(Path(sys.argv[1]), Size(64, 64), Fraction(25), FakeTimeline(Fraction(25)))\n"
         "for index in range(100): recorder.send(np.full((64, 64, 3), index, np.uint8), index / 25)\n"
         "os._exit(9)\n"
     )
@@ -82,7 +84,7 @@ def test_a_killed_program_leaves_a_video_that_plays(tmp_path: Path) -> None:
 
 
 def test_a_recording_without_frames_leaves_no_file(tmp_path: Path) -> None:
-    Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), is_constant=True).close()
+    Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), FakeTimeline(Fraction(25))).close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -90,12 +92,12 @@ def test_a_recording_without_frames_leaves_no_file(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_reported(tmp_path: Path, path: str, message: str) -> None:
     (tmp_path / "taken.mp4").mkdir()
     with pytest.raises(SinkError, match=message) as caught:
-        Recorder(tmp_path / path, SIZE, Fraction(25), is_constant=True)
+        Recorder(tmp_path / path, SIZE, Fraction(25), FakeTimeline(Fraction(25)))
     assert "\n" not in str(caught.value)
 
 
 def test_a_closed_recording_refuses_pictures(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), is_constant=True)
+    recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), FakeTimeline(Fraction(25)))
     recorder.send(plain_picture(9, 64, 64), 0.0)
     recorder.close()
     recorder.close()
@@ -107,27 +109,31 @@ def test_a_closed_recording_refuses_pictures(tmp_path: Path) -> None:
 def test_a_full_disk_is_reported(tmp_path: Path) -> None:
     (tmp_path / "out.mp4").symlink_to("/dev/full")
     with pytest.raises(SinkError, match=r"No space left.*free space"):
-        recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), is_constant=True)
+        recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), FakeTimeline(Fraction(25)))
         for index, picture in enumerate(gradients(20) * 4):
             recorder.send(picture, index / 25)
         recorder.close()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
-@pytest.mark.parametrize("is_constant", [True, False])
-def test_a_disk_that_fills_up_is_reported_once_and_leaves_a_video_that_plays(tmp_path: Path, is_constant: bool) -> None:
+@pytest.mark.parametrize("timeline", [FakeTimeline(Fraction(25)), None])
+def test_a_disk_that_fills_up_is_reported_once_and_leaves_a_video_that_plays(
+    tmp_path: Path, timeline: FakeTimeline | None
+) -> None:
     """In a program of its own: the limit holds for the whole program."""
-    path = tmp_path / "out.mp4"
+    path, made = tmp_path / "out.mp4", "FakeTimeline(Fraction(25))" if timeline else None
     code = (
         "import resource, signal, sys, time, numpy as np\n"
         "from fractions import Fraction\nfrom pathlib import Path\n"
         "from avatarify_plus.errors import SinkError\n"
         "from avatarify_plus.sinks.recorder import Recorder\n"
+        "sys.path.append('tests')\n"
+        "from fakes import FakeTimeline\n"
         "from avatarify_plus.types import Size\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000))\n"
         "random = np.random.default_rng(0)\n"
-        f"recorder, failures = Recorder(Path(sys.argv[1]), Size(64, 64), Fraction(25), {is_constant}), []\n"
+        f"recorder, failures = Recorder(Path(sys.argv[1]), Size(64, 64), Fraction(25), {made}), []\n"
         "try:\n"
         "    for index in range(400):\n"
         "        recorder.send(random.integers(0, 256, (64, 64, 3), np.uint8), index / 25)\n"
@@ -147,7 +153,7 @@ def test_a_disk_that_fills_up_is_reported_once_and_leaves_a_video_that_plays(tmp
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not delete open files")
 def test_a_deleted_recording_is_reported(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), is_constant=True)
+    recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), FakeTimeline(Fraction(25)))
     recorder.send(plain_picture(9, 64, 64), 0.0)
     (tmp_path / "out.mp4").unlink()
     with pytest.raises(SinkError, match="deleted"):
@@ -155,11 +161,13 @@ def test_a_deleted_recording_is_reported(tmp_path: Path) -> None:
     recorder.close()
 
 
-@pytest.mark.parametrize("is_constant", [True, False])
-def test_a_recording_may_be_wide_and_says_how_its_colours_are_coded(tmp_path: Path, is_constant: bool) -> None:
+@pytest.mark.parametrize("timeline", [FakeTimeline(Fraction(25)), None])
+def test_a_recording_may_be_wide_and_says_how_its_colours_are_coded(
+    tmp_path: Path, timeline: FakeTimeline | None
+) -> None:
     picture = np.zeros((36, 64, 3), np.uint8)
     picture[:, :32], picture[:, 32:] = (220, 40, 60), (20, 90, 200)
-    recorder = Recorder(tmp_path / "out.mp4", Size(64, 36), Fraction(25), is_constant)
+    recorder = Recorder(tmp_path / "out.mp4", Size(64, 36), Fraction(25), timeline)
     for index in range(5):
         recorder.send(picture, index / 25)
     recorder.close()
@@ -175,21 +183,21 @@ def test_a_recording_may_be_wide_and_says_how_its_colours_are_coded(tmp_path: Pa
 
 def test_odd_sizes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="even sizes, found 65x64"):
-        Recorder(tmp_path / "out.mp4", Size(65, 64), Fraction(25), is_constant=True)
+        Recorder(tmp_path / "out.mp4", Size(65, 64), Fraction(25), FakeTimeline(Fraction(25)))
 
 
 def test_a_slow_disk_costs_pictures_but_never_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the encoder standing still, `send` comes back at once, or this test would never end."""
-    may_write, write = threading.Event(), Mp4Writer.write
+    may_write, write = threading.Event(), FilmWriter.write
 
     def write_later(*arguments: object) -> None:
         may_write.wait()
         write(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Mp4Writer, "write", write_later)
-    recorder, reused = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), is_constant=False), plain_picture(0, 64, 64)
+    monkeypatch.setattr(FilmWriter, "write", write_later)
+    recorder, reused = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25)), plain_picture(0, 64, 64)
     for index in range(MAX_BACKLOG + 5):
         reused[:] = 10 * index  # the sink must not keep the array
         recorder.send(reused, index / 25)
@@ -219,15 +227,20 @@ def test_a_missing_screen_is_reported(display: str, message: str) -> None:
 
 
 @pytest.mark.skipif(shutil.which("Xvfb") is None, reason="needs Xvfb, a screen in memory")
-def test_the_window_opens_while_recording(tmp_path: Path) -> None:
+def test_the_window_opens_while_a_film_is_read_and_recorded(tmp_path: Path) -> None:
     """In a program of its own: PyAV loaded before OpenCV's window makes it hang, and here both are loaded."""
     code = (
         "import sys, numpy as np\n"
         "from fractions import Fraction\nfrom pathlib import Path\n"
         "from avatarify_plus.preview.window import PreviewWindow\n"
+        "from avatarify_plus.camera import open_clip\n"
         "from avatarify_plus.sinks.recorder import Recorder\n"
+        "sys.path.append('tests')\n"
+        "from fakes import FakeTimeline\n"
         "from avatarify_plus.types import Size\n"
-        "recorder = Recorder(Path(sys.argv[1]), Size(64, 64), Fraction(25), is_constant=True)\n"
+        "recorder = Recorder(Path(sys.argv[1]), Size(64, 64), Fraction(25), FakeTimeline(Fraction(25)))\n"
+        "driver = open_clip('examples/driver.mp4', 25)\n"
+        "driver.read()\n"
         "preview = PreviewWindow()\n"
         "for index in range(3):\n"
         "    picture = np.full((64, 64, 3), 80 * index, np.uint8)\n"

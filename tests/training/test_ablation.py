@@ -21,7 +21,7 @@ from training.evaluation.studies import STUDIES, TABLE_2, TABLE_2_TAICHI, Study,
 from training.evaluation.study_page import Measured, tables, write_tables
 from training.evaluation.trained_network import TrainedNetwork, read_trained_network, write_trained_network
 from training.networks import TRAINABLE, base_config, build_network
-from training.x2face import CODE, X2Face
+from training.networks.x2face import CODE, X2Face
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = Measured(

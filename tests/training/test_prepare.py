@@ -136,6 +136,34 @@ def test_the_table_names_what_is_damaged(out: Path, footage: Path, capsys: pytes
     assert "1 no face, 2 too short" in said.splitlines()[-2]
 
 
+def test_all_videos_are_used_whatever_their_suffixes_and_the_rest_is_named(
+    takes: list[Image], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    footage, out = tmp_path / "footage", tmp_path / "clips"
+    for suffix in ("mp4", "m4v", "ts"):
+        write_video(footage / "id7" / f"talk.{suffix}", takes[:TAKE_FRAMES])
+    (footage / "id7" / "talk.ts").rename(footage / "id7" / "talk.MTS")
+    (footage / ".Trashes").mkdir()
+    for name in ("face.heic", "id7/talk.braw", "._talk.mp4", ".Trashes/old.mp4", "notes.txt"):
+        (footage / name).write_bytes(b"\0\5\x16\7")
+    assert main(command(footage, out)) == 0
+    names = {clip.name: clip.identity for clip in find_clips(out)}
+    assert set(names.values()) == {"id7"}
+    assert {name.partition("#0000")[0] for name in names} == {"id7#talk", "id7#talk#m4v", "id7#talk#mp4"}
+    report = json.loads((out / "report.json").read_text())
+    assert report["clips"] == len(names) == 3 and report["damaged"] == {}
+    assert report["left_out"] == ["face.heic", "id7/talk.braw"]
+    said = capsys.readouterr().out
+    assert said.splitlines()[-1] == "left out, not named as videos are: face.heic, id7/talk.braw"
+
+
+def test_a_video_that_is_named_may_be_called_what_it_likes(takes: list[Image], tmp_path: Path) -> None:
+    write_video(tmp_path / "talk.mp4", takes[:TAKE_FRAMES])
+    (tmp_path / "talk.mp4").rename(tmp_path / "talk")
+    assert main(command(tmp_path / "talk", tmp_path / "clips")) == 0
+    assert [clip.name for clip in find_clips(tmp_path / "clips")] == ["talk#000000#000025"]
+
+
 def test_a_stopped_run_goes_on_and_leaves_nothing_half(
     footage: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,11 +276,20 @@ def test_wrong_usage_and_missing_footage(tmp_path: Path, capsys: pytest.CaptureF
         assert wrong[0] in capsys.readouterr().err
     assert main([str(tmp_path), str(tmp_path / "out")]) == 1
     assert "no videos found" in capsys.readouterr().err
-    for suffix in ("mp4", "mov"):
-        (tmp_path / f"same.{suffix}").write_bytes(b"")
+    assert main([str(tmp_path / "nowhere"), str(tmp_path / "out")]) == 1
+    assert "there is no folder or video" in capsys.readouterr().err
+    assert main([str(ROOT / "examples" / "avatar_1.jpg"), str(tmp_path / "out")]) == 1
+    assert "is a picture" in capsys.readouterr().err
+    (tmp_path / "talk.braw").write_bytes(b"")
     assert main([str(tmp_path), str(tmp_path / "out")]) == 1
-    assert "same.mov and" in capsys.readouterr().err
-    (tmp_path / "same.mov").unlink()
+    assert "no videos found in" in (error := capsys.readouterr().err) and "but talk.braw" in error
+    (tmp_path / "same").mkdir()
+    for name in ("same.mp4", "same.mov", "same/mp4.avi"):
+        (tmp_path / name).write_bytes(b"")
+    assert main([str(tmp_path), str(tmp_path / "out")]) == 1
+    assert f"{Path('same') / 'mp4.avi'} and" in capsys.readouterr().err
+    for name in ("same.mov", "same/mp4.avi"):
+        (tmp_path / name).unlink()
     assert main([str(tmp_path), str(tmp_path / "out"), "--processes", "1"]) == 1
     assert "no clip came out" in capsys.readouterr().err
 

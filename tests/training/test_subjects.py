@@ -29,7 +29,7 @@ from training.evaluation.body_landmarks import BODY_LANDMARKS, BodyLandmarks, se
 from training.evaluation.body_scorer import BodyScorer
 from training.evaluation.metrics import PictureScorer
 from training.evaluation.trials import self_reenactments
-from training.loop.loader import BatchLoader
+from training.loop.loader import BatchLoader, BatchNeeds
 from training.loop.ranks import Ranks
 from training.loop.schedule import Stage
 from training.loop.validation import Validation
@@ -168,7 +168,7 @@ def test_pairs_take_every_frame_and_no_mesh(has_meshes: bool, tmp_path: Path) ->
     rows = sampler.choose(0, 400).rows
     assert set(np.unique(rows)) == set(range(10))
     renderer = Renderer(layout, mesh_mirror("face-20"), cpu)
-    with BatchLoader(sampler, pool, renderer, Ranks(0, 1, cpu), False, flow_cells=16) as loader:
+    with BatchLoader(sampler, pool, renderer, Ranks(0, 1, cpu), False, BatchNeeds(flow_cells=16)) as loader:
         batch = loader.batch(0, Stage(64, 64, 6, 1.0))
     assert batch.driving_mesh is None and batch.source_keypoints is None and batch.driving_keypoints is None
     assert batch.source.shape == (6, 3, 64, 64) and bool(torch.isfinite(batch.driving).all())

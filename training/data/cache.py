@@ -23,33 +23,21 @@ from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
 from training.data.datasets import (
     MIN_PICTURES,
-    PHOTO_SUFFIXES,
-    VIDEO_SUFFIXES,
     ClipError,
     FoundClip,
     Split,
     Subject,
     count_pictures,
     find_clips,
+    frames_in,
+    is_still,
+    look_through,
+    named,
     split_folder,
     stream_pictures,
+    tells_person,
 )
 from training.data.parallel import each_result
-
-__all__ = [
-    "PHOTO_SUFFIXES",
-    "VIDEO_SUFFIXES",
-    "Cache",
-    "CacheRows",
-    "Clip",
-    "build_cache",
-    "cache_folder",
-    "is_cache",
-    "list_clips",
-    "open_cache",
-    "read_clip",
-    "read_frames",
-]
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +46,6 @@ FRAMES, LANDMARKS = ROW_FILES = ("frames.u8", "landmarks.f32")
 
 INDEX = "index.json"
 """The file that lists the clips and their rows; it is written last, so a cache with it is finished."""
-
-MAX_CLIPS_NAMED = 10
-"""How many skipped clips the log names; the index names all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,22 +163,68 @@ def build_cache(
 ) -> Cache:
     """Decode a folder's clips and find their faces' meshes, below `root`; an existing cache of the same is reused.
 
-    A cache is decoded again if a clip's size or time has changed. A build that was interrupted goes on where it
-    stopped. Clips that cannot be read are skipped and named.
+    A cache is decoded again if a clip's size or time has changed; whose faces the clips show is read off their names
+    each time. A build that was interrupted goes on where it stopped. Clips that cannot be read are skipped and named.
     Raises DataError if the disk is too small or no clip can be read.
     """
-    clips = find_clips(folder, split)
+    found = look_through(folder, split)
+    clips = found.clips
     out = cache_folder(folder, root, split)
+    if found.left_out:
+        logger.warning(
+            "left out %s of %s, not named as videos or photos are: %s",
+            _counted(len(found.left_out), "file", "files"),
+            folder,
+            named(found.left_out),
+        )
     wanted: dict[str, Any] = {"size": size, "paths": [str(clip.path) for clip in clips]}
     if subject != "face":
         wanted["has_faces"] = False
     stamped = wanted | {"stamps": [_stamp(clip.path) for clip in clips]}
+    older = wanted | {"stamps": [_stamp(clip.path)[:2] for clip in clips]}  # did not look at the frames in folders
     index = _read_json(out / INDEX)
-    if index.get("wanted") == wanted:  # of a version that did not look at the clips' times
-        _write_json(out / INDEX, index | {"wanted": stamped})
-    elif index.get("wanted") != stamped:
+    if index.get("wanted") not in (stamped, older, wanted):  # the last of a version that did not look at times
         _write_cache(clips, out, size, processes, stamped)
+    else:
+        current = index | {"wanted": stamped, "clips": _renamed(index["clips"], clips)}
+        if current != index:
+            _write_json(out / INDEX, current)
     return open_cache(out)
+
+
+def _renamed(cached: list[dict[str, Any]], clips: list[FoundClip]) -> list[dict[str, Any]]:
+    """Return the index's clips, which are some of `clips` in their order, with the identities that these have."""
+    found = iter(clips)
+    identities = [next((clip.identity for clip in found if clip.name == values["name"]), None) for values in cached]
+    return [
+        values if identity is None else values | {"identity": identity}
+        for values, identity in zip(cached, identities, strict=True)
+    ]
+
+
+def _described(clips: list[FoundClip]) -> str:
+    """Return for people what a folder's clips were taken for."""
+    folders = [clip for clip in clips if clip.path.is_dir()]
+    photos = [clip for clip in clips if not clip.path.is_dir() and is_still(clip.path)]
+    kinds = (
+        (len(clips) - len(folders) - len(photos), "video", "videos"),
+        (len(folders), "folder of frames", "folders of frames"),
+        (len(photos), "photo", "photos"),
+    )
+    counted = ", ".join(_counted(*kind) for kind in kinds if kind[0])
+    people = _counted(len({clip.identity for clip in clips}), "person", "people")
+    strangers = [clip for clip in photos if not tells_person(clip.identity)]
+    if not strangers:
+        return f"{counted}, by their names of {people}"
+    return (
+        f"{counted}, by their names of {people}; {_counted(len(strangers), 'photo', 'photos')} such as "
+        f"{strangers[0].path.name} may show anybody, and each counts as another person's: name photos of one person as "
+        "ann_1.jpg and ann_2.jpg"
+    )
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def cache_folder(folder: Path, root: Path, split: Split = "train") -> Path:
@@ -202,9 +233,16 @@ def cache_folder(folder: Path, root: Path, split: Split = "train") -> Path:
 
 
 def _stamp(path: Path) -> list[int]:
-    """Return what changes when a clip is replaced by another of its name: its size in bytes and its time in ns."""
+    """Return what changes when a clip is replaced by another of its name: its size in bytes and its time in ns.
+
+    Of a folder of frames its own, then the frames' number, bytes and latest time.
+    """
     state = path.stat()
-    return [state.st_size, state.st_mtime_ns]
+    own = [state.st_size, state.st_mtime_ns]
+    if not path.is_dir():
+        return own
+    frames = [frame.stat() for frame in frames_in(path)]
+    return [*own, len(frames), sum(f.st_size for f in frames), max((f.st_mtime_ns for f in frames), default=0)]
 
 
 def is_cache(folder: Path) -> bool:
@@ -252,6 +290,7 @@ def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, w
     if done:
         logger.info("going on: %d of %d clips are decoded already", len(done), len(clips))
     _reserve(out, jobs, size, int(starts[-1]))
+    logger.info("%s", _described(clips))
     try:
         with open(out / "done.jsonl", "a") as file:
             for decoded in tqdm(each_result(_decode, jobs, processes), total=len(jobs), desc="decode", unit="clip"):
@@ -307,21 +346,16 @@ def _finish(clips: list[FoundClip], out: Path, plan: dict[str, Any], done: dict[
     ]
     missing = [f"{clip['name']} ({clip['reason']})" for clip in skipped]
     if short:
-        logger.warning("%d of %d clips break off: %s", len(short), len(clips), _listed(short))
+        logger.warning("%d of %d clips break off: %s", len(short), len(clips), named(short))
     if missing:
-        logger.warning("skipped %d of %d clips: %s", len(missing), len(clips), _listed(missing))
+        logger.warning("skipped %d of %d clips: %s", len(missing), len(clips), named(missing))
     if kept:
         values = {"wanted": plan["wanted"], "count": start, "clips": [asdict(clip) for clip in kept]}
         _write_json(out / INDEX, values | {"skipped": skipped})
     for name in ("plan.json", "done.jsonl"):
         (out / name).unlink()
     if not kept:
-        raise DataError(f"none of the {len(clips)} clips can be read: {_listed(missing)}")
-
-
-def _listed(items: list[str]) -> str:
-    rest = f" (and {len(items) - MAX_CLIPS_NAMED} more)" if len(items) > MAX_CLIPS_NAMED else ""
-    return ", ".join(items[:MAX_CLIPS_NAMED]) + rest
+        raise DataError(f"none of the {len(clips)} clips can be read: {named(missing)}")
 
 
 def _count(job: tuple[int, Path]) -> Decoded:

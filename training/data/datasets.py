@@ -2,34 +2,41 @@
 
 Layouts may be mixed; nothing has to be declared.
 
-- A video file is a clip, a loose picture file a clip of one picture (a still).
-- A folder of pictures is one clip if it is named like a video, as the First Order Motion Model's project distributes
-  VoxCeleb and TaiChiHD (`train/id10001#7w0IBEWc9Qw#000993#001143.mp4/0000000.png`), or if it lies directly in a
-  `train`, `val` or `test` folder and its pictures' names are consecutive numbers and nothing else (`train/017/00.png`).
-  A folder of portraits, whose pictures are named by person, stays a folder of stills.
+- A video file is a clip, a loose picture file a clip of one picture (a still). What else lies there is left out, and
+  files whose names begin with a dot do not count.
+- A folder of pictures is one clip
+  - if it is named like a video, as the First Order Motion Model's project distributes VoxCeleb and TaiChiHD
+    (`train/id10001#7w0IBEWc9Qw#000993#001143.mp4/0000000.png`);
+  - if its pictures are called frames and numbered (`ann/frame_0001.png`);
+  - if it lies directly in a `train`, `val` or `test` folder and its pictures' names are numbers in equal steps and
+    nothing else (`train/017/00.png`), unless they look like pictures of different things;
+  - if its pictures' names differ by a number alone (`ann/out12.jpg`) and each looks much like the next.
+  A folder of portraits stays a folder of stills.
 - A folder that holds `train`, `val` or `test` is split: one of them is read, everything else in the folder is not.
 - The name says whose face it is: up to the first '#' (VoxCeleb, TaiChiHD), else up to the first '_' (`anna_03.mp4`),
-  else the whole name.
+  else the whole name. Names that cameras and programs give (`IMG_1000.jpg`, `frame_0001.png`) say nothing of people:
+  each is then an identity of its own, as are equal whole names in different folders.
 """
 
 from __future__ import annotations
 
 import csv
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import av
 import numpy as np
 
 from avatarify_plus.errors import DataError
-from avatarify_plus.pictures.images import BEHIND_ALPHA, read_picture
+from avatarify_plus.pictures.decoding import BEHIND_ALPHA
+from avatarify_plus.pictures.images import PICTURE_SUFFIXES, read_picture, resize
+from avatarify_plus.pictures.video_suffixes import VIDEO_SUFFIXES
 from avatarify_plus.types import Image
-
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".gif")
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 Split = Literal["train", "val", "test"]
 Subject = Literal["face", "body", "any"]
@@ -38,8 +45,106 @@ Subject = Literal["face", "body", "any"]
 SPLIT_FOLDERS: dict[Split, tuple[Split, ...]] = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 """Folders that a split is read from, the first that exists; a data set often has only one of `val` and `test`."""
 
+UNREADABLE = (av.FFmpegError, OSError, ValueError, IndexError)
+"""What reading damaged files raises; the last is PyAV's for files without a video."""
+
 MIN_PICTURES = 2
 """A clip that breaks off is used from this number of pictures on: they make a pair."""
+
+
+TEXT_SUFFIXES = (".txt", ".json", ".csv", ".md")
+"""How the names of files end that belong beside clips, such as reports and lists of pairs."""
+
+MAX_NAMED = 10
+"""How many files a message names."""
+
+FRAMES_WORD = re.compile(r"(.*[^a-z])?frames?[^a-z0-9]*", re.IGNORECASE)
+"""What stands before the number in the name of a picture that is called a frame."""
+
+MIN_LOOKED_AT = 5
+"""Folders of fewer pictures are judged by their names alone."""
+
+LOOKED_AT = 5
+"""The number of places in a folder where a picture is compared with the next."""
+
+MAX_CHANGE, MAX_CHANGE_NUMBERED = 12.0, 24.0
+"""Mean change of a small picture's values, out of 255, up to which pictures are frames of one clip; the second where
+their names say so, too. The bundled driver changes by 4 in five frames and by 10 in fifty; portraits of different
+people mostly differ by more than 30, see `face_tracks.CUT_CHANGE`."""
+
+IMPERSONAL_WORDS = frozenset(
+    (
+        "avatar",
+        "bild",
+        "burst",
+        "cam",
+        "camera",
+        "capture",
+        "clip",
+        "dji",
+        "dsc",
+        "dscf",
+        "dscn",
+        "face",
+        "facetime",
+        "fb",
+        "file",
+        "film",
+        "foto",
+        "frame",
+        "frames",
+        "gopr",
+        "gopro",
+        "image",
+        "images",
+        "img",
+        "imgp",
+        "mov",
+        "movie",
+        "mvi",
+        "mvimg",
+        "out",
+        "output",
+        "person",
+        "photo",
+        "pic",
+        "pict",
+        "picture",
+        "portrait",
+        "pxl",
+        "received",
+        "record",
+        "recording",
+        "render",
+        "sample",
+        "scan",
+        "scene",
+        "screenshot",
+        "selfie",
+        "seq",
+        "sequence",
+        "shot",
+        "signal",
+        "snapshot",
+        "still",
+        "take",
+        "test",
+        "thumb",
+        "untitled",
+        "vid",
+        "video",
+        "webcam",
+        "whatsapp",
+        "win",
+    )
+)
+"""First words of file names, in lower case, that cameras, programs and hasty people give: no person is called that."""
+
+CAMERA_FILE = re.compile(r"(?!0)[A-Z0-9_]{4}[0-9]{4}")
+"""A camera's file name: four characters and a number (JEITA CP-3461, "DCF"), such as DSC_0001 or 100_0001."""
+
+DATE = re.compile(r"(19|20)[0-9]{6}")
+"""A day, as telephones begin the names of photos with (20240131_120000)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +176,60 @@ class ClipError(DataError):
         self.reason = reason
 
 
+class Folder(NamedTuple):
+    """What a folder holds: its clips by path, and other files that are not texts, by their paths in it."""
+
+    clips: list[FoundClip]
+    left_out: list[str]
+
+
 def find_clips(folder: Path, split: Split = "train") -> list[FoundClip]:
-    """Return the clips below a folder, sorted by path.
+    """Return the clips below a folder, sorted by path; see `look_through`."""
+    return look_through(folder, split).clips
+
+
+def look_through(folder: Path, split: Split = "train") -> Folder:
+    """Return what lies below a folder, sorted by path.
 
     A folder that is split gives one split only; a folder that is not split gives all it holds.
     Raises DataError if there is no such folder or split, or no clip in it.
     """
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}")
+    paths: list[Path] = []
+    left_out: list[Path] = []
     try:
-        paths = sorted(_clip_paths(folder, split, frozenset()))
+        for path, is_clip in _entries(folder, split, frozenset()):
+            (paths if is_clip else left_out).append(path)
     except OSError as error:
         raise DataError(f"cannot list {folder}: {error}; check its permissions") from error
+    place = split_folder(folder, split)
+    files = [
+        path.relative_to(folder).as_posix() for path in sorted(left_out) if path.suffix.lower() not in TEXT_SUFFIXES
+    ]
     if not paths:
-        raise DataError(f"no videos or photos found in {split_folder(folder, split)}")
-    return [FoundClip(path, clip_name(path), clip_identity(clip_name(path))) for path in paths]
+        others = f", but files that are not named as such: {named(files)}" if files else ""
+        raise DataError(f"no videos or photos found in {place}{others}")
+    return Folder(_identified(sorted(paths), place), files)
+
+
+def _identified(paths: list[Path], place: Path) -> list[FoundClip]:
+    """Return the clips at these paths. Equal whole names are told apart by their folders."""
+    names = [clip_name(path) for path in paths]
+    count = Counter(names)
+    clips = []
+    for path, name in zip(paths, names, strict=True):
+        identity = clip_identity(name)
+        if identity == name and count[name] > 1 and place in path.parents:
+            identity = (path.relative_to(place).parent / name).as_posix()
+        clips.append(FoundClip(path, name, identity))
+    return clips
+
+
+def named(files: Sequence[str]) -> str:
+    """Return the first MAX_NAMED of these names for a message."""
+    more = f" (and {len(files) - MAX_NAMED} more)" if len(files) > MAX_NAMED else ""
+    return ", ".join(files[:MAX_NAMED]) + more
 
 
 def split_folder(folder: Path, split: Split) -> Path:
@@ -104,13 +248,23 @@ def split_folder(folder: Path, split: Split) -> Path:
 
 def clip_name(path: Path) -> str:
     """Return a clip's name: its file or folder without a video's or picture's suffix."""
-    return path.stem if path.suffix.lower() in VIDEO_SUFFIXES + PHOTO_SUFFIXES else path.name
+    return path.stem if path.suffix.lower() in VIDEO_SUFFIXES + PICTURE_SUFFIXES else path.name
 
 
 def clip_identity(name: str) -> str:
-    """Return whose face a clip of this name shows."""
-    separator = "#" if "#" in name else "_"
-    return name.partition(separator)[0] or name
+    """Return whose face a clip of this name shows: the whole name if it says nothing of a person."""
+    if "#" in name:
+        return name.partition("#")[0] or name
+    person, separator, _ = name.partition("_")
+    is_impersonal = person.lower() in IMPERSONAL_WORDS or DATE.fullmatch(person) or CAMERA_FILE.fullmatch(name)
+    return person if person and separator and not is_impersonal else name
+
+
+def tells_person(identity: str) -> bool:
+    """Return whether an identity may be a person's: a number or a camera's name means another person elsewhere."""
+    name = identity.rpartition("/")[2]
+    word = re.split(r"[\W\d_]", name, maxsplit=1)[0].lower()
+    return bool(word) and word not in IMPERSONAL_WORDS and not CAMERA_FILE.fullmatch(name)
 
 
 def read_pairs(path: Path, clips: Sequence[FoundClip]) -> list[ClipPair]:
@@ -141,16 +295,27 @@ def read_pairs(path: Path, clips: Sequence[FoundClip]) -> list[ClipPair]:
     return pairs
 
 
+def is_still(path: Path) -> bool:
+    """Return whether a file is named like a picture."""
+    return path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def frames_in(folder: Path) -> list[Path]:
+    """Return the pictures of a folder of frames in order, 9 before 10."""
+    paths = [path for path in folder.iterdir() if _is_picture(path)]
+    return sorted(paths, key=lambda path: (len(path.stem), path.name))
+
+
 def count_pictures(path: Path) -> int:
     """Return how many pictures a clip says it has, without decoding it. Raises ClipError if it cannot be opened."""
     if path.is_dir():
-        return len(_pictures_in(path))
-    if path.suffix.lower() in PHOTO_SUFFIXES:
+        return len(frames_in(path))
+    if is_still(path):
         return 1
     try:
         with av.open(str(path)) as container:
             return sum(1 for packet in container.demux(video=0) if packet.size)
-    except (OSError, ValueError, IndexError) as error:
+    except UNREADABLE as error:
         raise ClipError(path, _reason(error)) from error
 
 
@@ -160,12 +325,12 @@ def stream_pictures(path: Path) -> Iterator[Image]:
     Raises ClipError where it breaks off, and at once if it cannot be opened or holds no picture.
     """
     is_empty = True
-    pictures = _video_pictures(path) if path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES else _stored(path)
+    pictures = _stored(path) if path.is_dir() or is_still(path) else _video_pictures(path)
     try:
         for picture in pictures:
             is_empty = False
             yield picture
-    except (OSError, ValueError, IndexError) as error:  # PyAV's errors are of the first two kinds
+    except UNREADABLE as error:
         raise ClipError(path, _reason(error)) from error
     if is_empty:
         raise ClipError(path, "it holds no pictures")
@@ -176,58 +341,101 @@ def frame_rate(path: Path) -> Fraction:
     try:
         with av.open(str(path)) as container:
             return Fraction(container.streams.video[0].average_rate or 25)
-    except (OSError, ValueError, IndexError) as error:
+    except UNREADABLE as error:
         raise ClipError(path, _reason(error)) from error
 
 
-def _clip_paths(folder: Path, split: Split, above: frozenset[Path]) -> Iterator[Path]:
-    """Yield the clips below a folder. above: the folders that it lies in, against links that run in a circle."""
+def _entries(folder: Path, split: Split, above: frozenset[Path]) -> Iterator[tuple[Path, bool]]:
+    """Yield what lies below a folder, and whether it is a clip.
+
+    above: the folders that it lies in, against links that run in a circle.
+    """
     place = folder.resolve()
     if place in above:
         return
-    if _is_frame_folder(folder):
-        yield folder
-        return
+    is_clip = _is_frame_folder(folder)
+    if is_clip:
+        yield folder, True
+        if folder.suffix.lower() in VIDEO_SUFFIXES:
+            return
     for path in split_folder(folder, split).iterdir():
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _clip_paths(path, split, above | {place})
-        elif path.suffix.lower() in VIDEO_SUFFIXES + PHOTO_SUFFIXES:
-            yield path
+            yield from _entries(path, split, above | {place})
+        elif is_still(path):
+            if not is_clip:
+                yield path, True
+        else:
+            yield path, path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _is_frame_folder(folder: Path) -> bool:
     """Return whether a folder's pictures are the frames of one clip; the rule is in this file's first lines."""
     if folder.suffix.lower() in VIDEO_SUFFIXES:
         return any(_is_picture(path) for path in folder.iterdir())
-    if folder.parent.name not in SPLIT_FOLDERS:
+    if folder.name in SPLIT_FOLDERS:
         return False
-    names = [path.stem for path in _pictures_in(folder)]
-    if len(names) < MIN_PICTURES or not all(name.isdecimal() for name in names):
+    paths = frames_in(folder)
+    series = _series([path.stem for path in paths])
+    if series is None:
         return False
-    return [int(name) for name in names] == list(range(int(names[0]), int(names[0]) + len(names)))
+    if FRAMES_WORD.fullmatch(series.before):
+        return True
+    steps = {after - before for before, after in zip(series.numbers, series.numbers[1:], strict=False)}
+    is_numbered = folder.parent.name in SPLIT_FOLDERS and not series.before and not series.after and len(steps) == 1
+    if len(paths) < MIN_LOOKED_AT:
+        return is_numbered
+    return _change(paths) <= (MAX_CHANGE_NUMBERED if is_numbered else MAX_CHANGE)
 
 
-def _pictures_in(folder: Path) -> list[Path]:
-    """Return a folder's pictures in order, 9 before 10."""
-    paths = [path for path in folder.iterdir() if _is_picture(path)]
-    return sorted(paths, key=lambda path: (len(path.stem), path.name))
+class _Series(NamedTuple):
+    """Names that differ by a number alone: what stands before and after it, and the numbers in order."""
+
+    before: str
+    after: str
+    numbers: list[int]
+
+
+def _series(names: Sequence[str]) -> _Series | None:
+    """Return what names have in common, None if they differ by more than a number or are fewer than MIN_PICTURES."""
+    parts = [re.split("([0-9]+)", name) for name in names]  # texts and, at odd places, numbers
+    if len(names) < MIN_PICTURES or len({len(part) for part in parts}) > 1:
+        return None
+    varying = [place for place, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
+    if len(varying) != 1 or varying[0] % 2 == 0:
+        return None
+    numbers = sorted(int(part[varying[0]]) for part in parts)
+    return _Series("".join(parts[0][: varying[0]]), "".join(parts[0][varying[0] + 1 :]), numbers)
+
+
+def _change(paths: Sequence[Path]) -> float:
+    """Return the median change from a picture to the next, see MAX_CHANGE; infinite if they cannot be read."""
+    changes = []
+    for place in np.unique(np.linspace(0, len(paths) - 2, LOOKED_AT).astype(int)):
+        try:
+            first, second = (resize(read_picture(path), 32).astype(np.int16) for path in paths[place : place + 2])
+        except (OSError, ValueError):
+            continue
+        changes.append(float(np.abs(first - second).mean()))
+    return float(np.median(changes)) if changes else float("inf")
 
 
 def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in PHOTO_SUFFIXES and not path.name.startswith(".")
+    return is_still(path) and not path.name.startswith(".")
 
 
 def _stored(path: Path) -> Iterator[Image]:
     """Yield a still, or the pictures of a folder."""
-    return map(read_picture, _pictures_in(path) if path.is_dir() else [path])
+    return map(read_picture, frames_in(path) if path.is_dir() else [path])
 
 
 def _video_pictures(path: Path) -> Iterator[Image]:
     """Decode a video up to its first damaged frame; a stream cut out of a longer one may begin with some."""
     has_begun = False
     with av.open(str(path)) as container:
+        if container.streams.video[0].codec_context is None:  # older releases of PyAV crash on it
+            raise ValueError("nothing here decodes it")
         for frame in container.decode(video=0):
             if not frame.is_corrupt:
                 has_begun = True

@@ -1,4 +1,4 @@
-"""What training weighs and measures in a face: lips and eyelids, and how far mouth and eyes are open."""
+"""What training weighs and measures in a face: lips and eyelids, how far mouth and eyes are open, where they look."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from avatarify_plus.face.landmarks import (
     FACE_HEIGHT,
     INNER_LIPS,
     LEFT_EYE,
+    LEFT_IRIS,
     OUTER_LIPS,
     RIGHT_EYE,
+    RIGHT_IRIS,
 )
 from avatarify_plus.types import FloatArray
 
@@ -49,6 +51,25 @@ def openings(mesh: FloatArray) -> Openings:
     ]
     mouth = _distance(mesh, ACROSS_MOUTH[0]) / np.maximum(_distance(mesh, FACE_HEIGHT), 1e-6)
     return Openings(mouth, np.mean(eyes, axis=0))
+
+
+def lip_gap_px(mesh: FloatArray) -> float:
+    """Return how far the inner lips of a mesh (478, 2 or 3) are apart in their middle, in px of a 256 px picture."""
+    return 256 * float(_distance(mesh, ACROSS_MOUTH[0]))
+
+
+def looks_aside(mesh: FloatArray) -> float:
+    """Return how far the irises of a mesh (478, 2 or 3) are from the middle between the eye's corners.
+
+    It is measured along the line through the corners, as a share of half the eye's width, mean of both eyes: 0 looks
+    ahead, 1 puts the iris on a corner. Positive looks to the picture's right.
+    """
+    offsets = []
+    for iris, (first, second) in ((RIGHT_IRIS, RIGHT_EYE.corners), (LEFT_IRIS, LEFT_EYE.corners[::-1])):
+        across = mesh[second, :2] - mesh[first, :2]
+        offset = mesh[iris[0] - 1, :2] - (mesh[first, :2] + mesh[second, :2]) / 2  # the centre is before the ring
+        offsets.append(2 * float(offset @ across) / max(float(across @ across), 1e-12))
+    return float(np.mean(offsets))
 
 
 def _distance(mesh: FloatArray, points: Sequence[int]) -> NDArray[np.floating[Any]]:

@@ -13,7 +13,8 @@ from avatarify_plus.errors import ConfigError, DataError
 from avatarify_plus.motion.keypoints import MeshLayout, load_mean_face
 from avatarify_plus.types import FloatArray, Keypoints
 from training.data.cache import Cache, Clip
-from training.data.datasets import Subject
+from training.data.contours import BatchContours
+from training.data.datasets import Subject, tells_person
 from training.data.face_points import openings
 from training.data.flow import Flow
 
@@ -41,14 +42,22 @@ CERTAIN_MIRRORS = {61: 291, 76: 306, 62: 292, 78: 308, 234: 454, 227: 447}
 
 @dataclass(frozen=True, slots=True)
 class PairOptions:
-    """Shares of the kinds of pairs, and how identities are balanced."""
+    """Shares of the kinds of pairs, how identities are balanced, and which squares of the pictures are shown.
+
+    smallest_square: a pair's squares have a random side between this and 1, in sides of its pictures. apart: share of
+    pairs whose two squares lie in different places, so that things come in that the source's square does not show.
+    """
 
     photo_share: float = 0.1
     still_share: float = 0.05
     hard_share: float = 0.7
     identity_exponent: float = 0.5
+    smallest_square: float = 0.8
+    apart: float = 0.0
 
     def __post_init__(self) -> None:
+        if not 0.5 <= self.smallest_square <= 1 or not 0 <= self.apart <= 1:
+            raise ConfigError(f"smallest_square must be from 0.5 to 1 and apart from 0 to 1, found {self}")
         if min(self.photo_share, self.still_share) < 0 or self.photo_share + self.still_share > 1:
             raise ConfigError(f"the shares of photos and stills must be from 0 to 1 together, found {self}")
         if not 0 <= self.hard_share <= 1 or not 0 <= self.identity_exponent <= 1:
@@ -62,6 +71,9 @@ class Batch(NamedTuple):
     driving_mesh: (B, 478, 2) in [0, 1] of the driving picture, numbered as if found in the mirrored picture itself.
     These three are None where the subject is not a face.
     is_photo: (B,) True where both pictures are warps of one photo. flow: from driving to source, or None.
+    The rest is for networks with `photo_reach` R, otherwise None. photo: the region around the source's square,
+    (B, 3, R P, R P). sharp: the driving picture in the photo's resolution, (B, 3, P, P). source_mesh: like
+    driving_mesh. contours: drawn from both meshes, for networks that read them.
     """
 
     source: Tensor
@@ -71,6 +83,10 @@ class Batch(NamedTuple):
     driving_mesh: Tensor | None
     is_photo: Tensor
     flow: Flow | None = None
+    photo: Tensor | None = None
+    sharp: Tensor | None = None
+    source_mesh: Tensor | None = None
+    contours: BatchContours | None = None
 
 
 class BatchChoice(NamedTuple):
@@ -173,15 +189,17 @@ class PairSampler:
     """
 
     def __init__(self, pool: Pool, layout: MeshLayout, options: PairOptions, seed: int) -> None:
-        self._pool, self._layout, self._seed = pool, layout, seed
+        self._pool, self._layout, self._seed, self._options = pool, layout, seed, options
         self._hard_share = options.hard_share if pool.has_meshes else 0.0
         videos: dict[str, list[IntArray]] = {}
         photos: dict[str, list[IntArray]] = {}
-        for cache, start in zip(pool.caches, pool.starts[:-1], strict=True):
+        for number, (cache, start) in enumerate(zip(pool.caches, pool.starts[:-1], strict=True)):
             for clip in cache.clips:
                 rows = start + pool.usable_rows(cache, clip)
+                # A number or a camera's name that two folders share is another person's in each.
+                identity = clip.identity if tells_person(clip.identity) else f"{number}/{clip.identity}"
                 if len(rows):
-                    (videos if len(rows) > 1 else photos).setdefault(clip.identity, []).append(rows)
+                    (videos if len(rows) > 1 else photos).setdefault(identity, []).append(rows)
         if not videos and not photos:
             raise DataError("no face was found in any of the training clips")
         stills = [[np.concatenate(rows)] for rows in photos.values() if len(rows) > 1]
@@ -231,16 +249,20 @@ class PairSampler:
     def _maps(self, random: np.random.Generator, is_photo: BoolArray) -> tuple[FloatArray, FloatArray]:
         """Draw a common crop per pair, but a random affine map and spline for each picture of a photo.
 
-        A crop shows 0.8 to 1 of the side, so that nothing outside the picture is needed. A photo's warp is the
+        Crops lie inside the picture, some of the driving ones apart from their source's. A photo's warp is the
         equivariance transform of FOMM (affine sigma 0.05, 5 x 5 control points of sigma 0.005 in [-1, 1]), with a zoom.
         """
         size = len(is_photo)
-        side, corner = random.uniform(0.8, 1.0, (size, 1)), random.random((size, 2))
+        side, corner = random.uniform(self._options.smallest_square, 1.0, (size, 1)), random.random((size, 2))
         zoom, noise = random.uniform(0.85, 1.05, (size, 2)), random.normal(0, 0.05, (size, 2, 2, 3))
         spline = random.normal(0, 0.005, (size, 2, SPLINE_POINTS, 2))
         crop = np.zeros((size, 2, 2, 3))
         crop[..., 0, 0] = crop[..., 1, 1] = side
         crop[..., 2] = (2 * corner * (1 - side) + side - 1)[:, None]
+        if self._options.apart:
+            own = np.clip(corner + random.uniform(-0.5, 0.5, (size, 2)), 0, 1)
+            is_apart = (random.random(size) < self._options.apart)[:, None]
+            crop[:, 1, :, 2] = np.where(is_apart, 2 * own * (1 - side) + side - 1, crop[:, 1, :, 2])
         warp = noise + zoom[..., None, None] * np.eye(2, 3)
         photo = is_photo[:, None, None, None]
         return np.where(photo, warp, crop).astype(np.float32), np.where(photo, spline, 0).astype(np.float32)

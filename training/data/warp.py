@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from avatarify_plus.motion.keypoints import MIN_AREA_RATIO, MeshLayout
-from avatarify_plus.network.blocks import coordinate_grid, invert
+from avatarify_plus.network.blocks import coordinate_grid, invert, resize
 from avatarify_plus.types import Keypoints
 from training.data.pairs import Batch, BatchChoice, IntArray
 
@@ -25,11 +25,21 @@ class Renderer:
         line = torch.linspace(-1, 1, 5, device=device)
         self._control = torch.stack(torch.meshgrid(line, line, indexing="xy"), -1).flatten(0, 1)  # (25, 2)
 
-    def render(self, frames: Tensor, meshes: Tensor | None, choice: BatchChoice, size: int) -> Batch:
+    def render(
+        self,
+        frames: Tensor,
+        meshes: Tensor | None,
+        choice: BatchChoice,
+        size: int,
+        reach: float = 0.0,
+        photo_size: int | None = None,
+    ) -> Batch:
         """Render pairs.
 
         frames: (2B, S, S, 3) uint8 on the device, the sources and then the driving pictures. meshes: (2B, 478, 2) in
         [0, 1]; without them, the batch has neither mesh nor keypoints. size: side of the batch's pictures in px.
+        reach: render the photo around each source's square, of this many sides, and the driving picture in its
+        resolution, `photo_size` px a square, a multiple of `size`; 0 leaves both out.
         """
         device, pairs = frames.device, len(choice.rows)
         affine, mirrored, colours = (
@@ -40,13 +50,36 @@ class Renderer:
         warped = torch.from_numpy(photos).to(device, non_blocking=True)
         spline = torch.from_numpy(_sides(choice.spline)[photos]).to(device, non_blocking=True)
         sign = torch.where(mirrored, -1.0, 1.0)
-        grid = self._grid(affine, sign, warped, spline, size)
-        pictures = F.grid_sample(_shrunk(frames, size), grid, padding_mode="reflection", align_corners=False)
-        pictures = _coloured(pictures.unflatten(0, (2, pairs)), colours)
-        source, driving = (side.contiguous(memory_format=torch.channels_last) for side in pictures)
+        finest = photo_size or size
+        shrunk = _shrunk(frames, finest)
+        photo = sharp = None
+        if reach:
+            is_source = warped < pairs
+            sides = (
+                (slice(0, pairs), is_source, warped, round(reach * finest), reach),
+                (slice(pairs, None), ~is_source, warped - pairs, finest, 1.0),
+            )
+            photo, sharp = (
+                F.grid_sample(
+                    shrunk[part],
+                    self._grid(affine[part], sign[part], rows[own], spline[own], side, extent),
+                    padding_mode="reflection",
+                    align_corners=False,
+                )
+                for part, own, rows, side, extent in sides
+            )
+            photo, sharp = _coloured(photo, sharp, colours)
+            start = (photo.shape[-1] - finest) // 2
+            square = photo[..., start : start + finest, start : start + finest]
+            source, driving = resize(square, size), resize(sharp, size)
+        else:
+            grid = self._grid(affine, sign, warped, spline, size)
+            pictures = F.grid_sample(shrunk, grid, padding_mode="reflection", align_corners=False)
+            source, driving = _coloured(pictures[:pairs], pictures[pairs:], colours)
+        source, driving = (side.contiguous(memory_format=torch.channels_last) for side in (source, driving))
         is_photo = torch.from_numpy(choice.is_photo).to(device, non_blocking=True)
         if meshes is None:
-            return Batch(source, driving, None, None, None, is_photo)
+            return Batch(source, driving, None, None, None, is_photo, photo=photo, sharp=sharp)
         found = self._moved(meshes * 2 - 1, affine, sign, mirrored, warped, spline)
         keypoints = mesh_keypoints(found, self._operator)
         return Batch(
@@ -56,11 +89,16 @@ class Renderer:
             Keypoints(*(part[pairs:] for part in keypoints)),
             (found[pairs:] + 1) / 2,
             is_photo,
+            photo=photo,
+            sharp=sharp,
+            source_mesh=(found[:pairs] + 1) / 2,
         )
 
-    def _grid(self, affine: Tensor, sign: Tensor, warped: Tensor, spline: Tensor, size: int) -> Tensor:
-        """Return the frame's coordinates (N, size, size, 2) of every pixel."""
-        line = coordinate_grid(size, False, affine)[0, :, 0]
+    def _grid(
+        self, affine: Tensor, sign: Tensor, warped: Tensor, spline: Tensor, size: int, extent: float = 1.0
+    ) -> Tensor:
+        """Return the frame's coordinates (N, size, size, 2) of every pixel of a region of `extent` squares."""
+        line = extent * coordinate_grid(size, False, affine)[0, :, 0]
         x, y = sign[:, None, None] * line, line[:, None]  # (N, 1, size) and (size, 1)
         grid = affine.new_empty(len(affine), size, size, 2)
         for axis in (0, 1):
@@ -71,8 +109,8 @@ class Renderer:
             shift = self._spline(nodes.expand(len(warped), -1, -1), spline)
             shift = shift.unflatten(1, (SPLINE_NODES, SPLINE_NODES)).permute(0, 3, 1, 2)  # (n, 2, 17, 17)
             plain = torch.stack(torch.broadcast_tensors(x[warped], y), -1)  # (n, size, size, 2)
-            shift = F.grid_sample(shift, plain, align_corners=True).permute(0, 2, 3, 1)  # (n, size, size, 2)
-            grid[warped] += shift
+            shift = F.grid_sample(shift, plain, padding_mode="border", align_corners=True)
+            grid[warped] += shift.permute(0, 2, 3, 1)  # (n, size, size, 2)
         return grid
 
     def _moved(
@@ -127,11 +165,16 @@ def _shrunk(frames: Tensor, size: int) -> Tensor:
     return total.permute(0, 3, 1, 2).contiguous().float().mul_(scale)  # (N, 3, h, w)
 
 
-def _coloured(pictures: Tensor, colours: Tensor) -> Tensor:
-    """Scale brightness, contrast about the pair's mean, and saturation about the grey, in place; (2, B, 3, S, S)."""
+def _coloured(source: Tensor, driving: Tensor, colours: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale brightness, contrast about the pair's mean, and saturation about the grey; (B, 3, h, w) of any sizes."""
     brightness, contrast, saturation = colours.T[:, :, None, None, None]  # (B, 1, 1, 1) each
-    grey = pictures.mean(2, keepdim=True)  # (2, B, 1, S, S)
-    mean = grey.mean((0, 2, 3, 4))[:, None, None, None]  # (B, 1, 1, 1)
+    greys = [picture.mean(1, keepdim=True) for picture in (source, driving)]
+    mean = sum(grey.mean((1, 2, 3), keepdim=True) for grey in greys) / 2  # (B, 1, 1, 1)
     gain = contrast * brightness
-    rest = (1 - saturation) * gain * grey + (1 - contrast) * brightness * mean
-    return pictures.mul_(saturation * gain).add_(rest).clamp_(0, 1)
+    first, second = (
+        picture.mul_(saturation * gain)
+        .add_((1 - saturation) * gain * grey + (1 - contrast) * brightness * mean)
+        .clamp_(0, 1)
+        for picture, grey in zip((source, driving), greys, strict=True)
+    )
+    return first, second

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from types import TracebackType
-
 import numpy as np
 
-from avatarify_plus.native_log import hidden_native_messages
+from avatarify_plus.face.mesh import MediaPipeTask, tracker_model
 from avatarify_plus.types import FloatArray, Image
 
 BODY_LANDMARKS = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
@@ -18,36 +15,19 @@ MIN_VISIBILITY = 0.5
 """A landmark counts as seen if its probability of lying in the picture, unhidden, is this or more."""
 
 
-class BodyLandmarks:
+class BodyLandmarks(MediaPipeTask):
     """Find the landmarks of one body; each picture is searched independently of the others."""
 
     def __init__(self) -> None:
-        with hidden_native_messages():
-            import mediapipe
-
-            self._pose = mediapipe.solutions.pose.Pose(static_image_mode=True, model_complexity=1)
-            self.find(np.zeros((64, 64, 3), np.uint8))  # the graph's threads write until the first picture is done
-
-    def __enter__(self) -> BodyLandmarks:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Release MediaPipe's graph."""
-        self._pose.close()
+        """Start MediaPipe. Raises ModelError, see `tracker_model`."""
+        super().__init__("PoseLandmarker", tracker_model("pose_landmarker.task"))
 
     def find(self, image: Image) -> FloatArray:
         """Return the landmarks (17, 2) in a picture (H, W, 3), x and y in [0, 1]; NaN where one is not seen."""
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "SymbolDatabase.GetPrototype", UserWarning)  # MediaPipe's own
-            body = self._pose.process(image).pose_landmarks
-        if body is None:
+        bodies = self.process(image).pose_landmarks
+        if not bodies:
             return np.full((len(BODY_LANDMARKS), 2), np.nan, np.float32)
-        points = [body.landmark[index] for index in BODY_LANDMARKS]
+        points = [bodies[0][index] for index in BODY_LANDMARKS]
         return seen_landmarks(np.array([(point.x, point.y, point.visibility) for point in points], np.float32))
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from training.evaluation.closeups import Closeup, most_extreme
+from training.evaluation.expression_tracker import Expression, Sums, pooled
 from training.evaluation.metrics import AnyScores, mean_scores, scores_to_dict
 from training.evaluation.runner import Moment, Outcome, Skipped, TrialJob, TrialResult, severity
 from training.evaluation.score_table import ScoreTable
@@ -20,11 +22,15 @@ FAILURE_MEASURES = {"akd_px": "AKD", "l1": "L1", "aed": "AED"}
 """What failures are picked by, with the name that the report gives it."""
 
 TABLE_TITLES = {
-    "self-reenactment": ("Reconstruction", "What people look at"),
-    "cross-identity": ("Cross-identity, against the truth", "What people look at"),
+    "self-reenactment": ("Reconstruction", "What people look at", "Mouth and eyes from near, sharpness, flicker"),
+    "cross-identity": (
+        "Cross-identity, against the truth",
+        "What people look at",
+        "Mouth and eyes from near, sharpness, flicker",
+    ),
     "animation": ("Animation",),
 }
-"""The titles of the tables per kind of evaluation; the second table is for faces only."""
+"""The titles of the tables per kind of evaluation; those after the first are for faces only."""
 
 
 class EvaluationResult:
@@ -39,6 +45,8 @@ class EvaluationResult:
         self.skipped: list[Skipped] = []
         self.moments: dict[int, Moment] = {}
         self.failures: dict[str, list[Moment]] = {}
+        self.closeups: dict[str, list[Closeup]] = {}
+        self._expressions: dict[int, tuple[Sums, ...]] = {}
         self._tables: dict[int, tuple[str, tuple[tuple[AnyScores, ...], ...]]] = {}
 
     def add(self, job: TrialJob, outcome: Outcome) -> None:
@@ -49,7 +57,11 @@ class EvaluationResult:
         self._tables[job.index] = (outcome.trial.name, outcome.tables)
         if outcome.farthest is not None:
             self.moments[job.index] = outcome.farthest
+        if outcome.expressions:
+            self._expressions[job.index] = outcome.expressions
         self._keep_failures(outcome)
+        for kind, closeup in outcome.closeups.items():
+            self.closeups[kind] = most_extreme([*self.closeups.get(kind, []), closeup])
 
     def _keep_failures(self, result: TrialResult) -> None:
         for measure, moment in result.worst.items():
@@ -76,7 +88,17 @@ class EvaluationResult:
             ]
             rows = list(zip(self.performers, scores, strict=True))
             found.append(ScoreTable(title, rows, compares_to_last=self.kind != "animation"))
+        if self._expressions:
+            found.append(ScoreTable("Expression that arrives, read by another tracker", self._expression_rows()))
         return found
+
+    def _expression_rows(self) -> list[tuple[str, Expression]]:
+        """Return slopes and correlations, pooled over trials, of each performer."""
+        rows = []
+        for place, name in enumerate(self.performers):
+            slope, r = pooled([sums[place] for sums in self._expressions.values()])
+            rows += [(f"{name}: slope", slope), (f"{name}: r", r)]
+        return rows
 
     def trial_tables(self) -> list[ScoreTable]:
         """Return the model's scores per trial, the worst first: by AKD, else L1, or by the identity distance."""
@@ -104,16 +126,18 @@ class EvaluationResult:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready scores: the model's ("ours"), the baseline's, other bundles', and the model's per trial."""
         has_baseline = self.kind != "animation"
-        tables = [dict(table.rows) for table in self.tables()]
+        tables = [dict(table.rows) for table in self.tables()][: len(self._titles)]
         names = [name for name in self.performers[1:] if not has_baseline or name != self.performers[-1]]
         values: dict[str, Any] = {"kind": self.kind, "trials": self.count}
-        for key, table in zip(("", "face"), tables, strict=False):
+        for key, table in zip(("", "face", "detail"), tables, strict=False):
             part = {"ours": scores_to_dict(table[self.performers[0]])}
             if has_baseline:
                 part["baseline"] = scores_to_dict(table[self.performers[-1]])
             if names:
                 part["compared"] = {name: scores_to_dict(table[name]) for name in names}
             values |= {key: part} if key else part
+        if self._expressions:
+            values["expression"] = {name: scores_to_dict(row) for name, row in self._expression_rows()}
         values["skipped"] = {skipped.trial.name: skipped.reason for skipped in self.skipped}
         values["per_trial"] = {
             name: {key: value for scores in tables for key, value in scores_to_dict(scores[0]).items()}

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from avatarify_plus.errors import ConfigError
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import View
 from avatarify_plus.types import FloatArray, Image
 from training.data.datasets import Subject
 from training.evaluation.body_landmarks import BodyLandmarks
 from training.evaluation.body_scorer import BodyScorer
-from training.evaluation.metrics import FaceDescriber, FaceDescription, PictureScorer, Scorer
+from training.evaluation.detail_scorer import DetailScorer
+from training.evaluation.metrics import FaceDescriber, FaceDescription, PictureScorer
+
+if TYPE_CHECKING:
+    from training.evaluation.perceptual_distance import PerceptualDistance
 
 
 class Examiner:
@@ -28,8 +33,11 @@ class Examiner:
         """Return what `scorer` needs to know about a picture (H, W, 3)."""
         return None
 
-    def scorer(self) -> PictureScorer[Any]:
-        """Return a new scorer for one animation of one trial."""
+    def scorer(self, source: Image, shown: Any) -> PictureScorer[Any]:
+        """Return a new scorer for one animation of one trial.
+
+        source: the photo (S, S, 3). shown: its description.
+        """
         return PictureScorer()
 
     def view(self, image: Image) -> View:
@@ -56,7 +64,7 @@ class BodyExaminer(Examiner):
         """Return the landmarks (17, 2); see `BodyLandmarks.find`."""
         return self._landmarks.find(image)
 
-    def scorer(self) -> BodyScorer:
+    def scorer(self, source: Image, shown: FloatArray) -> BodyScorer:
         """See `Examiner.scorer`."""
         return BodyScorer()
 
@@ -72,6 +80,7 @@ class FaceExaminer(Examiner):
 
     def __init__(self) -> None:
         self._describer = FaceDescriber()
+        self._perceptual: PerceptualDistance | None = None
 
     def describe(self, image: Image) -> FaceDescription:
         """See `FaceDescriber.describe`."""
@@ -81,9 +90,11 @@ class FaceExaminer(Examiner):
         """See `FaceDescriber.find`."""
         return self._describer.find(image)
 
-    def scorer(self) -> Scorer:
-        """See `Examiner.scorer`."""
-        return Scorer()
+    def scorer(self, source: Image, shown: FaceDescription) -> DetailScorer:
+        """See `Examiner.scorer`. Raises ConfigError where torch or the perceptual network's weights are missing."""
+        if self._perceptual is None:
+            self._perceptual = _open_perceptual()
+        return DetailScorer(self._perceptual, source, shown.refined)
 
     def view(self, image: Image) -> View:
         """See `Examiner.view`."""
@@ -104,6 +115,14 @@ def open_examiner(subject: Subject) -> Examiner:
     """Return what examines a subject, for the caller to close. Raises ConfigError if something it needs is missing."""
     examiners: dict[Subject, type[Examiner]] = {"face": FaceExaminer, "body": BodyExaminer, "any": Examiner}
     return examiners[subject]()
+
+
+def _open_perceptual() -> PerceptualDistance:
+    try:
+        from training.evaluation.perceptual_distance import PerceptualDistance  # torch, which animations do without
+    except ImportError as error:
+        raise ConfigError("perceptual distances need torch: pip install -r requirements-train.txt") from error
+    return PerceptualDistance()
 
 
 def plain_view(image: Image) -> View:

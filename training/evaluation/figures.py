@@ -10,8 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarify_plus.pictures.images import resize
 from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet
+from training.evaluation.closeups import CLOSEUP_PX, Closeup, closeup_rows
 from training.evaluation.runner import Moment
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ def side_by_side(moment: Moment, names: Sequence[str]) -> Image:
     if moment.truth is not None:
         cells.append(("truth", moment.truth))
     return contact_sheet([[image for _, image in cells]], [label for label, _ in cells], CELL_PX)
+
+
+def closeup_sheet(closeups: Sequence[Closeup], names: Sequence[str]) -> Image:
+    """Return a row for each close-up: source | driving | the other bundles | the model.
+
+    names: the bundles', the measured one first.
+    """
+    return contact_sheet(closeup_rows(closeups), ["source", "driving", *names[1:], names[0]], CLOSEUP_PX)
 
 
 def keypoint_figure(moment: Moment) -> Image:
@@ -69,12 +79,15 @@ def motion_figure(moment: Moment, model: AnimationModel) -> Image:
         return Keypoints(*(torch.from_numpy(np.array(part, np.float32))[None] for part in keypoints))
 
     with torch.inference_mode():
-        image = to_model_image(torch.from_numpy(moment.source)[None])
+        image = to_model_image(torch.from_numpy(resize(moment.source, model.config.image_size))[None])
         source = model.encode_source(image, batched(moment.source_keypoints))
         prediction = model.animate(source, batched(moment.moved_keypoints))
         motion = prediction.motion
         warped = warp(image, resize_deformation(motion.deformation, image.shape[-1]))
-        pictures = [to_app_image(part)[0].numpy() for part in (prediction.image, warped)]
+        pictures = [
+            moment.predictions[0] if part is None else to_app_image(part)[0].numpy()
+            for part in (prediction.image, warped)
+        ]
         winners = motion.mask[0].argmax(0).numpy()
         occlusions = [part[0, 0].numpy() for part in motion.occlusions]
     driving = draw_keypoints(moment.driving, moment.driving_keypoints, axis_scale(moment.source_keypoints))

@@ -13,8 +13,9 @@ from avatarify_plus.errors import DataError
 from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
+from training.evaluation.closeups import CLOSEUP_TITLES
 from training.evaluation.evaluation_result import FAILURE_MEASURES, EvaluationResult
-from training.evaluation.figures import keypoint_figure, motion_figure, side_by_side
+from training.evaluation.figures import closeup_sheet, keypoint_figure, motion_figure, side_by_side
 from training.evaluation.runner import Moment
 
 PAGE = "report.html"
@@ -51,6 +52,7 @@ def write_report(
         ("Scores", _scores(result)),
         ("Run", _run(result, bundles, names, about)),
         ("Side by side", _side_by_side(result, names, draw)),
+        ("Close-ups", _closeups(result, names, draw)),
         ("Keypoints", _keypoints(result, draw)),
         ("How the picture is made", _motion(result, bundles[0], draw)),
         ("Failure cases", _failures(result, names, draw)),
@@ -108,6 +110,16 @@ def _run(result: EvaluationResult, bundles: Sequence[Bundle], names: Sequence[st
 def _side_by_side(result: EvaluationResult, names: Sequence[str], draw: _Gallery) -> str:
     note = "<p>Of each trial the frame in which the driver is farthest from where it started (Figures 11 and 12).</p>"
     return note + _joined(draw(side_by_side(m, names), _caption(m)) for m in result.side_by_side())
+
+
+def _closeups(result: EvaluationResult, names: Sequence[str], draw: _Gallery) -> str:
+    parts = ["<p>The frames at which the driver is farthest from a face at rest, one of each trial.</p>"]
+    for kind, title in CLOSEUP_TITLES.items():
+        closeups = result.closeups.get(kind, [])
+        caption = "; ".join(f"{c.trial}, frame {c.index}" for c in closeups)
+        figures = [draw(closeup_sheet(closeups, names), caption)] if closeups else []
+        parts.append(f"<h3>{title}</h3>\n{_joined(figures)}")
+    return "\n".join(parts)
 
 
 def _keypoints(result: EvaluationResult, draw: _Gallery) -> str:

@@ -14,6 +14,7 @@ from avatarify_plus.face.landmarks import FACE_HEIGHT, NOSE_BASE, OUTER_EYE_CORN
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.types import FloatArray, Image
 from training.data.face_points import EYELIDS, LIPS, Openings, openings
+from training.evaluation.expression_tracker import Expression
 from training.packages import package_folder
 
 FACE_PX = 150
@@ -29,6 +30,9 @@ MIN_TURN_DEG = 1.5
 MIN_MOUTH_OPENING = 0.01
 MIN_EYE_OPENING = 0.02
 """A driver counts as still below these standard deviations: what is left is the mesh's own noise."""
+
+MIN_OPEN_LIPS_PX = 6.0
+"""A mouth counts as open if the inner lips are farther apart than this, in px of 256."""
 
 MIN_FRAMES = 5
 """Correlations of fewer frames mean nothing and are not computed."""
@@ -63,8 +67,9 @@ class Distances(NamedTuple):
 class FaceScores(NamedTuple):
     """What people look at; distances in px of 256, of the refined mesh, which follows eyelids and lips.
 
-    face_l1, surround_l1: inside and outside the true mesh's convex hull. blink_akd_px: eyelids, where the truth's eyes
-    are closed. Correlations over a clip; NaN where the truth hardly moves.
+    face_l1, surround_l1: inside and outside the true mesh's convex hull. mouth_akd_px: mean distance of the points of
+    the lips' inner and outer rims; eye_akd_px: of the rims of the lids. blink_akd_px: the latter, where the truth's
+    eyes are closed. Correlations over a clip; NaN where the truth hardly moves.
     """
 
     face_l1: float
@@ -74,6 +79,31 @@ class FaceScores(NamedTuple):
     blink_akd_px: float
     mouth_correlation: float
     eye_correlation: float
+
+
+class DetailScores(NamedTuple):
+    """How mouth and eyes look from near, and how sharp and steady the face is; NaN where nothing was to be measured.
+
+    The first nine are taken inside the squares of `evaluation.face_squares`, placed by the true mesh. l1: mean absolute
+    difference in [0, 1]. perceptual: distance of `evaluation.perceptual_distance`, 0 is the same picture. open_mouth:
+    over the frames whose true lips are more than MIN_OPEN_LIPS_PX apart. lip_gap_ratio: median over those frames of the
+    predicted gap of the lips over the true one; below 1 the mouth opens too little. closed_eye: over the frames whose
+    true eyes are closed. sharpness: gradients inside the predicted face over those inside the source's, both at the
+    source's size; below 1 is softer than the photo. flicker: how much more the face changes from one scored frame to
+    the next than the truth does, in levels of 255.
+    """
+
+    mouth_l1: float
+    mouth_perceptual: float
+    open_mouth_l1: float
+    open_mouth_perceptual: float
+    lip_gap_ratio: float
+    eye_l1: float
+    eye_perceptual: float
+    closed_eye_l1: float
+    closed_eye_perceptual: float
+    sharpness: float
+    flicker: float
 
 
 class AnimationScores(NamedTuple):
@@ -96,9 +126,9 @@ class AnimationScores(NamedTuple):
     jitter: float
 
 
-AnyScores = Scores | FaceScores | AnimationScores
+AnyScores = Scores | FaceScores | DetailScores | AnimationScores | Expression
 Description = TypeVar("Description")
-SomeScores = TypeVar("SomeScores", Scores, FaceScores, AnimationScores, AnyScores)
+SomeScores = TypeVar("SomeScores", Scores, FaceScores, DetailScores, AnimationScores, AnyScores)
 
 
 class FaceDescription(NamedTuple):
@@ -237,7 +267,7 @@ class Scorer(PictureScorer[FaceDescription]):
             return mean_scores([*self._face_rows, FaceScores(*[np.nan] * len(FaceScores._fields))])
         predicted, true = (np.array(values, np.float64) for values in zip(*self._openings, strict=True))  # (N, 2)
         measured = [row.eye_akd_px for row in self._face_rows if not np.isnan(row.eye_akd_px)]
-        is_closed = true[:, 1] < CLOSED_EYES * np.median(true[:, 1])
+        is_closed = are_closed(true[:, 1])
         return mean_scores(self._face_rows)._replace(
             blink_akd_px=float(np.mean(np.array(measured)[is_closed])) if is_closed.any() else np.nan,
             mouth_correlation=correlation(predicted[:, 0], true[:, 0], MIN_MOUTH_OPENING),
@@ -331,6 +361,11 @@ def jitter(faces: Sequence[tuple[FloatArray, FloatArray] | None]) -> float:
         for side in (0, 1)
     )
     return float(predicted / driver) if driver > 0 else float("nan")
+
+
+def are_closed(eye_openings: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return in which frames of a clip the eyes are closed, (N,), from how far they are open in each."""
+    return eye_openings < CLOSED_EYES * np.median(eye_openings)
 
 
 def mean_distance_px(first: FloatArray, second: FloatArray) -> float:

@@ -11,6 +11,7 @@ from avatarify_plus.errors import ConfigError
 from avatarify_plus.network.graphs import to_app_image, to_model_image
 from avatarify_plus.network.model import EncodedSource
 from avatarify_plus.pictures.images import View
+from avatarify_plus.pictures.photo_region import surround
 from avatarify_plus.types import Image, Keypoints
 from training.evaluation.trained_network import TrainedNetwork
 
@@ -25,18 +26,25 @@ class NetworkAnimation:
         self._source: EncodedSource | None = None
         self._driving: Keypoints | None = None
 
-    def set_source(self, view: View) -> None:
-        """Set the photo."""
+    def set_source(self, view: View, square: Image | None = None, find: object = None) -> None:
+        """Set the photo: what is seen of it; its own size, and how it answers, the paper does without."""
+        reach = self._network.config.photo_reach
         with torch.inference_mode():
             image = network_image(view.image)
-            self._source = self._network.encode_source(image, self._network.locate(image, None))
+            source = self._network.encode_source(image, self._network.locate(image, None))
+            if reach:
+                photo = network_image(surround(view.image, reach))
+                source = source._replace(features=source.features._replace(picture=photo))
+            self._source = source
 
     def animate(self, view: View, time_s: float) -> Image:
         """Return the picture for a view of the driver; the time does not matter."""
         assert self._source is not None, "set_source comes first"
         with torch.inference_mode():
             self._driving = self._network.locate(network_image(view.image), None)
-            picture: Image = to_app_image(self._network.animate(self._source, self._driving).image)[0].numpy()
+            prediction = self._network.animate(self._source, self._driving).image
+            assert prediction is not None, "the source holds what is warped"
+            picture: Image = to_app_image(prediction)[0].numpy()
         return picture
 
     def keypoints(self) -> tuple[Keypoints, Keypoints]:

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from training.evaluation.metrics import AnimationScores, AnyScores, FaceScores, Scores
+from training.evaluation.expression_tracker import Expression
+from training.evaluation.metrics import MIN_OPEN_LIPS_PX, AnimationScores, AnyScores, DetailScores, FaceScores, Scores
 
 
 class Column(NamedTuple):
@@ -24,11 +25,24 @@ COLUMNS: dict[type[AnyScores], tuple[Column, ...]] = {
     FaceScores: (
         Column("L1 face", 4),
         Column("L1 around", 4),
-        Column("mouth px", 2),
-        Column("eyes px", 2),
+        Column("lips px", 2),
+        Column("lids px", 2),
         Column("blink px", 2),
         Column("mouth r", 3),
         Column("eyes r", 3),
+    ),
+    DetailScores: (
+        Column("L1 mouth", 4),
+        Column("perc. mouth", 4),
+        Column("L1 open", 4),
+        Column("perc. open", 4),
+        Column("lip gap", 3),
+        Column("L1 eyes", 4),
+        Column("perc. eyes", 4),
+        Column("L1 closed", 4),
+        Column("perc. closed", 4),
+        Column("sharpness", 3),
+        Column("flicker", 2),
     ),
     AnimationScores: (
         Column("identity", 3),
@@ -41,14 +55,25 @@ COLUMNS: dict[type[AnyScores], tuple[Column, ...]] = {
         Column("eyes r", 3),
         Column("jitter", 2),
     ),
+    Expression: tuple(Column(name.replace("_", " "), 2) for name in Expression._fields),
 }
 """The columns of each kind of scores, in the order of its fields."""
 
 LEGENDS: dict[type[AnyScores], str] = {
+    Expression: "slope: how much of what the driver does is seen in the pictures (1: all of it), by least squares over "
+    "all frames after the means of each pair are taken off; r: its correlation. Read off drivers and pictures by a "
+    "tracker that moves no avatar.",
     Scores: "L1 and PSNR of the pictures; AKD over the 468-point face mesh, or a body's 17 landmarks, in px of 256; "
     "MKR: share of faces, or of a body's landmarks, lost; AED: distance of faces' identity descriptors.",
-    FaceScores: "L1 inside and outside the face; distances of lip and eyelid points in px of 256, eyelids also where "
-    "the truth's eyes are closed; correlation (r) of mouth and eye opening with the truth over a clip.",
+    FaceScores: "L1 inside and outside the face; mean distance of the rims of lips and of lids in px of 256, lids "
+    "also where the truth's eyes are closed (blink); correlation (r) of mouth and eye opening with the truth over a "
+    "clip.",
+    DetailScores: "L1 and perceptual distance (of a network's features, as a share of their magnitude) in squares "
+    "around mouth and eyes; open: the mouth's square where the truth's lips are more than "
+    f"{MIN_OPEN_LIPS_PX:g} px of 256 apart; closed: the eyes' where the truth's eyes are closed; lip gap: median gap "
+    "between the lips over the truth's where its mouth is open (1 is right); sharpness: gradients in the face over "
+    "those in the source's (1 is as sharp); flicker: how much more the face changes between scored frames than the "
+    "truth does, in levels of 255 (with --stride 1; with larger strides motion hides it).",
     AnimationScores: "identity: distance of the picture's descriptor to the photo's; same: share below 0.6, one person "
     "to dlib; no face: share of faces lost; r: correlation with the driver over a clip; jitter: second difference of "
     "the landmarks over the driver's (with --stride 1; with larger strides it is mostly motion).",
@@ -92,7 +117,11 @@ class ScoreTable:
         """Return the table for a terminal."""
         cells = self.cells()
         width = max(22, *(len(line[0]) + 2 for line in cells))
-        return "\n".join(f"{line[0]:{width}}" + "".join(f"{cell:>10}" for cell in line[1:]) for line in cells)
+        widths = [max(10, *(len(cell) + 2 for cell in column)) for column in list(zip(*cells, strict=True))[1:]]
+        return "\n".join(
+            f"{line[0]:{width}}" + "".join(f"{cell:>{w}}" for cell, w in zip(line[1:], widths, strict=True))
+            for line in cells
+        )
 
     def to_html(self) -> str:
         """Return the table for a page."""

@@ -61,7 +61,9 @@ class _Frame(nn.Module):
         self.network = network
 
     def forward(self, source: Any, image: Tensor) -> Tensor:
-        return self.network.animate(source, self.network.locate(image, None)).image
+        picture = self.network.animate(source, self.network.locate(image, None)).image
+        assert picture is not None, "rows of a study have no photo_reach"
+        return picture
 
 
 def read_trained_network(path: Path) -> TrainedNetwork:

@@ -13,13 +13,14 @@ import numpy as np
 from avatarify_plus.config import MotionMode
 from avatarify_plus.errors import DataError
 from avatarify_plus.pictures.images import centred_square, crop
+from avatarify_plus.pictures.photo_region import photo_side
 from avatarify_plus.types import Image
 from training.data.datasets import (
-    PHOTO_SUFFIXES,
     FoundClip,
     clip_identity,
     clip_name,
     find_clips,
+    is_still,
     read_pairs,
     stream_pictures,
 )
@@ -42,9 +43,15 @@ class Trial:
     motion: MotionMode
     initial: int = 0
 
-    def source_picture(self, size: int) -> Image:
-        """Return the (size, size, 3) source. Raises DataError if it cannot be read."""
-        return next(decode_squares(self.source, size))
+    def source_picture(self, size: int, max_px: int | None = None) -> Image:
+        """Return the source, see `decode_squares`. Raises DataError if it cannot be read."""
+        return next(decode_squares(self.source, size, max_px))
+
+    def source_square(self, least_px: int, most_px: int) -> Image:
+        """Return the source in its own size (P, P, 3), within bounds. Raises DataError if it cannot be read."""
+        picture = next(stream_pictures(self.source))
+        square = centred_square(picture)
+        return crop(picture, square, photo_side(square.width, least_px, most_px))
 
     def initial_picture(self, size: int) -> Image:
         """Return the driving picture that motion is measured from, (size, size, 3). Raises DataError without one."""
@@ -53,16 +60,16 @@ class Trial:
             raise DataError(f"{self.driving} has no frame {self.initial} to measure motion from")
         return picture
 
-    def frames(self, size: int) -> Iterator[tuple[Image, Image | None]]:
-        """Yield driving pictures with the truth, (size, size, 3) each.
+    def frames(self, size: int, max_px: int | None = None) -> Iterator[tuple[Image, Image | None]]:
+        """Yield driving pictures with the truth, see `decode_squares`.
 
         Raises DataError if a clip cannot be read to its end, or if the two differ in length.
         """
         if self.truth is None or self.truth == self.driving:
-            for image in decode_squares(self.driving, size):
+            for image in decode_squares(self.driving, size, max_px):
                 yield image, None if self.truth is None else image
             return
-        both = decode_squares(self.driving, size), decode_squares(self.truth, size)
+        both = decode_squares(self.driving, size, max_px), decode_squares(self.truth, size, max_px)
         for driving, truth in itertools.zip_longest(*both):
             if driving is None or truth is None:
                 raise DataError(f"{self.driving} and {self.truth} show the same motion but differ in length")
@@ -131,13 +138,14 @@ def spread(items: Sequence[Item], count: int | None) -> list[Item]:
     return [items[round(position)] for position in np.linspace(0, len(items) - 1, count)]
 
 
-def decode_squares(path: Path, size: int) -> Iterator[Image]:
+def decode_squares(path: Path, size: int, max_px: int | None = None) -> Iterator[Image]:
     """Decode a clip picture by picture, each cut to its centred square and resized to (size, size, 3).
 
-    Raises DataError where it cannot be read.
+    max_px: squares larger than `size` keep their own size up to this one. Raises DataError where it cannot be read.
     """
     for picture in stream_pictures(path):
-        yield crop(picture, centred_square(picture), size)
+        square = centred_square(picture)
+        yield crop(picture, square, max(size, min(int(square.width), max_px or size)))
 
 
 def _clips(place: Path) -> list[FoundClip]:
@@ -149,7 +157,7 @@ def _clips(place: Path) -> list[FoundClip]:
 
 def _moving(clips: list[FoundClip], place: Path) -> list[FoundClip]:
     """Leave out stills. Raises DataError if nothing is left."""
-    moving = [clip for clip in clips if clip.path.is_dir() or clip.path.suffix.lower() not in PHOTO_SUFFIXES]
+    moving = [clip for clip in clips if clip.path.is_dir() or not is_still(clip.path)]
     if not moving:
         raise DataError(f"no videos found in {place}")
     return moving

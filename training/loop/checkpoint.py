@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.errors import AvatarifyError, ModelError
 from avatarify_plus.network.checkpoint import Checkpoint, Weights, read_checkpoint
+from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.program.whole_file import replaced
 
 logger = logging.getLogger("training")
@@ -59,13 +60,21 @@ def read_start(path: Path) -> tuple[Weights, dict[str, Any]]:
 
     `path` may be a shipped bundle's name. Raises ModelError if it is neither.
     """
+    weights, _, summary = read_start_whole(path)
+    return weights, summary
+
+
+def read_start_whole(path: Path) -> tuple[Weights, NetworkConfig, dict[str, Any]]:
+    """Return the weights, the network's config and what is known of the training, see `read_start`."""
     if path.is_file():
         saved = read_checkpoint(path)
-        return saved.ema, {"step": saved.step, "samples": saved.samples, "training": saved.training}
+        summary = {"step": saved.step, "samples": saved.samples, "training": saved.training}
+        return saved.ema, saved.config, summary
     if path.suffix == ".pt":
         raise ModelError(f"no checkpoint at {path}")
     bundle = open_bundle(str(path))
-    return load_file(bundle.weights), {"bundle": bundle.manifest.name, "training": bundle.manifest.training}
+    summary = {"bundle": bundle.manifest.name, "training": bundle.manifest.training}
+    return load_file(bundle.weights), bundle.config, summary
 
 
 def load_what_fits(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from avatarify_plus.errors import DataError
+from avatarify_plus.face.contours import contour_points, draw_contours
 from avatarify_plus.face.landmarks import MESH_POINTS
 from avatarify_plus.motion.keypoints import MeshLayout, keypoints_from_mesh
+from avatarify_plus.network.config import NetworkConfig
+from avatarify_plus.network.dense_motion import Contours
 from avatarify_plus.pictures.images import resize
 from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet
@@ -51,12 +57,32 @@ class Validation:
                     model.locate(images[i : i + 1], self._read(mesh, device))
                     for i, mesh in enumerate((source_mesh, driving_mesh))
                 ]
-                prediction = model(images[:1], keypoints[0], keypoints[1])
-                errors.append(float((prediction.image[0] - images[1]).abs().mean()))
-                shown = [prediction.image[0]] + [o[0].expand(3, -1, -1) for o in prediction.motion.occlusions[::2]]
+                prediction = model(
+                    images[:1], *keypoints, *self._extras(model.config, images, source_mesh, driving_mesh)
+                )
+                picture = prediction.image
+                assert picture is not None, "the photo is at hand"
+                errors.append(float((picture[0] - images[1]).abs().mean()))
+                shown = [picture[0]] + [o[0].expand(3, -1, -1) for o in prediction.motion.occlusions[::2]]
                 rows.append([source, driving, *map(_picture, shown)])
         labels = ["source", "driving", "ours", "occlusion, coarse", "fine"][: len(rows[0])]
         return {"val L1": float(np.mean(errors))}, contact_sheet(rows, labels)
+
+    def _extras(
+        self, config: NetworkConfig, images: Tensor, source_mesh: FloatArray, driving_mesh: FloatArray
+    ) -> tuple[Any, ...]:
+        """Return what else a network with `photo_reach` takes: window, contours, and the photo, mirrored outwards."""
+        if not config.photo_reach:
+            return ()
+        margin = round((config.photo_reach - 1) / 2 * config.image_size)
+        photo = F.pad(images[:1], (margin, margin, margin, margin), mode="reflect")
+        if not config.contour_width:
+            return None, None, photo
+        drawn = [
+            draw_contours(contour_points(mesh) * 2 - 1, config.contour_size) for mesh in (source_mesh, driving_mesh)
+        ]
+        contours = Contours(*(torch.from_numpy(masks)[None].to(images) / 255 for masks in drawn))
+        return None, contours, photo
 
     def _shows(self, mesh: FloatArray) -> bool:
         """Return whether a picture with this mesh (478, 3) can be a source."""

@@ -21,8 +21,11 @@ EXPRESSION_CELLS = 64
 """Side of the map of weights before it is enlarged."""
 
 DECIDING_DIFFERENCE = 0.005
-"""Mean difference by which the warped photo may be worse than the painting before the painting is preferred; the same
-difference again raises the preference from 0.5 to 0.73. The photo is sharp: a softer choice would mix everywhere."""
+"""Mean difference between warped photo and painting that moves the choice by one logit, from 0.5 to 0.73. The photo is
+sharp: a softer choice would mix everywhere."""
+
+PHOTO_LEAD = 1.0
+"""The photo's lead, as a logit: where both are equally near the target, the photo, which is sharp, is shown to 0.73."""
 
 WRONG_DIFFERENCE = 0.08
 """Mean difference from the true frame at which the warped photo counts as wrong."""
@@ -52,6 +55,16 @@ def perceptual_pyramid(network: nn.Module, prediction: Tensor, target: Tensor, w
     return total / scales
 
 
+def feature_distances(network: nn.Module, prediction: Tensor, target: Tensor) -> Tensor:
+    """Return (F, B): the mean absolute difference of each of F features of each pair, over its mean magnitude.
+
+    prediction, target: (B, 3, S, S) in [0, 1]. These are the terms of `perceptual_pyramid`, unweighted.
+    """
+    pairs = zip(network(prediction), network(target), strict=True)
+    distances = [(found - wanted).abs().mean((1, 2, 3)) / _magnitude(wanted).flatten() for found, wanted in pairs]
+    return torch.stack(distances)
+
+
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of an error (B, C, h, w) under a weight (B, 1, S, S) of any size.
 
@@ -60,6 +73,17 @@ def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
     weight = F.interpolate(weight, size=error.shape[-2:], mode="area")
     places = (1, 2, 3)
     return ((error * weight).sum(places) / (weight.sum(places) * error.shape[1])).mean()
+
+
+def gradient_difference(picture: Tensor, target: Tensor) -> Tensor:
+    """Return (B, 3, S, S): the mean difference of both pictures' differences to the right and to the lower neighbour.
+
+    Blurred edges cost here, where a mean of pixels hardly sees them.
+    """
+    difference = picture - target
+    across = F.pad((difference[..., :, 1:] - difference[..., :, :-1]).abs(), (0, 1))
+    down = F.pad((difference[..., 1:, :] - difference[..., :-1, :]).abs(), (0, 0, 0, 1))
+    return (across + down) / 2
 
 
 def _magnitude(feature: Tensor) -> Tensor:
@@ -85,9 +109,10 @@ def occlusion_loss(painting: Painting, target: Tensor, weight: Tensor) -> Tensor
     A map near 0 or 1 gets no gradient through the blend, however wrong it is; from this loss it does.
     target: (B, 3, S, S). weight: (B, 1, S, S). Differences are averaged over 5 px against noise.
     """
+    assert painting.warped is not None, "the photo is at hand in training"
     with torch.no_grad():
         warped, painted = (_difference(picture, target) for picture in (painting.warped, painting.painted))
-        wanted = torch.sigmoid((painted - warped) / DECIDING_DIFFERENCE + 1)
+        wanted = torch.sigmoid((painted - warped) / DECIDING_DIFFERENCE + PHOTO_LEAD)
     kept = painting.kept.float().clamp(1e-6, 1 - 1e-6)
     error = -(wanted * kept.log() + (1 - wanted) * (1 - kept).log())
     return weighted_mean(error, weight)

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from avatarify_plus.network.generator import Painting, Window
+from avatarify_plus.network.blocks import resize
+from avatarify_plus.network.generator import Painting, Window, blend_photo
+from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.types import Keypoints
 from training.data.flow import Flow, flow_loss, keypoint_flow_loss
 from training.data.pairs import Batch
@@ -26,12 +28,20 @@ from training.objective.losses import (
     RandomTransform,
     equivariance,
     expression_weight,
+    gradient_difference,
     occlusion_loss,
     perceptual_pyramid,
     restoration_loss,
     weighted_mean,
     wrongness,
 )
+from training.objective.parts import PartLosses
+
+PART_RATE = 2e-3
+"""The peak learning rate of the painters of mouth and eyes: small networks with losses of their own."""
+
+PARTS = "parts."
+"""How the names of the tensors of the parts' discriminators begin in a checkpoint."""
 
 DISCRIMINATOR_RATE = 2e-4
 """The discriminator's peak learning rate, FOMM's."""
@@ -48,6 +58,8 @@ class LossWeights:
     keypoints. `expression_gain`: how much more than elsewhere an error counts at the eyes and in the mouth.
     It, `mesh_keypoints` and `identity` need face meshes.
     `adversarial` adds FOMM's discriminator, and with it `feature_matching`, which FOMM weighs by 10.
+    For networks with `photo_reach`: `sharp` weighs pixels, and gradients, of the last blend in the photo's resolution.
+    `parts`: of the painters of mouth and eyes, with `part_adversarial` of a discriminator's judgement of them.
     """
 
     perceptual: float = 1.0
@@ -62,6 +74,9 @@ class LossWeights:
     identity: float = 1.0
     adversarial: float = 0.0
     feature_matching: float = 10.0
+    sharp: float = 8.0
+    parts: float = 1.0
+    part_adversarial: float = 0.1
 
 
 class TrainingModel(nn.Module):
@@ -83,6 +98,7 @@ class TrainingModel(nn.Module):
         super().__init__()
         self.model = model
         self.discriminator = discriminator
+        self.part_losses = PartLosses(perceptual, weights.part_adversarial) if model.config.part_width else None
         self.weights = weights
         self.scales = scales
         # In tuples: neither parameters nor a part of the checkpoint.
@@ -91,7 +107,14 @@ class TrainingModel(nn.Module):
 
     def parameter_groups(self, rate: float) -> list[dict[str, Any]]:
         """Return the optimiser's groups with their `peak` learning rates: the network's, then the discriminator's."""
-        groups: list[dict[str, Any]] = [{"params": list(self.model.parameters()), "peak": rate}]
+        painters = self.model.parts if isinstance(self.model, AnimationModel) else nn.ModuleDict()
+        parts = list(painters.parameters())
+        own = {id(parameter) for parameter in parts}
+        rest = [p for p in self.model.parameters() if id(p) not in own and p.requires_grad]
+        groups: list[dict[str, Any]] = [{"params": rest, "peak": rate}]
+        if self.part_losses is not None:
+            groups.append({"params": parts, "peak": PART_RATE})
+            groups += [g | {"peak": DISCRIMINATOR_RATE} for g in self.part_losses.parameter_groups()]
         if self.discriminator is not None:
             group = {"params": list(self.discriminator.parameters()), "peak": DISCRIMINATOR_RATE}
             groups.append(group | {"betas": (0.5, 0.999), "weight_decay": 0.0})
@@ -99,12 +122,19 @@ class TrainingModel(nn.Module):
 
     def extra_state(self) -> dict[str, Tensor]:
         """Return what a checkpoint must keep besides the network: the discriminator's tensors."""
-        return {} if self.discriminator is None else dict(self.discriminator.state_dict())
+        state = {} if self.discriminator is None else dict(self.discriminator.state_dict())
+        if self.part_losses is not None:
+            state |= {f"{PARTS}{name}": value for name, value in self.part_losses.state_dict().items()}
+        return state
 
     def load_extra_state(self, state: dict[str, Tensor]) -> None:
         """Take back what `extra_state` returned; a run without it keeps a fresh discriminator."""
-        if self.discriminator is not None and state:
-            self.discriminator.load_state_dict(state)
+        own = {name.removeprefix(PARTS): value for name, value in state.items() if name.startswith(PARTS)}
+        rest = {name: value for name, value in state.items() if not name.startswith(PARTS)}
+        if self.part_losses is not None and own:
+            self.part_losses.load_state_dict(own)
+        if self.discriminator is not None and rest:
+            self.discriminator.load_state_dict(rest)
 
     def forward(self, batch: Batch, window: Window | None, follow_mesh: bool) -> dict[str, Tensor]:
         """Return the weighted losses of a batch by name, in a window of the pictures if given.
@@ -114,7 +144,7 @@ class TrainingModel(nn.Module):
         losses: dict[str, Tensor] = {}
         source_keypoints = self.model.locate(batch.source, batch.source_keypoints)
         driving_keypoints = self.model.locate(batch.driving, batch.driving_keypoints)
-        if self.model.config.detected_count:
+        if self.model.config.detected_count and (self.weights.equivariance_value or self.weights.equivariance_jacobian):
             losses |= self._equivariance(batch, driving_keypoints)
         if follow_mesh:
             assert batch.source_keypoints is not None and batch.driving_keypoints is not None, "only faces have a mesh"
@@ -122,7 +152,14 @@ class TrainingModel(nn.Module):
                 _keypoint_distance(source_keypoints, batch.source_keypoints)
                 + _keypoint_distance(driving_keypoints, batch.driving_keypoints)
             )
-        prediction, motion, painting = self.model(batch.source, source_keypoints, driving_keypoints, window)
+        if self.model.config.photo_reach:
+            assert batch.photo is not None, "the loader renders it"
+            photo = resize(batch.photo, round(self.model.config.photo_reach * batch.source.shape[-1]))
+            whole = None if batch.contours is None else batch.contours.whole
+            predicted = self.model(batch.source, source_keypoints, driving_keypoints, window, whole, photo)
+        else:
+            predicted = self.model(batch.source, source_keypoints, driving_keypoints, window)
+        prediction, motion, painting = predicted
         if batch.flow is not None:
             losses |= self._flow(batch.flow, motion.deformation, source_keypoints, driving_keypoints)
         target = batch.driving
@@ -132,6 +169,8 @@ class TrainingModel(nn.Module):
         losses["pixels"] = self.weights.pixels * weighted_mean((prediction - target).abs(), weight)
         if self.model.config.blend:
             losses |= self._restoration(painting, target, weight)
+        if batch.photo is not None and window is None and (self.weights.sharp or self.part_losses is not None):
+            losses |= self._sharp(batch, painting, motion.deformation, weight)
         if self.weights.perceptual:
             losses["perceptual"] = self.weights.perceptual * perceptual_pyramid(
                 self._perceptual[0], prediction, target, weight, self.scales
@@ -173,6 +212,7 @@ class TrainingModel(nn.Module):
     def _restoration(self, painting: Painting, target: Tensor, weight: Tensor) -> dict[str, Tensor]:
         """Return what teaches the painter to paint what the photo lacks, and the maps to let it."""
         losses: dict[str, Tensor] = {}
+        assert painting.warped is not None, "the photo is at hand in training"
         wrong = wrongness(painting.warped, target)
         if self.weights.painted:
             error = (painting.painted - target).abs()
@@ -181,6 +221,28 @@ class TrainingModel(nn.Module):
             losses["occlusion"] = self.weights.occlusion * occlusion_loss(painting, target, weight)
             if self.weights.expression_gain:
                 losses["restoration"] = self.weights.occlusion * restoration_loss(painting.gates, wrong, weight - 1)
+        return losses
+
+    def _sharp(self, batch: Batch, painting: Painting, deformation: Tensor, weight: Tensor) -> dict[str, Tensor]:
+        """Return the losses in the photo's resolution: of the last blend, and of the painted parts."""
+        assert batch.photo is not None and batch.sharp is not None
+        picture = blend_photo(painting, deformation, batch.photo, self.model.config.photo_reach)
+        losses: dict[str, Tensor] = {}
+        if self.weights.sharp:
+            error = (picture - batch.sharp).abs()
+            slopes = gradient_difference(picture, batch.sharp)
+            losses["sharp"] = self.weights.sharp * (weighted_mean(error, weight) + 2 * weighted_mean(slopes, weight))
+            size, side = batch.source.shape[-1], batch.sharp.shape[-1]
+            if side > size and self.weights.perceptual:
+                top, left = (int(place) for place in torch.randint(0, side - size + 1, (2,)))
+                window = (..., slice(top, top + size), slice(left, left + size))
+                losses["sharp perceptual"] = self.weights.perceptual * perceptual_pyramid(
+                    self._perceptual[0], picture[window], batch.sharp[window], resize(weight, side)[window], 1
+                )
+        if self.part_losses is not None and self.weights.parts:
+            assert isinstance(self.model, AnimationModel), "only it has painters of parts"
+            found = self.part_losses(self.model, picture.detach(), batch)
+            losses |= {name: self.weights.parts * value for name, value in found.items()}
         return losses
 
     def _learned(self, keypoints: Keypoints) -> Keypoints:

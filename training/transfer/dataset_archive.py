@@ -24,7 +24,7 @@ from avatarify_plus.face.landmarks import LANDMARK_COUNT
 from avatarify_plus.program.whole_file import replaced, write_whole
 from avatarify_plus.types import FloatArray
 from training.data.cache import INDEX, ROW_FILES, CacheRows, build_cache, read_clip
-from training.data.datasets import FoundClip, find_clips
+from training.data.datasets import FoundClip, find_clips, frames_in
 from training.data.parallel import each_result
 
 logger = logging.getLogger("training")
@@ -70,12 +70,12 @@ def write_archive(folder: Path, cache_root: Path, out: Path, part_bytes: int, si
     if is_archive(out):
         raise DataError(f"{out} holds a data set archive already: choose another folder")
     cache = build_cache(folder, cache_root, size, processes)
-    found = {clip.name: clip for clip in find_clips(folder)}
+    found = iter(find_clips(folder))  # the cache has some of them, in their order; a name may occur twice
     parts: list[list[_ArchivedClip]] = [[]]
     room = part_bytes
     for kept in tqdm(cache.clips, desc="pack", unit="clip"):
-        clip = found[kept.name]
-        files = sorted(clip.path.iterdir()) if clip.path.is_dir() else [clip.path]
+        clip = next(clip for clip in found if clip.name == kept.name)
+        files = frames_in(clip.path) if clip.path.is_dir() else [clip.path]
         landmarks = cache.landmarks[kept.start : kept.start + kept.count]
         archived = _ArchivedClip(clip, files, kept.count, _squeezed(landmarks))
         if archived.size > part_bytes:

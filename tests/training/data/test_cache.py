@@ -56,3 +56,28 @@ def test_a_cache_of_a_version_that_kept_no_times_is_used_and_watched_from_then_o
     build_cache(clips, tmp_path, 32, 1)
     assert index.with_name("frames.u8").stat().st_mtime_ns == written
     assert "stamps" in json.loads(index.read_text())["wanted"]
+
+
+def test_a_frame_that_is_replaced_in_a_folder_has_it_decoded_again(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    for number in range(3):
+        (folder / "ann").mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / "ann" / f"frame_{number}.png"), np.full((32, 32, 3), 50, np.uint8))
+    assert (build_cache(folder, tmp_path / "cache", 32, 1).frames == 50).all()
+    state = (folder / "ann").stat()
+    frame = folder / "ann" / "frame_1.png"
+    frame.write_bytes(cv2.imencode(".png", np.full((32, 32, 3), 90, np.uint8))[1].tobytes())
+    assert (folder / "ann").stat().st_mtime_ns == state.st_mtime_ns  # the folder does not say so
+    assert (build_cache(folder, tmp_path / "cache", 32, 1).frames[1] == 90).all()
+
+
+def test_a_cache_is_kept_but_whose_faces_it_shows_is_read_again(clips: Path, tmp_path: Path) -> None:
+    build_cache(clips, tmp_path, 32, 1)
+    (index,) = tmp_path.rglob("index.json")
+    values = json.loads(index.read_text())
+    for clip in values["clips"]:
+        clip["identity"] = "somebody"
+    index.write_text(json.dumps(values))
+    written = index.with_name("frames.u8").stat().st_mtime_ns
+    assert [clip.identity for clip in build_cache(clips, tmp_path, 32, 1).clips] == ["a", "b", "c"]
+    assert index.with_name("frames.u8").stat().st_mtime_ns == written

@@ -3,7 +3,7 @@
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 from pathlib import Path
 
@@ -159,6 +159,120 @@ def test_numbered_frames_in_a_split_are_a_clip_and_portraits_are_not(frames: lis
     assert len(list_clips(tmp_path / "4")) == 3
 
 
+@pytest.fixture(scope="module")
+def portraits() -> list[Image]:
+    """The bundled photos of three people, small, upright and mirrored."""
+    photos = [read_frames(ROOT / "examples" / f"avatar_{number}.jpg")[0] for number in (1, 2, 3)]
+    return [
+        picture for photo in photos for picture in (cv2.resize(photo, (96, 96)), cv2.resize(photo[:, ::-1], (96, 96)))
+    ]
+
+
+@pytest.mark.parametrize("split", ["train", "."])
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("frame_{:04d}.png", range(2)),
+        ("frame{}.jpg", range(8, 12)),
+        ("ann-frame-{:03d}.png", (0, 5, 30)),
+        ("{:04d}.png", range(0, 60, 5)),
+        ("out{}.webp", (3, 4, 9, 10, 11, 40)),
+        ("ann_{:03d}_small.png", range(6)),
+    ],
+)
+def test_folders_of_frames_are_clips_however_they_are_numbered(
+    frames: list[Image], tmp_path: Path, split: str, name: str, numbers: Iterable[int]
+) -> None:
+    for person in ("ann", "bob"):
+        (tmp_path / split / person).mkdir(parents=True)
+        for frame, number in zip(frames, numbers, strict=False):
+            cv2.imwrite(str(tmp_path / split / person / name.format(number)), frame[..., ::-1])
+        (tmp_path / split / person / "._frame_0001.png").write_bytes(b"what another system leaves behind")
+    clips = find_clips(tmp_path)
+    assert [(clip.name, clip.identity) for clip in clips] == [("ann", "ann"), ("bob", "bob")]
+    pictures = read_frames(clips[0].path)
+    assert len(pictures) == count_pictures(clips[0].path) == len(list(numbers))
+    assert all(np.abs(a.astype(float) - b).mean() < 8 for a, b in zip(pictures, frames, strict=False))  # in order
+
+
+@pytest.mark.parametrize("name", ["{:05d}.png", "IMG_{}.png", "anna_{}.png"])
+def test_numbered_portraits_are_stills_and_no_number_is_a_person(
+    portraits: list[Image], tmp_path: Path, name: str
+) -> None:
+    for folder in ("here", "there"):
+        write_pictures(tmp_path / "train" / folder, portraits, name, first=1000)
+    clips = find_clips(tmp_path)
+    assert [count_pictures(clip.path) for clip in clips] == [1] * 12
+    assert len({clip.identity for clip in clips}) == (1 if name.startswith("anna") else 12)
+
+
+def test_what_lies_beside_frames_is_found_too(frames: list[Image], tmp_path: Path) -> None:
+    write_pictures(tmp_path / "ann", frames[:3], "frame_{}.png")
+    write_video(tmp_path / "ann" / "talk.mp4", frames[:3])
+    write_pictures(tmp_path / "ann" / "second", frames[3:6], "frame_{}.png")
+    assert [clip.path.relative_to(tmp_path).as_posix() for clip in find_clips(tmp_path)] == [
+        "ann",
+        "ann/second",
+        "ann/talk.mp4",
+    ]
+
+
+def test_equal_names_in_different_folders_are_different_people(frames: list[Image], tmp_path: Path) -> None:
+    for person in ("ann", "bob"):
+        write_pictures(tmp_path / person / "frames", frames[:2], "frame_{}.png")
+        for number in (1, 2):
+            write_video(tmp_path / person / f"clip_{number}.mp4", frames[:2])
+        cv2.imwrite(str(tmp_path / person / "IMG_1000.jpg"), frames[0])
+    clips = find_clips(tmp_path)
+    assert len(clips) == len({clip.identity for clip in clips}) == 8
+    assert "ann/clip_1" in {clip.identity for clip in clips}
+
+
+@pytest.mark.parametrize("suffix", ["m4v", "MTS", "mpg", "wmv", "ts"])
+def test_videos_are_known_by_all_their_suffixes(frames: list[Image], tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"ann_1.{suffix}"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg2video" if suffix == "mpg" else "libx264" if suffix != "wmv" else "wmv2", 25)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode(None))
+    (clip,) = find_clips(tmp_path)
+    assert (clip.name, clip.identity) == ("ann_1", "ann")
+    assert len(read_frames(path)) == len(frames)
+    assert build_cache(tmp_path, tmp_path / "cache", SIZE, 1, subject="any").clips[0].count == len(frames)
+
+
+@pytest.mark.parametrize("suffix", ["webp", "bmp", "tif", "tiff", "JPEG"])
+def test_photos_are_known_by_all_their_suffixes(frames: list[Image], tmp_path: Path, suffix: str) -> None:
+    PIL.Image.fromarray(frames[0]).save(tmp_path / f"ann_1.{suffix}")
+    assert [(clip.name, count_pictures(clip.path)) for clip in find_clips(tmp_path)] == [("ann_1", 1)]
+    assert np.abs(read_frames(tmp_path / f"ann_1.{suffix}")[0].astype(float) - frames[0]).mean() < 8
+
+
+def test_what_is_left_out_is_named(frames: list[Image], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "data"
+    cv2.imwrite(str(tmp_path / "x.png"), frames[0])
+    for name in ("more/talk.braw", "face.raw", "._face.jpg", ".Trashes/old.mp4", "notes.txt", "report.json"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"\0\5\x16\7")
+    with pytest.raises(
+        DataError, match=r"no videos or photos .* files that are not named .*: face\.raw, more/talk\.braw$"
+    ):
+        find_clips(folder)
+    (tmp_path / "x.png").rename(folder / "IMG_1000.png")
+    with caplog.at_level(logging.INFO):
+        build_cache(folder, tmp_path / "cache", SIZE, 1)
+    said = [record.message for record in caplog.records]
+    assert [
+        line for line in said if line.startswith("left out 2 files") and line.endswith(": face.raw, more/talk.braw")
+    ]
+    assert [
+        line for line in said if line.startswith("1 photo, by their names of 1 person; 1 photo such as IMG_1000.png")
+    ]
+
+
 def test_links_that_run_in_a_circle_end(frames: list[Image], tmp_path: Path) -> None:
     write_pictures(tmp_path / "data" / "x.mp4", frames[:2])
     (tmp_path / "data" / "again").symlink_to(tmp_path / "data")
@@ -168,7 +282,17 @@ def test_links_that_run_in_a_circle_end(frames: list[Image], tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("name", "identity"),
-    [("id1#v_1#2", "id1"), ("v_1#2#3", "v_1"), ("anna_1_2", "anna"), ("00017", "00017"), ("_x", "_x"), ("#1", "#1")],
+    [
+        ("id1#v_1#2", "id1"),
+        ("v_1#2#3", "v_1"),
+        ("anna_1_2", "anna"),
+        ("017_3", "017"),
+        ("00017", "00017"),
+        ("_x", "_x"),
+        ("#1", "#1"),
+        *((name, name) for name in ("IMG_1000", "img_1", "DSC_0001", "100_0001", "PXL_20240131", "20240131_120000")),
+        *((name, name) for name in ("frame_0001", "IMG-20240131-WA0001", "photo_1", "_MG_0001", "VID_2")),
+    ],
 )
 def test_identities(name: str, identity: str) -> None:
     assert clip_identity(name) == identity
@@ -222,6 +346,28 @@ def test_a_clip_that_breaks_off_is_used_up_to_there(frames: list[Image], tmp_pat
     cut_short(path, 0.15)
     with pytest.raises(DataError, match=r"x\.mp4"):
         read_frames(path)
+
+
+@pytest.mark.parametrize(("name", "content"), [("x.gif", b"GIF89a"), ("x.webm", b"\x1a\x45\xdf\xa3"), ("x.mp4", b"")])
+def test_a_video_that_ends_at_once_is_a_clip_error(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    for read in (count_pictures, frame_rate, lambda path: list(stream_pictures(path))):
+        with pytest.raises(ClipError, match=name.replace(".", r"\.")):
+            read(tmp_path / name)
+
+
+def test_a_video_without_a_decoder_is_a_clip_error(frames: list[Image], tmp_path: Path) -> None:
+    path = tmp_path / "x.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", 25)
+        stream.height, stream.width = frames[0].shape[:2]
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode(None))
+    assert len(read_frames(path)) == len(frames)
+    path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
+    with pytest.raises(ClipError, match=r"x\.avi"):
+        list(stream_pictures(path))
 
 
 def test_pairs_lists(frames: list[Image], tmp_path: Path) -> None:

@@ -51,6 +51,13 @@ def test_both_pictures_of_a_clip_share_their_crop(tmp_path: Path) -> None:
     assert (clip[:, 0] == clip[:, 1]).all() and (choice.rows[:, 0] != choice.rows[:, 1]).all()
 
 
+def test_a_number_that_two_folders_share_is_no_person(tmp_path: Path) -> None:
+    for name, share in (("0001", 0.0), ("ann", 0.05)):
+        caches = [open_cache(write_cache(tmp_path / name / place, {name: 1})) for place in "ab"]
+        sampler = PairSampler(Pool(caches), load_mesh_layout("face-20"), PairOptions(), seed=0)
+        assert sampler.summary["still_share"] == share
+
+
 def test_people_are_balanced_by_the_exponent(tmp_path: Path) -> None:
     pool = Pool([open_cache(write_cache(tmp_path, {"a_1": 4, "b_1": 36}))])
     for exponent, expected in ((0.0, 0.5), (0.5, 0.25), (1.0, 0.1)):

@@ -9,13 +9,15 @@ import cv2
 import numpy as np
 import pytest
 
-from avatarify_plus.bundle import open_bundle
+from avatarify_plus.bundle import Bundle, open_bundle
+from avatarify_plus.engines import Source
 from avatarify_plus.errors import DataError
 from avatarify_plus.motion.keypoints import load_mesh_layout
 from avatarify_plus.types import FloatArray, Image, Keypoints
-from fakes import EXAMPLES, example_driver, plain_picture
+from fakes import EXAMPLES, FakeEngine, example_driver, plain_picture
 from training import filmstrip
 from training.evaluate import main
+from training.evaluation.closeups import CLOSEUP_PX, CLOSEUP_TITLES
 from training.evaluation.figures import draw_keypoints, keypoint_colours
 from training.evaluation.metrics import (
     AnimationScorer,
@@ -27,6 +29,7 @@ from training.evaluation.metrics import (
     jitter,
     openings,
 )
+from training.evaluation.picture_fit import fit
 from training.evaluation.runner import Setup, Skipped, TrialJob, TrialResult
 from training.evaluation.trial_processes import run_jobs
 from training.evaluation.trials import Trial, animations, decode_squares, puppet_pairs, self_reenactments, spread
@@ -35,6 +38,7 @@ SECTIONS = (
     "Scores",
     "Run",
     "Side by side",
+    "Close-ups",
     "Keypoints",
     "How the picture is made",
     "Failure cases",
@@ -62,14 +66,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_clip(folder / "nobody_1.mp4", [plain_picture(90, 256, 256)] * 4)
     (folder / "broken_1.mp4").write_bytes(b"no video")
     return folder
-
-
-@pytest.fixture(scope="module")
-def face() -> FloatArray:
-    """The mean face of the mesh layout, flat, in the middle of the picture; (478, 3)."""
-    file = Path(__file__).resolve().parents[3] / "avatarify_plus" / "mesh_layouts" / "face-20.json"
-    flat = np.array(json.loads(file.read_text())["mean_face"]) * 0.15 + 0.5
-    return np.concatenate([flat, np.zeros((478, 1))], 1).astype(np.float32)
 
 
 def with_mouth(face: FloatArray, gap: float) -> FloatArray:
@@ -209,7 +205,9 @@ def test_one_and_two_processes_agree_and_report_everything(
 ) -> None:
     common = ["--bundle", "live-256", "--clips", str(clips), "--stride", "3"]
     page, sheet = tmp_path / "report" / "report.html", tmp_path / "sheet.png"
+    closeups = tmp_path / "closeups"
     pictured = ["--report", str(page.parent), "--sheet", str(sheet), "--compare", "live-256"]
+    pictured += ["--closeups", str(closeups)]
     reports = []
     for processes, more in (("1", pictured), ("2", [])):
         file = tmp_path / f"{processes}.json"
@@ -219,8 +217,13 @@ def test_one_and_two_processes_agree_and_report_everything(
     assert first["skipped"].keys() == {"broken_1", "nobody_1"} and "no face" in first["skipped"]["nobody_1"]
     assert first.pop("skipped") == second.pop("skipped")
     assert first.pop("compared") == {"live-256": first["ours"]} and first["face"].pop("compared")
+    assert first["detail"].pop("compared") == {"live-256": first["detail"]["ours"]}
     assert first == second and first["trials"] == 2
     assert first["ours"]["akd_px"] < 3 and first["ours"]["mkr"] == 0
+    ours, baseline = first["detail"]["ours"], first["detail"]["baseline"]
+    assert 0 < ours["mouth_perceptual"] < baseline["mouth_perceptual"] and 0.7 < ours["sharpness"] < 1.1
+    assert baseline["sharpness"] == 1 and baseline["flicker"] == 0
+    assert set(ours) < set(first["per_trial"]["a_1"])
     printed = capsys.readouterr()
     assert "repeat the source" in printed.out and "skipped broken_1" in printed.err
 
@@ -230,6 +233,93 @@ def test_one_and_two_processes_agree_and_report_everything(
     assert len(linked) > 6 and all((page.parent / name).is_file() for name in linked)
     assert "broken_1" in text and "http" not in text
     assert cv2.imread(str(sheet)).shape == (24 + 2 * 160, 5 * 160, 3)
+    for kind in CLOSEUP_TITLES:
+        file = closeups / f"{kind}.png"
+        assert file.exists() != (f"{file} is not written" in printed.err)
+        assert not file.exists() or cv2.imread(str(file)).shape[1] == 4 * CLOSEUP_PX
+
+
+@pytest.fixture(scope="module")
+def large_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One clip of 320 px."""
+    folder = tmp_path_factory.mktemp("large")
+    write_clip(folder / "a_1.mp4", example_driver(6, 320))
+    return folder
+
+
+def test_larger_clips_keep_their_size_if_asked_to(
+    clips: Path, large_clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = large_clips / "a_1.mp4"
+    (trial,) = self_reenactments(large_clips)
+    for max_px, side_px in ((None, 256), (300, 300), (512, 320)):
+        driving, truth = next(trial.frames(256, max_px))
+        assert truth is driving and driving.shape == trial.source_picture(256, max_px).shape == (side_px, side_px, 3)
+    assert next(decode_squares(path, 512, 512)).shape == (512, 512, 3)  # never smaller than the model's own
+
+    truths: dict[int | None, TrialResult] = {}
+    for truth_px in (None, 512):
+        setup = Setup((open_bundle("live-256"),), "auto", threads=1, stride=2, truth_px=truth_px)
+        ((_, outcome, _),) = run_jobs(setup, [TrialJob(0, trial, is_shown=True)], 1)
+        assert isinstance(outcome, TrialResult) and outcome.farthest is not None
+        truths[truth_px] = outcome
+    small, large = (truths[truth_px].farthest for truth_px in (None, 512))
+    assert small is not None and large is not None and large.truth is not None
+    assert small.predictions[0].shape == (256, 256, 3)
+    assert large.source.shape == large.driving.shape == large.truth.shape == large.predictions[0].shape == (320, 320, 3)
+    at_256, at_320 = (truths[truth_px].tables for truth_px in (None, 512))
+    assert at_320[0][0] != at_256[0][0]
+    assert at_320[0][0][2] == pytest.approx(at_256[0][0][2], abs=0.3)  # AKD stays in px of 256
+
+    file = tmp_path / "scores.json"
+    command = ["--model", "live-256", "--clips", str(clips), "--every", "4", "--processes", "1", "--json", str(file)]
+    same = []
+    for more in ([], ["--truth-px", "512"]):
+        assert main([*command, *more]) == 0
+        same.append(json.loads(file.read_text())["per_trial"])
+    assert same[0] == same[1]  # clips of 256 px
+    capsys.readouterr()
+    assert main(["--model", "live-256", "--clips", str(clips), "--truth-px", "128", "--processes", "1"]) == 1
+    assert "--truth-px must be at least the models' own 256 px, found 128" in capsys.readouterr().err
+
+
+class LargeEngine(FakeEngine):
+    """Returns pictures larger than those it is given."""
+
+    def animate(self, source: Source, keypoints: Keypoints) -> Image:
+        return fit(super().animate(source, keypoints), 384)
+
+
+@pytest.mark.parametrize(("truth_px", "side_px"), [(None, 256), (300, 300), (512, 320)])
+def test_pictures_of_another_size_are_brought_to_the_truths(
+    truth_px: int | None, side_px: int, large_clips: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = LargeEngine(image_size=256)
+    monkeypatch.setattr("training.evaluation.runner.open_engine", lambda *_: engine)
+    (trial,) = self_reenactments(large_clips)
+    setup = Setup((open_bundle("live-256"),), "auto", threads=1, stride=2, truth_px=truth_px)
+    ((_, outcome, _),) = run_jobs(setup, [TrialJob(0, trial, is_shown=True)], 1)
+    assert isinstance(outcome, TrialResult) and outcome.farthest is not None
+    assert outcome.farthest.predictions[0].shape == (side_px, side_px, 3)
+    assert engine.sources[0].shape == (256, 256, 3)  # the model sees its own size
+
+
+def test_a_report_of_larger_clips_is_whole(large_clips: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report" / "report.html"
+    command = ["--model", "live-256", "--clips", str(large_clips), "--truth-px", "320", "--report", str(page.parent)]
+    assert main([*command, "--processes", "1", "--stride", "3"]) == 0
+    linked = re.findall(r'src="(.*?)"', page.read_text())
+    assert len(linked) > 4 and all((page.parent / name).is_file() for name in linked)
+
+
+def test_a_photo_in_its_own_size_is_measured_like_any_other(photo_bundle: Bundle, clips: Path, tmp_path: Path) -> None:
+    """The source is seen in the clip's size, the pictures are compared in the model's."""
+    file = tmp_path / "scores.json"
+    arguments = ["--model", str(photo_bundle.folder), "--clips", str(clips), "--stride", "3", "--json", str(file)]
+    more = ["--processes", "1", "--report", str(tmp_path / "report"), "--compare", "live-256"]
+    assert main([*arguments, *more]) == 0
+    report = json.loads(file.read_text())
+    assert report["trials"] == 2 and 0 < report["ours"]["l1"] < 0.5
 
 
 def test_photos_follow_drivers(clips: Path, tmp_path: Path) -> None:
@@ -247,7 +337,7 @@ def test_photos_follow_drivers(clips: Path, tmp_path: Path) -> None:
 class DeadlyTrial(Trial):
     """Takes its process with it."""
 
-    def source_picture(self, size: int) -> Image:
+    def source_picture(self, size: int, max_px: int | None = None) -> Image:
         os._exit(3)
 
 
@@ -268,12 +358,13 @@ def test_mistakes_are_named(clips: Path, tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "bad_1.mp4").write_bytes(b"no video")
     assert main(["--bundle", "live-256", "--clips", str(tmp_path), "--processes", "1"]) == 1
     assert "none of the 1 trials" in capsys.readouterr().err
-    for wrong in (["--photos", "2"], ["--stride", "0"], ["--engine", "abacus"]):
+    body = ["--subject", "body", "--closeups", str(tmp_path)]
+    for wrong in (["--photos", "2"], ["--stride", "0"], ["--engine", "abacus"], body):
         with pytest.raises(SystemExit, match="2"):
             main(["--bundle", "live-256", "--clips", str(clips), *wrong])
 
 
-@pytest.mark.parametrize("option", ["--json", "--sheet", "--report"])
+@pytest.mark.parametrize("option", ["--json", "--sheet", "--report", "--closeups"])
 def test_a_place_that_cannot_be_written_is_named_before_anything_is_measured(
     option: str, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -83,6 +83,7 @@ class X2Face(nn.Module):
         offset = resize(self.decoder(driving.value.flatten(1)).float(), self.config.image_size)  # (B, 2, S, S)
         grid = coordinate_grid(self.config.image_size, False, offset) + offset.permute(0, 2, 3, 1)  # (B, S, S, 2)
         deformation = grid + warp(source.small, grid).permute(0, 2, 3, 1)  # both grids in one
+        assert source.features.picture is not None, "it is the photo that is sampled"
         picture = warp(source.features.picture, deformation)
         if window is not None:
             picture = window.cut(picture, 2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from avatarify_plus.network.config import PRESETS, NetworkConfig, network_config
 from avatarify_plus.network.model import AnimationModel
-from training import x2face
+from training.networks import x2face
 
 Network = AnimationModel | x2face.X2Face
 X2FACE = x2face.PRESET

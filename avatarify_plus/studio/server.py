@@ -1,0 +1,257 @@
+"""The studio's web server: the page, one WebSocket a page, and photos that come in. On loopback only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import json
+import logging
+import socket
+import struct
+import threading
+import urllib.parse
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from avatarify_plus.errors import SinkError, SourceError
+from avatarify_plus.pictures.jpeg import jpeg_of
+from avatarify_plus.studio.control import Pictures, StudioControl
+from avatarify_plus.studio.gallery import MAX_BYTES, Gallery
+
+logger = logging.getLogger(__name__)
+
+PAGE = Path(__file__).parent / "page"
+HOST = "127.0.0.1"
+DRIVER_PX, SENT_PX = 256, 960
+"""The longest side of the pictures as a page gets them."""
+
+MAX_MESSAGE = 16_384
+"""No request of a page is longer, in bytes."""
+
+FIRST_MESSAGE_S = 5.0
+"""A page says the token within this time."""
+
+STATE_S = 0.1
+"""States are sent at most so often."""
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+REFUSED = 1008
+
+
+class StudioServer:
+    """Serve a studio in a thread of its own. A context manager; `url` opens the page, with the token in it."""
+
+    def __init__(self, control: StudioControl, gallery: Gallery, token: str, port: int = 0) -> None:
+        """port: 0 takes a free one. Raises SinkError if it is taken."""
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            self._socket.bind((HOST, port))
+            self._socket.listen()  # who comes before the thread runs waits
+        except OSError as error:
+            self._socket.close()
+            raise SinkError(f"cannot serve the studio at {HOST}:{port}: {error.strerror or error}") from error
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://{HOST}:{self.port}/#{token}"
+        app = build_app(control, gallery, token, self.port)
+        settings = uvicorn.Config(
+            app, log_level="critical", lifespan="off", ws="websockets-sansio", ws_max_size=MAX_MESSAGE, access_log=False
+        )
+        self._server = uvicorn.Server(settings)
+        self._thread = threading.Thread(
+            target=self._server.run, kwargs={"sockets": [self._socket]}, name="studio", daemon=True
+        )
+
+    def __enter__(self) -> StudioServer:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(5.0)
+        self._socket.close()
+
+
+def build_app(control: StudioControl, gallery: Gallery, token: str, port: int) -> Starlette:
+    """Return the web application. port: where it is reached, for the check of who asks."""
+    names = (f"{HOST}:{port}", f"localhost:{port}")
+
+    async def add_photo(request: Request) -> Response:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if not _is_token(given, token):
+            return JSONResponse({"error": "wrong token"}, 401)
+        name = urllib.parse.unquote(request.headers.get("x-name", "photo"))[:200]
+        try:
+            data = await _read(request, MAX_BYTES)
+            photo = await asyncio.to_thread(gallery.add, name, data)
+        except SourceError as error:
+            return JSONResponse({"error": str(error)}, 400)
+        control.ask({"photos": True, "choose": photo.path.name})
+        return JSONResponse({"name": photo.path.name})
+
+    async def talk(websocket: WebSocket) -> None:
+        await websocket.accept()
+        try:
+            first = json.loads(await asyncio.wait_for(websocket.receive_text(), FIRST_MESSAGE_S))
+            if not isinstance(first, dict) or not _is_token(str(first.get("token", "")), token):
+                await websocket.close(REFUSED, "wrong token")
+                return
+        except (ValueError, KeyError, TimeoutError, asyncio.TimeoutError, WebSocketDisconnect, RuntimeError):
+            with contextlib.suppress(RuntimeError):
+                await websocket.close(REFUSED, "no token")
+            return
+        await _Conversation(control, websocket).run()
+
+    return Starlette(
+        routes=[
+            Route("/photos", add_photo, methods=["POST"]),
+            WebSocketRoute("/talk", talk),
+            Mount("/", StaticFiles(directory=PAGE, html=True)),
+        ],
+        middleware=[Middleware(_Guard, names=names)],
+    )
+
+
+class _Guard:
+    """Refuse who does not come from the page itself: other hosts' names (DNS rebinding) and other pages' requests."""
+
+    def __init__(self, app: ASGIApp, names: tuple[str, ...]) -> None:
+        self._app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        origin = headers.get("origin")
+        changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
+        is_own = headers.get("host") in self._names and (
+            origin.removeprefix("http://") in self._names if origin is not None else not changes
+        )
+        if not is_own:
+            if scope["type"] == "websocket":
+                await WebSocket(scope, receive, send).close(REFUSED)
+            else:
+                await Response("not from here", 403)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                more = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+                message["headers"] = [*message["headers"], *more]
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class _Conversation:
+    """One page: its requests to the loop, the newest pictures and states to it, never more than it can show."""
+
+    def __init__(self, control: StudioControl, websocket: WebSocket) -> None:
+        self._control = control
+        self._websocket = websocket
+        self._news = asyncio.Event()
+        self._shown = 0
+        self._sent_number = 0
+
+    async def run(self) -> None:
+        """Talk until the page is gone."""
+        loop = asyncio.get_running_loop()
+
+        def wake() -> None:
+            with contextlib.suppress(RuntimeError):  # the server is ending
+                loop.call_soon_threadsafe(self._news.set)
+
+        end = self._control.watch(wake)
+        tasks = [asyncio.create_task(task()) for task in (self._listen, self._send_pictures, self._send_states)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            end()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                try:
+                    request = json.loads(await self._websocket.receive_text())
+                except ValueError:
+                    continue
+                if not isinstance(request, dict):
+                    continue
+                if "shown" in request:
+                    self._shown = request["shown"] if isinstance(request["shown"], int) else self._shown
+                    self._news.set()
+                else:
+                    self._control.ask(request)
+
+    async def _send_pictures(self) -> None:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                await self._news.wait()
+                self._news.clear()
+                pictures = self._control.pictures
+                if pictures.number == self._sent_number or self._shown < self._sent_number:
+                    continue
+                message = await asyncio.to_thread(_message_of, pictures)
+                self._sent_number = pictures.number
+                await self._websocket.send_bytes(message)
+
+    async def _send_states(self) -> None:
+        told: dict[str, Any] = {}
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError):
+            while True:
+                state = self._control.state
+                changes = {name: value for name, value in state.items() if name not in told or told[name] != value}
+                if changes:
+                    await self._websocket.send_text(json.dumps(changes))
+                    told = state
+                await asyncio.sleep(STATE_S)
+
+
+def _message_of(pictures: Pictures) -> bytes:
+    """Return pictures as a page takes them.
+
+    Little endian: their number, the first one's length, when they were captured in ms since 1970; then two JPEGs.
+    """
+    driver, sent = (
+        b"" if image is None else jpeg_of(image, most_px)
+        for image, most_px in ((pictures.driver, DRIVER_PX), (pictures.sent, SENT_PX))
+    )
+    return struct.pack("<IId", pictures.number, len(driver), 1000 * pictures.captured_s) + driver + sent
+
+
+async def _read(request: Request, most: int) -> bytes:
+    """Return a request's body. Raises SourceError as soon as it is too long."""
+    parts, length = [], 0
+    async for part in request.stream():
+        length += len(part)
+        if length > most:
+            raise SourceError(f"the photo has more than {most / 1e6:.0f} MB")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _is_token(given: str, token: str) -> bool:
+    return hmac.compare_digest(given.encode(), token.encode())

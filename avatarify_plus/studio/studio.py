@@ -1,0 +1,426 @@
+"""The command `avatarify studio`: the app behind a page in the user's browser."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import secrets
+import sys
+import threading
+import time
+import webbrowser
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+
+from avatarify_plus import live, settings
+from avatarify_plus.camera import FrameSource
+from avatarify_plus.camera.device_list import known_cameras
+from avatarify_plus.config import RANGES, AppConfig
+from avatarify_plus.engines import Engine
+from avatarify_plus.errors import AvatarifyError, SinkError
+from avatarify_plus.motion.controls import PARTS, Region
+from avatarify_plus.preview.keys import BINDINGS, Command, Press, press_of
+from avatarify_plus.program.addresses import shown
+from avatarify_plus.program.command_line import DONE, MODEL_HELP, ProgramParser, configure_logging, run_program
+from avatarify_plus.program.examples import example
+from avatarify_plus.program.option_fields import parse_size
+from avatarify_plus.program.stop import stop_on_signal
+from avatarify_plus.program.user_folders import films_folder
+from avatarify_plus.session.avatars import photos_in
+from avatarify_plus.session.key_actions import KeyActions
+from avatarify_plus.session.session import Session
+from avatarify_plus.session.status_line import StatusLine
+from avatarify_plus.sinks import Outputs
+from avatarify_plus.sinks.recorder import Recorder
+from avatarify_plus.sinks.virtual_camera import VirtualCamera
+from avatarify_plus.studio.control import StudioControl
+from avatarify_plus.studio.gallery import Gallery
+from avatarify_plus.studio.server import StudioServer
+
+logger = logging.getLogger(__name__)
+
+DESCRIPTION = """\
+Open the studio: a page in your browser to choose a photo and a webcam, to see what others see, and to set how the
+avatar moves. The page is served on this computer alone, and nothing leaves it."""
+
+EXAMPLES = (
+    "avatarify studio",
+    "avatarify studio --avatar face.jpg --camera 1",
+    "avatarify studio --no-browser --port 8471",
+)
+
+CLIP = "clip"
+"""The driver that is the bundled film, as the page names it."""
+
+GIVEN = "given"
+"""The driver that the command line gave, which may hold a password: pages know it by this name."""
+
+SLIDERS = (*PARTS, "strength", "smoothing", "zoom")
+SWITCHES = ("lock_gaze", "mirror_output", "search")
+STATE_S = 0.1
+CAMERAS_S = 3.0
+"""So often it is looked which webcams there are, while none runs."""
+
+UNSHOWN = (Command.HELP, Command.QUIT, Command.OVERLAY, Command.MIRROR_PREVIEW, Command.FACE, Command.STATS)
+"""What belongs to the preview window alone."""
+
+
+class _Running(NamedTuple):
+    """A run of the loop, as requests act on it."""
+
+    session: Session
+    frame_source: FrameSource
+    outputs: Outputs
+    status_line: StatusLine
+    key_actions: KeyActions
+    stop: threading.Event
+
+
+class Studio:
+    """Wait for what the page asks for, and run the loop as it wants it. Everything happens in one thread, `run`'s."""
+
+    def __init__(
+        self, control: StudioControl, gallery: Gallery, config: AppConfig, engine: Engine, camera: str
+    ) -> None:
+        """config: the options of every run but those that the page chooses. camera: the driver to begin with."""
+        self._control = control
+        self._gallery = gallery
+        self._engine = engine
+        self._given_camera = camera if camera not in (CLIP, "") and not camera.isdigit() else None
+        self._config = replace(config, **settings.load()) if config.config else config
+        self._kept = self._config
+        self._camera = GIVEN if self._given_camera else camera
+        self._photo = gallery.photos[0].path.name if gallery.photos else ""
+        self._wants_run = False
+        self._is_over = False
+        self._stop = threading.Event()
+        self._running: _Running | None = None
+        self._recording: Recorder | None = None
+        self._published_s = 0.0
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve the page's requests until it ends the studio or `stop` is set."""
+        self._stop = stop
+        self._publish_choices()
+        self._control.publish(
+            phase="idle",
+            system=sys.platform,
+            notice=settings.notice_pending(),
+            ranges={name: RANGES[name] for name in SLIDERS},
+            keys=[{"keys": each.labels, "help": each.help} for each in BINDINGS if each.command not in UNSHOWN],
+        )
+        listed_s = 0.0
+        while not stop.is_set() and not self._is_over:
+            if time.monotonic() - listed_s > CAMERAS_S:
+                listed_s = time.monotonic()
+                self._publish_cameras()
+            self._obey_all()
+            if self._wants_run and self._gallery.photos:
+                self._wants_run = False
+                self._run_once()
+            else:
+                self._control.wakes.wait(0.2)
+        self._keep()
+
+    # --- one run ---
+
+    def _run_once(self) -> None:
+        """Run the loop until it is asked to end, and say why it ended if nobody asked."""
+        self._control.publish(phase="starting", error=None, saved=None, camera_trouble=None, outputs_trouble=None)
+        ended = threading.Event()
+        error = None
+        try:
+            live.run(self._wanted(), self._engine, stop=ended, watch=self._begin)
+        except AvatarifyError as failure:
+            error = str(failure)
+            logger.warning("%s", failure)
+        finally:
+            if self._running is not None:
+                self._take_over(self._running.session)
+            self._running = self._recording = None
+        self._keep()
+        phase = "failed" if error else "idle"
+        self._control.publish(
+            phase=phase, error=error, recording=None, virtual={}, stats={}, panicking=False, passes=False
+        )
+
+    def _wanted(self) -> AppConfig:
+        camera = {CLIP: str(example("driver.mp4")), GIVEN: self._given_camera}.get(self._camera, self._camera)
+        return replace(self._config, avatar=(self._gallery.folder,), camera=camera or "0", live=True)
+
+    def _begin(
+        self,
+        session: Session,
+        frame_source: FrameSource,
+        outputs: Outputs,
+        status_line: StatusLine,
+        ended: threading.Event,
+    ) -> Studio:
+        key_actions = KeyActions(session, ended)
+        self._running = _Running(session, frame_source, outputs, status_line, key_actions, ended)
+        self._choose_photo(self._photo)
+        return self
+
+    def refresh(self) -> None:
+        """Show this moment and obey what was asked since the last one; the loop calls it once a turn."""
+        running = self._running
+        assert running is not None
+        session = running.session
+        captured_s = time.time() - (time.perf_counter() - session.captured_at)
+        self._control.show(captured_s, None if session.view is None else session.view.image, session.sent)
+        self._obey_all()
+        if self._stop.is_set():
+            running.stop.set()
+        now_s = time.monotonic()
+        if now_s - self._published_s >= STATE_S:
+            self._published_s = now_s
+            self._publish_moment(running)
+
+    def _publish_moment(self, running: _Running) -> None:
+        session, view = running.session, running.session.view
+        self._take_over(session)
+        if self._recording is not None and not running.outputs.has(self._recording):
+            self._recording = None  # the disk is full, which the outputs' trouble says
+        camera = running.outputs.find(VirtualCamera.name)
+        self._control.publish(
+            phase="running",
+            values=self._values(session.config),
+            photo=self._photo,
+            has_face=view is None or view.has_face,
+            is_dark=view is not None and view.is_dark,
+            is_limited=session.puppeteer.is_limited,
+            panicking=session.is_panicking,
+            passes=session.passes_through,
+            camera_trouble=running.frame_source.trouble,
+            outputs_trouble=running.outputs.trouble,
+            virtual={"device": getattr(camera, "label", None)},
+            recording=None if self._recording is None else str(self._recording.path),
+            stats=running.status_line.figures,
+        )
+
+    def _take_over(self, session: Session) -> None:
+        """Remember what keys and sliders have made of a session, for the next one."""
+        kept = {name: getattr(session.config, name) for name in settings.persistent_fields()}
+        self._config = replace(self._config, **kept)
+        self._photo = session.avatars.path.name
+
+    # --- what the page asks for ---
+
+    def _obey_all(self) -> None:
+        for request in self._control.requests():
+            for name, value in request.items():
+                action = getattr(self, f"_on_{name}", None)
+                if action is not None:
+                    action(value)
+
+    def _on_start(self, _: object) -> None:
+        self._wants_run = True
+
+    def _on_stop(self, _: object) -> None:
+        self._wants_run = False
+        self._end_run()
+
+    def _on_quit(self, _: object) -> None:
+        self._is_over = True
+        self._on_stop(None)
+
+    def _end_run(self) -> None:
+        if self._running is not None:
+            self._running.stop.set()
+
+    def _on_agree(self, _: object) -> None:
+        settings.mark_notice_shown()
+        self._control.publish(notice=False)
+
+    def _on_camera(self, camera: object) -> None:
+        known = {choice["id"] for choice in self._control.state["cameras"]}
+        if not isinstance(camera, str) or camera not in known or camera == self._camera:
+            return
+        self._camera = camera
+        self._control.publish(camera=self._camera)
+        if self._running is not None:
+            self._wants_run = True
+            self._end_run()
+
+    def _on_photos(self, _: object) -> None:
+        if self._running is not None:
+            self._running.session.avatars.reload()
+        self._publish_choices()
+
+    def _on_choose(self, name: object) -> None:
+        photo = self._gallery.find(str(name))
+        if photo is None:
+            return
+        self._photo = photo.path.name
+        self._control.publish(photo=self._photo, photo_error=None)
+        if self._running is not None:
+            self._choose_photo(self._photo)
+
+    def _choose_photo(self, name: str) -> None:
+        assert self._running is not None
+        try:
+            self._running.session.choose_path(self._gallery.folder / name)
+        except AvatarifyError as error:
+            self._control.publish(photo_error=str(error).replace(str(self._gallery.folder) + "/", ""))
+
+    def _on_remove(self, name: object) -> None:
+        photo = self._gallery.find(str(name))
+        if photo is None or (self._running is not None and len(self._gallery.photos) == 1):
+            return
+        self._gallery.remove(photo.path)
+        if self._photo == photo.path.name:
+            self._on_choose(self._gallery.photos[0].path.name if self._gallery.photos else "")
+        self._on_photos(None)
+
+    def _on_press(self, name: object) -> None:
+        with suppress(ValueError):
+            self._press(Press(Command(name)))
+
+    def _on_key(self, key: object) -> None:
+        press = press_of(ord(key)) if isinstance(key, str) and len(key) == 1 else None
+        if press is not None:
+            self._press(press)
+
+    def _press(self, press: Press) -> None:
+        if self._running is not None and press.command not in UNSHOWN:
+            self._running.key_actions.obey(press)
+
+    def _on_set(self, values: object) -> None:
+        for name, value in values.items() if isinstance(values, dict) else ():
+            if not self._is_value(name, value):
+                continue
+            if self._running is not None:
+                self._running.key_actions.change(name, value)
+            self._config = replace(self._config, **{name: value})
+        self._control.publish(values=self._values(self._config))
+
+    def _is_value(self, name: str, value: object) -> bool:
+        if name in SLIDERS:
+            low, high = RANGES[name]
+            return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
+        return isinstance(value, bool) if name in SWITCHES else name == "region" and value in get_args(Region)
+
+    def _on_record(self, wants: object) -> None:
+        running = self._running
+        if running is None or bool(wants) == (self._recording is not None):
+            return
+        if self._recording is not None:
+            self._end_recording(running, self._recording)
+            return
+        path = _films() / f"avatarify {datetime.now():%Y-%m-%d %H.%M.%S}.mp4"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._recording = Recorder(path, running.session.size, running.frame_source.rate)
+            running.outputs.add(self._recording)
+            self._control.publish(saved=None, error=None)
+        except (OSError, SinkError) as error:
+            self._control.publish(error=f"cannot record to {path}: {error}")
+
+    def _end_recording(self, running: _Running, recording: Recorder) -> None:
+        self._recording = None
+        try:
+            running.outputs.take_away(recording)
+            self._control.publish(saved=str(recording.path))
+        except SinkError as error:
+            self._control.publish(error=str(error))
+
+    # --- what the page is told ---
+
+    def _values(self, config: AppConfig) -> dict[str, Any]:
+        return {name: getattr(config, name) for name in (*SLIDERS, *SWITCHES, "region")}
+
+    def _publish_choices(self) -> None:
+        photos = [
+            {"file": each.path.name, "name": each.name, "thumbnail": each.thumbnail} for each in self._gallery.photos
+        ]
+        if self._gallery.find(self._photo) is None:
+            self._photo = self._gallery.photos[0].path.name if self._gallery.photos else ""
+        self._control.publish(photos=photos, photo=self._photo, values=self._values(self._config))
+
+    def _publish_cameras(self) -> None:
+        choices: list[dict[str, str]] = [
+            {"id": str(camera.index), "name": camera.name} for camera in known_cameras() if not camera.is_virtual
+        ]
+        if self._given_camera:
+            choices.insert(0, {"id": GIVEN, "name": shown(self._given_camera), "word": ""})
+        choices.append({"id": CLIP, "name": CLIP, "word": "clip"})
+        ids = [choice["id"] for choice in choices]
+        if self._camera not in ids:
+            self._camera = ids[0]
+        self._control.publish(cameras=choices, camera=self._camera)
+
+    def _keep(self) -> None:
+        now = {name: getattr(self._config, name) for name in settings.persistent_fields()}
+        changes = {name: value for name, value in now.items() if value != getattr(self._kept, name)}
+        if self._config.config and changes:
+            settings.save(changes)
+        self._kept = self._config
+
+
+def _films() -> Path:
+    """Return where recordings go: the user's folder of films, or here for a user without a home."""
+    try:
+        return films_folder()
+    except FileNotFoundError:
+        return Path.cwd()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    parser = ProgramParser(
+        prog="avatarify studio", usage="avatarify studio [OPTIONS]", description=DESCRIPTION, examples=EXAMPLES
+    )
+    parser.add_argument(
+        "--avatar", type=Path, nargs="+", default=[], metavar="PHOTO", help="photos to offer, or folders"
+    )
+    parser.add_argument("--camera", default="", metavar="DRIVER", help="who moves the face, as of `avatarify --camera`")
+    parser.add_argument("--model", default=AppConfig.__dataclass_fields__["model"].default, help=MODEL_HELP)
+    parser.add_argument("--size", type=parse_size, metavar="WxH", help="size of the picture that is sent")
+    parser.add_argument("--virtual-camera-device", metavar="NAME", help="which virtual camera, as of `avatarify`")
+    parser.add_argument("--no-badge", action="store_true", help="do not mark the picture as made by AI")
+    parser.add_argument("--no-config", action="store_true", help="neither use nor keep what was set in earlier calls")
+    parser.add_argument("--port", type=int, default=0, help="port on loopback (default: a free one)")
+    parser.add_argument("--no-browser", action="store_true", help="print the page's address instead of opening it")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the studio and return the exit code, see `program.command_line`."""
+    with stop_on_signal() as stop:
+        return run_program(lambda: _main(arguments, stop))
+
+
+def _main(arguments: list[str] | None, stop: threading.Event) -> int:
+    options = build_parser().parse_args(arguments)
+    configure_logging(options.verbose, ("avatarify_plus.studio", "avatarify_plus.live", "avatarify_plus.sinks"))
+    photos: Sequence[Path] = options.avatar or [path for path in _examples() if path.is_file()]
+    with ExitStack() as stack:
+        gallery = stack.enter_context(Gallery())
+        gallery.add_files(photos_in(photos))
+        config = AppConfig(
+            avatar=(gallery.folder,),
+            model=options.model,
+            size=options.size,
+            badge=not options.no_badge,
+            preview=False,
+            virtual_camera_device=options.virtual_camera_device,
+            config=not options.no_config,
+        )
+        control = StudioControl()
+        token = secrets.token_urlsafe(24)
+        server = stack.enter_context(StudioServer(control, gallery, token, options.port))
+        logger.info("the studio is at %s", server.url)
+        if not options.no_browser and not webbrowser.open(server.url):
+            logger.warning("no browser could be opened: open that address yourself")
+        control.publish(phase="starting")
+        engine = stack.enter_context(live.open_wanted_engine(config))
+        Studio(control, gallery, config, engine, options.camera).run(stop)
+    return DONE
+
+
+def _examples() -> list[Path]:
+    return [example(f"avatar_{number}.jpg") for number in (2, 1, 3)]
