@@ -8,7 +8,7 @@ from avatarify_plus.program.command_line import FAILED, print_error, python_prob
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `avatarify [doctor | bench | studio] OPTIONS` and return the exit code; without anything, the studio.
+    """Run `avatarify [doctor | bench | studio | serve] OPTIONS` and return the exit code; without anything, the studio.
 
     arguments: without the program's name; None takes the command line's.
     """
@@ -25,6 +25,13 @@ def main(arguments: list[str] | None = None) -> int:
         from avatarify_plus.studio.studio import main as studio
 
         return studio(given[1:])
+    if given[:1] == ["serve"]:
+        try:
+            from avatarify_plus.service.serve import main as serve
+        except ModuleNotFoundError as error:
+            print_error(f"serve needs the package {error.name}: pip install -r requirements-serve.txt")
+            return FAILED
+        return serve(given[1:])
     if given[:1] == ["bench"]:
         from avatarify_plus.bench.bench import main as bench
 

@@ -62,6 +62,7 @@ RANGES: dict[str, tuple[float, float]] = {
 
 # the groups of options, in the order in which --help lists them
 WHO, WEBCAM, OUTPUT = "who drives whom", "webcam", "where the pictures go"
+REMOTE = "computing elsewhere"
 PICTURE, COMPUTING, MOTION = "the picture that is sent", "computing", "motion"
 WINDOW, RUN = "preview window", "the run"
 
@@ -106,6 +107,25 @@ class AppConfig:
     )
     camera_format: CameraFormat = _option(
         "auto", WEBCAM, "pixel format asked of a webcam; mjpg is what most need for large pictures at full rate"
+    )
+    remote: str | None = _option(
+        None,
+        REMOTE,
+        "have the avatar computed at this address, where `avatarify serve` runs; your webcam's pictures and the photos "
+        "go there",
+        "URL",
+    )
+    token: str | None = field(
+        default=None,
+        repr=False,
+        metadata=about(
+            REMOTE,
+            "what that address asks for; better in the environment, as AVATARIFY_TOKEN",
+            "T",
+        ),
+    )
+    remote_certificate: Path | None = _option(
+        None, REMOTE, "the certificate that it is known by, of one that no authority vouches for", "FILE"
     )
     output: Path | None = _option(
         None,

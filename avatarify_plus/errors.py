@@ -35,3 +35,7 @@ class EngineError(AvatarifyError):
 
 class DataError(AvatarifyError):
     """Training or evaluation data are missing or unreadable."""
+
+
+class RemoteError(AvatarifyError):
+    """The machine that computes the avatar, or the one with the webcam, cannot be reached or refuses."""

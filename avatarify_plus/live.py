@@ -9,7 +9,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,11 +20,12 @@ from avatarify_plus.bundle import open_bundle
 from avatarify_plus.camera import CaptureRequest, FileSource, FrameSource, open_frame_source
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine, choose_engine, open_engine
-from avatarify_plus.errors import CameraError, ConfigError, SinkError, SourceError
+from avatarify_plus.errors import CameraError, ConfigError, RemoteError, SinkError, SourceError
 from avatarify_plus.preview.window import PreviewWindow
 from avatarify_plus.program.addresses import shown
 from avatarify_plus.program.stop import stop_on_signal
 from avatarify_plus.session.avatars import photos_in, require_photo
+from avatarify_plus.session.driven import Driven
 from avatarify_plus.session.preview_controller import PreviewController
 from avatarify_plus.session.session import Session, look_ahead, open_session
 from avatarify_plus.session.status_line import StatusLine
@@ -110,10 +111,7 @@ def run(
         if kept is not None and frame_source.is_live:
             config = kept.applied(config)
 
-        # the avatars
-        if engine is None:
-            engine = stack.enter_context(open_wanted_engine(config))
-        logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
+        # the avatars, here or on another machine
         logger.debug(
             "driver %s: %.2f fps, %s frames",
             frame_source.name,
@@ -121,11 +119,20 @@ def run(
             frame_source.count or "endless",
         )
         outputs = stack.enter_context(Outputs())
-        session = stack.enter_context(open_session(config, engine, outputs, frame_source.is_live))
+        session: Driven
+        if config.remote is not None:
+            session, frame_source = stack.enter_context(_open_remote(config, outputs, frame_source))
+            computing, device = "remote", shown(config.remote)
+        else:
+            if engine is None:
+                engine = stack.enter_context(open_wanted_engine(config))
+            logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
+            own = stack.enter_context(open_session(config, engine, outputs, frame_source.is_live))
+            session, computing, device = own, f"{engine.name} {engine.precision}", engine.device
 
-        # the whole of a file can be seen first
-        if is_own_source and not frame_source.is_live and config.search and config.motion == "relative":
-            _look_ahead(config, session, engine.config.image_size, stop)
+            # the whole of a file can be seen first
+            if is_own_source and not frame_source.is_live and config.search and config.motion == "relative":
+                _look_ahead(config, own, engine.config.image_size, stop)
 
         # where the pictures go
         recording = _open_recording(config, frame_source, session.size, file)
@@ -133,9 +140,10 @@ def run(
             outputs.add(recording)
         outputs.is_needed = watch is None
         preview = _open_views(stack, outputs, config, frame_source, session.size) if frame_source.is_live else None
-        status_line = StatusLine(session.timing, frame_source, engine, config.log_stats)
+        status_line = StatusLine(session.timing, _skips_of(frame_source), computing, config.log_stats)
         viewer: Viewer | None = None
         if watch is not None:
+            assert isinstance(session, Session), "who watches has an engine here"
             viewer = watch(session, frame_source, outputs, status_line, stop)
         elif preview is not None:
             viewer = controller = PreviewController(preview, session, frame_source, outputs, status_line, stop)
@@ -180,10 +188,31 @@ def run(
         fps=timing.fps,
         latency_p50_ms=timing.latency_ms(50),
         latency_p95_ms=timing.latency_ms(95),
-        engine=engine.name,
-        device=engine.device,
+        engine=computing.partition(" ")[0],
+        device=device,
         output=config.output if timing.frame_count else None,
     )
+
+
+def _skips_of(frame_source: FrameSource) -> Callable[[], int]:
+    return lambda: frame_source.skipped_count
+
+
+def _open_remote(
+    config: AppConfig, outputs: Outputs, driver: FrameSource
+) -> AbstractContextManager[tuple[Driven, FrameSource]]:
+    """Have another machine compute the avatar. Raises ConfigError, RemoteError."""
+    if not driver.is_live:
+        raise ConfigError(
+            f"--remote is for live calls, and {shown(config.camera)} is a file: add --live, or leave it out"
+        )
+    try:
+        from avatarify_plus.remote.session import open_remote
+    except ModuleNotFoundError as error:
+        raise RemoteError(
+            f"--remote needs the package {error.name}: pip install -r requirements-serve.txt (or avatarify_plus[serve])"
+        ) from error
+    return open_remote(config, outputs, driver)
 
 
 def open_wanted_engine(config: AppConfig) -> Engine:

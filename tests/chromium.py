@@ -105,11 +105,11 @@ class Page:
 
 
 @contextlib.contextmanager
-def browser_page() -> Iterator[Page]:
-    """Run a browser of its own with one tab."""
+def browser_page(*options: str) -> Iterator[Page]:
+    """Run a browser of its own with one tab. options: more of the browser's own."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        command = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
+        command = [CHROMIUM, *OPTIONS, *options, f"--user-data-dir={profile}", "about:blank"]
         browser = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
         try:
             assert browser.stderr is not None

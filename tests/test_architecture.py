@@ -29,6 +29,7 @@ HOMES = {
         "avatarify_plus/sinks/film_",
         "avatarify_plus/sinks/sound_track.py",
         "avatarify_plus/pictures/heif.py",
+        "avatarify_plus/remote/peer.py",
         "training/",
     ),
     "mediapipe": (
@@ -47,8 +48,18 @@ HOMES = {
     "tensorrt": ("avatarify_plus/engines/tensorrt_library.py",),
     "tensorrt_rtx": ("avatarify_plus/engines/tensorrt_library.py",),
     "torch_tensorrt": ("export/trt_torch.py",),
-    "starlette": ("avatarify_plus/studio/server.py",),
-    "uvicorn": ("avatarify_plus/studio/server.py",),
+    "starlette": (
+        "avatarify_plus/studio/server.py",
+        "avatarify_plus/service/application.py",
+        "avatarify_plus/service/cluster.py",
+        "avatarify_plus/web/",
+    ),
+    "uvicorn": ("avatarify_plus/web/http_server.py",),
+    "websockets": ("avatarify_plus/remote/link.py",),
+    "aiortc": ("avatarify_plus/remote/peer.py",),
+    "aioice": ("avatarify_plus/remote/peer.py",),
+    "prometheus_client": ("avatarify_plus/service/figures.py",),
+    "ray": ("avatarify_plus/service/cluster.py",),
     "cv2_enumerate_cameras": ("avatarify_plus/camera/device_list.py",),
     "PIL": (
         "avatarify_plus/pictures/text.py",

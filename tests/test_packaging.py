@@ -23,7 +23,7 @@ def requirements(name: str) -> set[str]:
     return {line for line in lines if line and not line.startswith("-")}
 
 
-@pytest.mark.parametrize("extra", ["train", "gpu", "dev"])
+@pytest.mark.parametrize("extra", ["train", "serve", "cluster", "gpu", "dev"])
 def test_extras_are_the_requirement_files(extra: str) -> None:
     lines = PROJECT["project"]["optional-dependencies"][extra]
     listed = {line.partition(";")[0].strip() for line in lines if not line.startswith("avatarify_plus[")}

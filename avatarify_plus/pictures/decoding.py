@@ -84,29 +84,32 @@ def decode(path: Path, max_px: int | None, remark: Callable[[str], None] | None)
     """
     _require_file(path)
     with open(path, "rb") as file:
-        head = file.read(HEAD_BYTES)
-        if not head:
-            raise ValueError("the file is empty (copy or download it again)")
-        file.seek(0)
+        return decode_file(file, max_px, remark)
+
+
+def decode_file(file: IO[bytes], max_px: int | None, remark: Callable[[str], None] | None) -> Image:
+    """Return the picture in an open file, which may be one in memory; see `decode`."""
+    head = file.read(HEAD_BYTES)
+    if not head:
+        raise ValueError("the file is empty (copy or download it again)")
+    file.seek(0)
+    try:
+        if is_heif(head):
+            return read_heif(file.read(), max_px, MAX_REDUCED_MILLIONS * 1_000_000)
         try:
-            if is_heif(head):
-                return read_heif(file.read(), max_px, MAX_REDUCED_MILLIONS * 1_000_000)
-            try:
-                return _turned(*_decoded(file, max_px))
-            except RefusedError:
-                raise
-            except UNDECODABLE as error:
-                start = head.find(JPEG_START)
-                if start < 0 or (start and remark is None):
-                    raise ValueError(
-                        "it is damaged or not a picture of a known format (save it as JPEG or PNG)"
-                    ) from error
-                if remark is None:
-                    raise ValueError("it is cut short or damaged (copy or download it again)") from error
-                file.seek(start)
-                return _turned(*_mended(file.read(), max_px, remark))
-        except (MemoryError, cv2.error) as error:
-            raise ValueError("there is not enough memory for it (shrink it)") from error
+            return _turned(*_decoded(file, max_px))
+        except RefusedError:
+            raise
+        except UNDECODABLE as error:
+            start = head.find(JPEG_START)
+            if start < 0 or (start and remark is None):
+                raise ValueError("it is damaged or not a picture of a known format (save it as JPEG or PNG)") from error
+            if remark is None:
+                raise ValueError("it is cut short or damaged (copy or download it again)") from error
+            file.seek(start)
+            return _turned(*_mended(file.read(), max_px, remark))
+    except (MemoryError, cv2.error) as error:
+        raise ValueError("there is not enough memory for it (shrink it)") from error
 
 
 _limit_lock = threading.RLock()

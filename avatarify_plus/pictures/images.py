@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import math
 import re
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from avatarify_plus.errors import SourceError
-from avatarify_plus.pictures.decoding import decode
+from avatarify_plus.pictures.decoding import decode, decode_file
 from avatarify_plus.types import FloatArray, Image, PhotoRegion, Size
 
 logger = logging.getLogger(__name__)
@@ -106,21 +107,39 @@ def load_photo(path: Path, warns: bool = True) -> Image:
     warns: whether to log a warning of a damaged one that is taken as far as it goes. Raises SourceError if it cannot be
     used.
     """
+    name = f"the photo {path}"
+    try:
+        photo = read_picture(path, MAX_PHOTO_PX, _remark(name, warns))
+    except OSError as error:
+        raise SourceError(f"cannot read {name}: {error.strerror or error}; check the path") from error
+    except ValueError as error:
+        raise SourceError(f"cannot use {name}: {error}") from error
+    return _large_enough(photo, name)
 
+
+def photo_of(data: bytes, name: str, max_px: int = MAX_PHOTO_PX) -> Image:
+    """Return the avatar photo whose file has this content, see `load_photo`. name: what errors call it."""
+    try:
+        photo = at_most(decode_file(io.BytesIO(data), max_px, _remark(name, False)), max_px)
+    except (OSError, ValueError) as error:
+        raise SourceError(f"cannot use {name}: {error}") from error
+    return _large_enough(photo, name)
+
+
+def _remark(name: str, warns: bool) -> Callable[[str], None]:
     def remark(text: str) -> None:
         if warns:
-            logger.warning("the photo %s is damaged, %s; copy or download it again", path, text)
+            logger.warning("%s is damaged, %s; copy or download it again", name, text)
 
-    try:
-        photo = read_picture(path, MAX_PHOTO_PX, remark)
-    except OSError as error:
-        raise SourceError(f"cannot read the photo {path}: {error.strerror or error}; check the path") from error
-    except ValueError as error:
-        raise SourceError(f"cannot use the photo {path}: {error}") from error
+    return remark
+
+
+def _large_enough(photo: Image, name: str) -> Image:
+    """Return a photo. Raises SourceError if it is too small."""
     height, width = photo.shape[:2]
     if min(height, width) < MIN_PHOTO_PX:
         raise SourceError(
-            f"the photo {path} is too small: {width}x{height} pixels; use one of at least "
+            f"{name} is too small: {width}x{height} pixels; use one of at least "
             f"{MIN_PHOTO_PX}x{MIN_PHOTO_PX}, better 512x512"
         )
     return photo

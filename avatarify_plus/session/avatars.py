@@ -88,6 +88,19 @@ class Avatars:
         self._is_settled = False
         self._forget_far()
 
+    def add(self, path: Path) -> None:
+        """Offer one more photo, after the others."""
+        self._given = (*self._given, path)
+        self._order.append(path)
+        self._is_settled = False
+
+    def remove(self, path: Path) -> None:
+        """Offer a photo no more that was given by itself; the current one stays until another is chosen."""
+        self._given = tuple(each for each in self._given if each != path)
+        self._order = [each for each in self._order if each != path]
+        self._ready.pop(path, None)
+        self._changed = [each for each in self._changed if each != path]
+
     @property
     def name(self) -> str:
         """The name of the current one's file, without the suffix."""

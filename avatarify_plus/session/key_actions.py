@@ -11,7 +11,7 @@ from avatarify_plus import settings
 from avatarify_plus.config import RANGES, AppConfig
 from avatarify_plus.motion.controls import PARTS, Region
 from avatarify_plus.preview.keys import Command, Press
-from avatarify_plus.session.session import Session
+from avatarify_plus.session.driven import Driven
 
 ZOOM_STEP = 1.05
 STRENGTH_STEP = 0.1
@@ -26,21 +26,21 @@ class KeyActions:
     shows_help: whether the window lists the keys. changes: the fields of AppConfig that keys have changed, to be kept.
     """
 
-    def __init__(self, session: Session, stop: threading.Event) -> None:
+    def __init__(self, session: Driven, stop: threading.Event) -> None:
         self.shows_help = False
         self.changes: dict[str, Any] = {}
         self._session = session
         self._actions: dict[Command, Callable[[float], None]] = {
             Command.CHOOSE_AVATAR: lambda number: session.choose(int(number)),
             Command.STEP_AVATAR: lambda places: session.step(int(places)),
-            Command.RELOAD_AVATARS: lambda _: session.avatars.reload(),
+            Command.RELOAD_AVATARS: lambda _: session.reload_avatars(),
             Command.ZOOM: lambda steps: self._set("zoom", session.config.zoom * ZOOM_STEP**steps),
             Command.SHIFT_X: lambda share: self._add("shift_x", share),
             Command.SHIFT_Y: lambda share: self._add("shift_y", share),
             Command.RESET_VIEW: lambda _: self._reset(("zoom", "shift_x", "shift_y")),
             Command.RESET_SETTINGS: lambda _: self._reset_settings(),
             Command.OVERLAY: lambda steps: self._add("overlay", steps * OVERLAY_STEP),
-            Command.RECALIBRATE: lambda _: session.puppeteer.recalibrate(),
+            Command.RECALIBRATE: lambda _: session.recalibrate(),
             Command.SEARCH: lambda _: self._toggle("search"),
             Command.MIRROR_PREVIEW: lambda _: self._toggle("mirror_preview"),
             Command.MIRROR_OUTPUT: lambda _: self._toggle("mirror_output"),

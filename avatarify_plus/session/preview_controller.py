@@ -10,8 +10,8 @@ from avatarify_plus.preview.keys import Command
 from avatarify_plus.preview.picture import PreviewPicture
 from avatarify_plus.preview.state import PreviewState
 from avatarify_plus.preview.window import PreviewWindow
+from avatarify_plus.session.driven import Driven
 from avatarify_plus.session.key_actions import KeyActions
-from avatarify_plus.session.session import Session
 from avatarify_plus.session.status_line import StatusLine
 from avatarify_plus.sinks import Outputs
 
@@ -28,7 +28,7 @@ class PreviewController:
     def __init__(
         self,
         preview: PreviewWindow,
-        session: Session,
+        session: Driven,
         frame_source: FrameSource,
         outputs: Outputs,
         status_line: StatusLine,
@@ -67,7 +67,7 @@ class PreviewController:
 
     def _state(self) -> PreviewState:
         session = self._session
-        view, puppeteer, avatars = session.view, session.puppeteer, session.avatars
+        view, avatar = session.view, session.shown_avatar
         return PreviewState(
             sent=session.sent,
             config=session.config,
@@ -76,12 +76,12 @@ class PreviewController:
             landmarks=None if view is None else view.landmarks,
             has_face=view is None or view.has_face,
             is_dark=view is not None and view.is_dark,
-            is_limited=puppeteer.is_limited,
-            avatar_still=avatars.avatar.encoded.still,
-            avatar_name=avatars.name,
-            avatar_number=avatars.number,
-            avatar_count=avatars.count,
-            search_score=puppeteer.neutral_score,
+            is_limited=session.is_limited,
+            avatar_still=avatar.still,
+            avatar_name=avatar.name,
+            avatar_number=avatar.number,
+            avatar_count=avatar.count,
+            search_score=session.neutral_score,
             is_panicking=session.is_panicking,
             passes_through=session.passes_through,
             shows_help=self._key_actions.shows_help,

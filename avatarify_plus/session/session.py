@@ -4,29 +4,21 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine
 from avatarify_plus.face.driver_framing import DriverFraming, FindMesh, mesh_finder
-from avatarify_plus.face.photo_framing import (
-    Surroundings,
-    face_scorer,
-    faces_finder,
-    frame_photo,
-    largest_face,
-    upright,
-)
 from avatarify_plus.motion.controls import PARTS, Controls
 from avatarify_plus.pictures.badge import Badge, still_card
-from avatarify_plus.pictures.composition import Composition, fit_picture
+from avatarify_plus.pictures.composition import fit_picture
 from avatarify_plus.pictures.images import Box, View, load_photo, mirror
 from avatarify_plus.puppeteer import Puppeteer
-from avatarify_plus.session.avatars import Avatar, Avatars
+from avatarify_plus.session.avatar_maker import AvatarMaker
+from avatarify_plus.session.avatars import Avatars
+from avatarify_plus.session.driven import ShownAvatar
 from avatarify_plus.session.timed_engine import TimedEngine
 from avatarify_plus.session.timing import Timing, TurnStage
 from avatarify_plus.sinks import Outputs
@@ -122,6 +114,30 @@ class Session:
         is_marked = self.config.badge and not self.is_panicking and not self.passes_through
         return self._badge.box if is_marked else None
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether the newest motion went beyond what training saw."""
+        return self.puppeteer.is_limited
+
+    @property
+    def neutral_score(self) -> float | None:
+        """How good the neutral face is, from 0 to 1; None before there is one, or where motion needs none."""
+        return self.puppeteer.neutral_score
+
+    @property
+    def shown_avatar(self) -> ShownAvatar:
+        """The current avatar."""
+        avatars = self.avatars
+        return ShownAvatar(avatars.avatar.encoded.still, avatars.name, avatars.number, avatars.count)
+
+    def reload_avatars(self) -> None:
+        """Look which photos there are now, see `Avatars.reload`."""
+        self.avatars.reload()
+
+    def recalibrate(self) -> None:
+        """Measure relative motion from the next frame that shows a face."""
+        self.puppeteer.recalibrate()
+
     def change(self, **fields: Any) -> None:
         """Change fields of the config; those that a running session does not use have no effect. Raises ConfigError."""
         self.config = replace(self.config, **fields)
@@ -188,33 +204,38 @@ def open_session(config: AppConfig, engine: Engine, outputs: Outputs, is_live: b
     face is searched for, and pictures have the size of call programs unless the config says otherwise. Raises
     SourceError if no photo can be used.
     """
-    timing, size_px = Timing(), engine.config.image_size
-    searches = is_live and config.search
+    size = config.size or (CALL_SIZE if is_live else None)
+    with AvatarMaker(config, engine, size) as maker:
+        avatars = Avatars(config.avatar, lambda path: maker.make(load_photo(path), f"the photo {path}"))
+        if not is_live:
+            maker.close()
+        with mesh_finder(reads_faces(config, engine), tracking=True) as find_in_frame:
+            yield make_session(config, engine, avatars, outputs, find_in_frame, is_live)
+
+
+def reads_faces(config: AppConfig, engine: Engine) -> bool:
+    """Return whether the face mesh is searched for in the driver's frames."""
+    return engine.config.reads_mesh or config.framing == "auto"
+
+
+def make_session(
+    config: AppConfig,
+    engine: Engine,
+    avatars: Avatars,
+    outputs: Outputs,
+    find_in_frame: FindMesh | None,
+    is_live: bool,
+) -> Session:
+    """Return a session of avatars that are encoded; see `open_session`. find_in_frame: of `mesh_finder`, tracking."""
+    timing = Timing()
     puppeteer = Puppeteer(
-        TimedEngine(engine, timing), config.motion, config.movement_scale, config.smoothing, config.strength, searches
+        TimedEngine(engine, timing),
+        config.motion,
+        config.movement_scale,
+        config.smoothing,
+        config.strength,
+        is_live and config.search,
     )
     puppeteer.set_controls(controls_of(config))
-    needs_mesh = puppeteer.needs_mesh or config.framing == "auto"
-    size = config.size or (CALL_SIZE if is_live else None)
-    reach = engine.config.photo_reach
-    surroundings = Surroundings(reach, config.photo_px) if reach else None
-    with ExitStack() as stack:
-        photo_mesh = stack.enter_context(ExitStack())
-        find_faces = photo_mesh.enter_context(faces_finder(needs_mesh))
-        score_face = photo_mesh.enter_context(face_scorer(needs_mesh and config.framing == "auto"))
-
-        def prepare(path: Path) -> Avatar:
-            photo = upright(load_photo(path), find_faces, score_face, f"the photo {path}")
-            portrait = frame_photo(
-                photo, find_faces, size_px, config.framing, f"the photo {path}", surroundings, config.face
-            )
-            encoded = puppeteer.encode(portrait.view, partial(largest_face, find_faces))
-            composition = Composition(photo, portrait.box, config.frame, size, config.fit, len(encoded.still))
-            return Avatar(encoded, composition)
-
-        avatars = Avatars(config.avatar, prepare)
-        if not is_live:
-            photo_mesh.close()
-        find_in_frame = stack.enter_context(mesh_finder(needs_mesh, tracking=True))
-        framing = _framing(config, find_in_frame, size_px)
-        yield Session(config, framing, puppeteer, avatars, outputs, timing, is_live)
+    framing = _framing(config, find_in_frame, engine.config.image_size)
+    return Session(config, framing, puppeteer, avatars, outputs, timing, is_live)

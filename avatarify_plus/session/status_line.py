@@ -6,8 +6,6 @@ import logging
 import time
 from collections.abc import Callable
 
-from avatarify_plus.camera import FrameSource
-from avatarify_plus.engines import Engine
 from avatarify_plus.session.timing import Timing
 
 logger = logging.getLogger(__name__)
@@ -28,17 +26,21 @@ class StatusLine:
     def __init__(
         self,
         timing: Timing,
-        frame_source: FrameSource,
-        engine: Engine,
+        count_dropped: Callable[[], int],
+        engine: str,
         logs: bool,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`logs`: whether to log every new line."""
+        """Begin now.
+
+        count_dropped: returns how many frames were dropped so far. engine: what computes, for people. logs: whether to
+        log every new line.
+        """
         self.line = ""
         self.figures: dict[str, float | str] = {}
         self._timing = timing
-        self._frame_source = frame_source
-        self._engine = f"{engine.name} {engine.precision}"
+        self._count_dropped = count_dropped
+        self._engine = engine
         self._logs = logs
         self._clock = clock
         self._since_s = clock()
@@ -51,7 +53,7 @@ class StatusLine:
             return
         count = self._timing.frame_count
         median_ms, late_ms = (self._timing.latency_ms(percent, LATENCY_FRAMES) for percent in (50, 95))
-        fps, dropped = (count - self._count) / elapsed_s, self._frame_source.skipped_count
+        fps, dropped = (count - self._count) / elapsed_s, self._count_dropped()
         self.figures = {"fps": fps, "latency_ms": median_ms, "dropped": dropped, "engine": self._engine}
         self.line = (
             f"{fps:.1f} fps, latency {median_ms:.0f} ms (95 % within {late_ms:.0f}), "

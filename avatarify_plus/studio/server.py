@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hmac
 import json
 import logging
-import socket
 import struct
-import threading
 import urllib.parse
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from avatarify_plus.errors import SinkError, SourceError
+from avatarify_plus.errors import SourceError
 from avatarify_plus.pictures.jpeg import jpeg_of
-from avatarify_plus.studio.control import Pictures, StudioControl
 from avatarify_plus.studio.gallery import MAX_BYTES, Gallery
+from avatarify_plus.web.guard import PAGE, REFUSED, Guard, is_token
+from avatarify_plus.web.http_server import HttpServer
+from avatarify_plus.web.page_control import PageControl, Pictures
 
 logger = logging.getLogger(__name__)
 
-PAGE = Path(__file__).parent / "page"
 HOST = "127.0.0.1"
 DRIVER_PX, SENT_PX = 256, 960
 """The longest side of the pictures as a page gets them."""
@@ -46,57 +41,34 @@ FIRST_MESSAGE_S = 5.0
 STATE_S = 0.1
 """States are sent at most so often."""
 
-HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-    "Cache-Control": "no-store",
-}
-REFUSED = 1008
-
 
 class StudioServer:
     """Serve a studio in a thread of its own. A context manager; `url` opens the page, with the token in it."""
 
-    def __init__(self, control: StudioControl, gallery: Gallery, token: str, port: int = 0) -> None:
+    def __init__(self, control: PageControl, gallery: Gallery, token: str, port: int = 0) -> None:
         """port: 0 takes a free one. Raises SinkError if it is taken."""
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            self._socket.bind((HOST, port))
-            self._socket.listen()  # who comes before the thread runs waits
-        except OSError as error:
-            self._socket.close()
-            raise SinkError(f"cannot serve the studio at {HOST}:{port}: {error.strerror or error}") from error
-        self.port = self._socket.getsockname()[1]
+        self._server = HttpServer(HOST, port, MAX_MESSAGE)
+        self.port = self._server.port
         self.url = f"http://{HOST}:{self.port}/#{token}"
-        app = build_app(control, gallery, token, self.port)
-        settings = uvicorn.Config(
-            app, log_level="critical", lifespan="off", ws="websockets-sansio", ws_max_size=MAX_MESSAGE, access_log=False
-        )
-        self._server = uvicorn.Server(settings)
-        self._thread = threading.Thread(
-            target=self._server.run, kwargs={"sockets": [self._socket]}, name="studio", daemon=True
-        )
+        self._app = build_app(control, gallery, token, self.port)
 
     def __enter__(self) -> StudioServer:
-        self._thread.start()
+        self._server.start(self._app)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._server.should_exit = self._server.force_exit = True
-        self._thread.join(5.0)
-        self._socket.close()
+        self._server.__exit__(kind, error, trace)
 
 
-def build_app(control: StudioControl, gallery: Gallery, token: str, port: int) -> Starlette:
+def build_app(control: PageControl, gallery: Gallery, token: str, port: int) -> Starlette:
     """Return the web application. port: where it is reached, for the check of who asks."""
     names = (f"{HOST}:{port}", f"localhost:{port}")
 
     async def add_photo(request: Request) -> Response:
         given = request.headers.get("authorization", "").removeprefix("Bearer ")
-        if not _is_token(given, token):
+        if not is_token(given, token):
             return JSONResponse({"error": "wrong token"}, 401)
         name = urllib.parse.unquote(request.headers.get("x-name", "photo"))[:200]
         try:
@@ -111,7 +83,7 @@ def build_app(control: StudioControl, gallery: Gallery, token: str, port: int) -
         await websocket.accept()
         try:
             first = json.loads(await asyncio.wait_for(websocket.receive_text(), FIRST_MESSAGE_S))
-            if not isinstance(first, dict) or not _is_token(str(first.get("token", "")), token):
+            if not isinstance(first, dict) or not is_token(str(first.get("token", "")), token):
                 await websocket.close(REFUSED, "wrong token")
                 return
         except (ValueError, KeyError, TimeoutError, asyncio.TimeoutError, WebSocketDisconnect, RuntimeError):
@@ -126,47 +98,14 @@ def build_app(control: StudioControl, gallery: Gallery, token: str, port: int) -
             WebSocketRoute("/talk", talk),
             Mount("/", StaticFiles(directory=PAGE, html=True)),
         ],
-        middleware=[Middleware(_Guard, names=names)],
+        middleware=[Middleware(Guard, names=names)],
     )
-
-
-class _Guard:
-    """Refuse who does not come from the page itself: other hosts' names (DNS rebinding) and other pages' requests."""
-
-    def __init__(self, app: ASGIApp, names: tuple[str, ...]) -> None:
-        self._app = app
-        self._names = names
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._app(scope, receive, send)
-            return
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        origin = headers.get("origin")
-        changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        is_own = headers.get("host") in self._names and (
-            origin.removeprefix("http://") in self._names if origin is not None else not changes
-        )
-        if not is_own:
-            if scope["type"] == "websocket":
-                await WebSocket(scope, receive, send).close(REFUSED)
-            else:
-                await Response("not from here", 403)(scope, receive, send)
-            return
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                more = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-                message["headers"] = [*message["headers"], *more]
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
 
 
 class _Conversation:
     """One page: its requests to the loop, the newest pictures and states to it, never more than it can show."""
 
-    def __init__(self, control: StudioControl, websocket: WebSocket) -> None:
+    def __init__(self, control: PageControl, websocket: WebSocket) -> None:
         self._control = control
         self._websocket = websocket
         self._news = asyncio.Event()
@@ -251,7 +190,3 @@ async def _read(request: Request, most: int) -> bytes:
             raise SourceError(f"the photo has more than {most / 1e6:.0f} MB")
         parts.append(part)
     return b"".join(parts)
-
-
-def _is_token(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())

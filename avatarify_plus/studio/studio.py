@@ -10,20 +10,19 @@ import threading
 import time
 import webbrowser
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import NamedTuple
 
 from avatarify_plus import live, settings
 from avatarify_plus.camera import FrameSource
 from avatarify_plus.camera.device_list import known_cameras
-from avatarify_plus.config import RANGES, AppConfig
+from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine
 from avatarify_plus.errors import AvatarifyError, SinkError
-from avatarify_plus.motion.controls import PARTS, Region
-from avatarify_plus.preview.keys import BINDINGS, Command, Press, press_of
+from avatarify_plus.preview.keys import Press
 from avatarify_plus.program.addresses import shown
 from avatarify_plus.program.command_line import DONE, MODEL_HELP, ProgramParser, configure_logging, run_program
 from avatarify_plus.program.examples import example
@@ -37,9 +36,10 @@ from avatarify_plus.session.status_line import StatusLine
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.sinks.virtual_camera import VirtualCamera
-from avatarify_plus.studio.control import StudioControl
 from avatarify_plus.studio.gallery import Gallery
 from avatarify_plus.studio.server import StudioServer
+from avatarify_plus.web.page_control import PageControl
+from avatarify_plus.web.session_page import fixed_state, key_press, moment_of, named_press, values_of, wanted_values
 
 logger = logging.getLogger(__name__)
 
@@ -59,14 +59,9 @@ CLIP = "clip"
 GIVEN = "given"
 """The driver that the command line gave, which may hold a password: pages know it by this name."""
 
-SLIDERS = (*PARTS, "strength", "smoothing", "zoom")
-SWITCHES = ("lock_gaze", "mirror_output", "search")
 STATE_S = 0.1
 CAMERAS_S = 3.0
 """So often it is looked which webcams there are, while none runs."""
-
-UNSHOWN = (Command.HELP, Command.QUIT, Command.OVERLAY, Command.MIRROR_PREVIEW, Command.FACE, Command.STATS)
-"""What belongs to the preview window alone."""
 
 
 class _Running(NamedTuple):
@@ -83,9 +78,7 @@ class _Running(NamedTuple):
 class Studio:
     """Wait for what the page asks for, and run the loop as it wants it. Everything happens in one thread, `run`'s."""
 
-    def __init__(
-        self, control: StudioControl, gallery: Gallery, config: AppConfig, engine: Engine, camera: str
-    ) -> None:
+    def __init__(self, control: PageControl, gallery: Gallery, config: AppConfig, engine: Engine, camera: str) -> None:
         """config: the options of every run but those that the page chooses. camera: the driver to begin with."""
         self._control = control
         self._gallery = gallery
@@ -110,8 +103,7 @@ class Studio:
             phase="idle",
             system=sys.platform,
             notice=settings.notice_pending(),
-            ranges={name: RANGES[name] for name in SLIDERS},
-            keys=[{"keys": each.labels, "help": each.help} for each in BINDINGS if each.command not in UNSHOWN],
+            **fixed_state(),
         )
         listed_s = 0.0
         while not stop.is_set() and not self._is_over:
@@ -181,25 +173,17 @@ class Studio:
             self._publish_moment(running)
 
     def _publish_moment(self, running: _Running) -> None:
-        session, view = running.session, running.session.view
-        self._take_over(session)
+        self._take_over(running.session)
         if self._recording is not None and not running.outputs.has(self._recording):
             self._recording = None  # the disk is full, which the outputs' trouble says
         camera = running.outputs.find(VirtualCamera.name)
         self._control.publish(
-            phase="running",
-            values=self._values(session.config),
+            **moment_of(running.session, running.status_line),
             photo=self._photo,
-            has_face=view is None or view.has_face,
-            is_dark=view is not None and view.is_dark,
-            is_limited=session.puppeteer.is_limited,
-            panicking=session.is_panicking,
-            passes=session.passes_through,
             camera_trouble=running.frame_source.trouble,
             outputs_trouble=running.outputs.trouble,
             virtual={"device": getattr(camera, "label", None)},
             recording=None if self._recording is None else str(self._recording.path),
-            stats=running.status_line.figures,
         )
 
     def _take_over(self, session: Session) -> None:
@@ -248,7 +232,7 @@ class Studio:
 
     def _on_photos(self, _: object) -> None:
         if self._running is not None:
-            self._running.session.avatars.reload()
+            self._running.session.reload_avatars()
         self._publish_choices()
 
     def _on_choose(self, name: object) -> None:
@@ -277,32 +261,21 @@ class Studio:
         self._on_photos(None)
 
     def _on_press(self, name: object) -> None:
-        with suppress(ValueError):
-            self._press(Press(Command(name)))
+        self._press(named_press(name))
 
     def _on_key(self, key: object) -> None:
-        press = press_of(ord(key)) if isinstance(key, str) and len(key) == 1 else None
-        if press is not None:
-            self._press(press)
+        self._press(key_press(key))
 
-    def _press(self, press: Press) -> None:
-        if self._running is not None and press.command not in UNSHOWN:
+    def _press(self, press: Press | None) -> None:
+        if self._running is not None and press is not None:
             self._running.key_actions.obey(press)
 
     def _on_set(self, values: object) -> None:
-        for name, value in values.items() if isinstance(values, dict) else ():
-            if not self._is_value(name, value):
-                continue
+        for name, value in wanted_values(values).items():
             if self._running is not None:
                 self._running.key_actions.change(name, value)
             self._config = replace(self._config, **{name: value})
-        self._control.publish(values=self._values(self._config))
-
-    def _is_value(self, name: str, value: object) -> bool:
-        if name in SLIDERS:
-            low, high = RANGES[name]
-            return isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        return isinstance(value, bool) if name in SWITCHES else name == "region" and value in get_args(Region)
+        self._control.publish(values=values_of(self._config))
 
     def _on_record(self, wants: object) -> None:
         running = self._running
@@ -330,16 +303,13 @@ class Studio:
 
     # --- what the page is told ---
 
-    def _values(self, config: AppConfig) -> dict[str, Any]:
-        return {name: getattr(config, name) for name in (*SLIDERS, *SWITCHES, "region")}
-
     def _publish_choices(self) -> None:
         photos = [
             {"file": each.path.name, "name": each.name, "thumbnail": each.thumbnail} for each in self._gallery.photos
         ]
         if self._gallery.find(self._photo) is None:
             self._photo = self._gallery.photos[0].path.name if self._gallery.photos else ""
-        self._control.publish(photos=photos, photo=self._photo, values=self._values(self._config))
+        self._control.publish(photos=photos, photo=self._photo, values=values_of(self._config))
 
     def _publish_cameras(self) -> None:
         choices: list[dict[str, str]] = [
@@ -410,7 +380,7 @@ def _main(arguments: list[str] | None, stop: threading.Event) -> int:
             virtual_camera_device=options.virtual_camera_device,
             config=not options.no_config,
         )
-        control = StudioControl()
+        control = PageControl()
         token = secrets.token_urlsafe(24)
         server = stack.enter_context(StudioServer(control, gallery, token, options.port))
         logger.info("the studio is at %s", server.url)

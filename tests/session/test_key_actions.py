@@ -25,7 +25,6 @@ class FakeSession(FakeCalls):
     def __init__(self) -> None:
         super().__init__()
         self.config = AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",))
-        self.avatars, self.puppeteer = FakeCalls(), FakeCalls()
         self.is_panicking = self.passes_through = False
 
     def change(self, **fields: Any) -> None:
@@ -60,8 +59,7 @@ def test_every_command_is_obeyed(key_actions: KeyActions) -> None:
 
 def test_avatars_are_chosen_stepped_and_reloaded(key_actions: KeyActions, session: FakeSession) -> None:
     press(key_actions, "3adl")
-    assert session.calls == [("choose", 3), ("step", -1), ("step", 1)]
-    assert session.avatars.calls == [("reload",)]
+    assert session.calls == [("choose", 3), ("step", -1), ("step", 1), ("reload_avatars",)]
 
 
 def test_values_stop_at_their_limits_and_are_kept(key_actions: KeyActions, session: FakeSession) -> None:
@@ -119,6 +117,6 @@ def test_panic_passthrough_help_and_the_end(session: Any) -> None:
     assert (session.is_panicking, session.passes_through, key_actions.shows_help) == (False, False, False)
     assert not key_actions.changes  # nobody wants to begin the next call in panic
     press(key_actions, "x")
-    assert session.puppeteer.calls == [("recalibrate",)]
+    assert session.calls == [("recalibrate",)]
     press(key_actions, "\x1b")
     assert stop.is_set()

@@ -1,14 +1,12 @@
 """The line that says how a session is doing."""
 
 import logging
-from typing import Any
 
 import pytest
 
-from avatarify_plus.camera import FileSource
 from avatarify_plus.session.status_line import StatusLine
 from avatarify_plus.session.timing import Timing
-from fakes import FakeClock, FakeEngine, FakeReader
+from fakes import FakeClock
 
 
 def frames(timing: Timing, clock: FakeClock, count: int, latency_ms: float) -> None:
@@ -21,8 +19,7 @@ def frames(timing: Timing, clock: FakeClock, count: int, latency_ms: float) -> N
 def test_a_line_a_second(logs: bool, caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     timing = Timing(clock)
-    frame_source: Any = FileSource(FakeReader([], is_live=False))
-    status_line = StatusLine(timing, frame_source, FakeEngine(), logs, clock)
+    status_line = StatusLine(timing, lambda: 0, "fake fp32", logs, clock)
     with caplog.at_level(logging.INFO, "avatarify_plus.session.status_line"):
         frames(timing, clock, 20, 30)
         status_line.update()
@@ -39,8 +36,7 @@ def test_a_line_a_second(logs: bool, caplog: pytest.LogCaptureFixture) -> None:
 def test_latency_is_that_of_the_newest_frames() -> None:
     clock = FakeClock()
     timing = Timing(clock)
-    frame_source: Any = FileSource(FakeReader([], is_live=False))
-    status_line = StatusLine(timing, frame_source, FakeEngine(), False, clock)
+    status_line = StatusLine(timing, lambda: 0, "fake fp32", False, clock)
     frames(timing, clock, 100, 500)
     frames(timing, clock, 150, 20)
     status_line.update()

@@ -17,7 +17,7 @@ from avatarify_plus.camera.camera_device import CameraDevice
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import VirtualCameraError
 from avatarify_plus.studio import studio as studio_module
-from avatarify_plus.studio.control import StudioControl
+from avatarify_plus.web.page_control import PageControl
 from avatarify_plus.studio.gallery import Gallery
 from avatarify_plus.studio.studio import CLIP, GIVEN, Studio
 from avatarify_plus.types import Size
@@ -36,7 +36,7 @@ class FakeCamera(FakeSink):
 class Desk:
     """A studio that runs in a thread of its own, and a page's view of it."""
 
-    def __init__(self, studio: Studio, control: StudioControl, gallery: Gallery) -> None:
+    def __init__(self, studio: Studio, control: PageControl, gallery: Gallery) -> None:
         self.control, self.gallery = control, gallery
         self._stop = threading.Event()
         self._thread = threading.Thread(target=studio.run, args=(self._stop,))
@@ -88,7 +88,7 @@ def open_desk(
 
         def open_it(camera: str = "", photos: int = 2, **options: Any) -> Desk:
             gallery.add_files([EXAMPLES / f"avatar_{number}.jpg" for number in range(1, photos + 1)])
-            control = StudioControl()
+            control = PageControl()
             desks.append(
                 Desk(Studio(control, gallery, replace(config, **options), FakeEngine(), camera), control, gallery)
             )

@@ -19,7 +19,7 @@ from chromium import CHROMIUM, Page, browser_page
 from fakes import EXAMPLES
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = ROOT / "avatarify_plus" / "studio" / "page"
+PAGE = ROOT / "avatarify_plus" / "web" / "page"
 CHANGE = """
 (async () => {
   const canvas = document.getElementById("sent");

@@ -20,7 +20,7 @@ from avatarify_plus.errors import SinkError
 from avatarify_plus.pictures.jpeg import jpeg_of
 from avatarify_plus.studio import gallery as gallery_module
 from avatarify_plus.studio import server as server_module
-from avatarify_plus.studio.control import StudioControl
+from avatarify_plus.web.page_control import PageControl
 from avatarify_plus.studio.gallery import Gallery
 from avatarify_plus.studio.server import StudioServer
 from fakes import EXAMPLES, plain_picture
@@ -87,8 +87,8 @@ PHOTO = (EXAMPLES / "avatar_1.jpg").read_bytes()
 
 
 @pytest.fixture
-def control() -> StudioControl:
-    control = StudioControl()
+def control() -> PageControl:
+    control = PageControl()
     control.publish(phase="idle", photos=[])
     return control
 
@@ -100,7 +100,7 @@ def gallery() -> Iterator[Gallery]:
 
 
 @pytest.fixture
-def client(control: StudioControl, gallery: Gallery) -> Iterator[Client]:
+def client(control: PageControl, gallery: Gallery) -> Iterator[Client]:
     with StudioServer(control, gallery, TOKEN) as server:
         yield Client(server.port)
 
@@ -141,7 +141,7 @@ def test_a_photo_needs_the_token_and_an_origin(client: Client, gallery: Gallery)
 
 
 def test_a_photo_is_kept_under_a_harmless_name_and_announced(
-    client: Client, control: StudioControl, gallery: Gallery
+    client: Client, control: PageControl, gallery: Gallery
 ) -> None:
     answer = client.ask("POST", "/photos", PHOTO, **BEARER, x_name="..%2F..%2Fetc%2Fm%C3%A4x%20one.jpg")
     assert answer.status == 200
@@ -177,7 +177,7 @@ def test_photos_are_gone_with_the_studio() -> None:
 
 
 @pytest.mark.parametrize("first", ['{"token": "wrong"}', '{"token": 5}', "[]", "not JSON", '{"start": true}', b"bytes"])
-def test_a_conversation_begins_with_the_token(client: Client, control: StudioControl, first: str | bytes) -> None:
+def test_a_conversation_begins_with_the_token(client: Client, control: PageControl, first: str | bytes) -> None:
     with client.talk() as page:
         page.send(first)
         with pytest.raises(ConnectionClosed) as refused:
@@ -203,7 +203,7 @@ def _next(page: ClientConnection) -> tuple[str, Any]:
     return ("pictures", _pictures_of(message)) if isinstance(message, bytes) else ("state", json.loads(message))
 
 
-def test_a_page_gets_states_and_pictures_no_faster_than_it_shows_them(client: Client, control: StudioControl) -> None:
+def test_a_page_gets_states_and_pictures_no_faster_than_it_shows_them(client: Client, control: PageControl) -> None:
     with client.introduced() as page:
         assert _next(page) == ("state", {"phase": "idle", "photos": []})
         control.show(time.time(), None, plain_picture(90, 720, 1280))
@@ -219,7 +219,7 @@ def test_a_page_gets_states_and_pictures_no_faster_than_it_shows_them(client: Cl
         assert (kind, number, driver[:2]) == ("pictures", 4, b"\xff\xd8")  # the newest, not the next
 
 
-def test_requests_reach_the_loop_and_nonsense_does_not(client: Client, control: StudioControl) -> None:
+def test_requests_reach_the_loop_and_nonsense_does_not(client: Client, control: PageControl) -> None:
     with client.introduced() as page:
         for message in ('{"set": {"mouth": 1.5}}', "nonsense", "[1, 2]", '{"press": "panic"}'):
             page.send(message)
@@ -232,7 +232,7 @@ def test_requests_reach_the_loop_and_nonsense_does_not(client: Client, control: 
     assert asked == [{"set": {"mouth": 1.5}}, {"press": "panic"}]
 
 
-def test_a_message_that_is_too_long_ends_its_conversation_alone(client: Client, control: StudioControl) -> None:
+def test_a_message_that_is_too_long_ends_its_conversation_alone(client: Client, control: PageControl) -> None:
     with client.introduced() as page, client.introduced() as other:
         page.send("x" * (server_module.MAX_MESSAGE + 1))
         with pytest.raises(ConnectionClosed):
@@ -242,11 +242,11 @@ def test_a_message_that_is_too_long_ends_its_conversation_alone(client: Client, 
         assert "phase" in _next(other)[1]
 
 
-def test_it_listens_on_loopback_alone_and_a_taken_port_is_named(control: StudioControl, gallery: Gallery) -> None:
+def test_it_listens_on_loopback_alone_and_a_taken_port_is_named(control: PageControl, gallery: Gallery) -> None:
     with StudioServer(control, gallery, TOKEN) as server:
-        assert server._socket.getsockname()[0] == "127.0.0.1"
+        assert server._server._socket.getsockname()[0] == "127.0.0.1"
         assert server.url == f"http://127.0.0.1:{server.port}/#{TOKEN}"
-        with pytest.raises(SinkError, match=rf"cannot serve the studio at 127\.0\.0\.1:{server.port}"):
+        with pytest.raises(SinkError, match=rf"cannot serve at 127\.0\.0\.1:{server.port}"):
             StudioServer(control, gallery, TOKEN, server.port)
 
 

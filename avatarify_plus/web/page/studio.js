@@ -1,8 +1,14 @@
 // The page of the studio: shows what the app sends, and sends what the user does.
 
+import { Call } from "./call.js";
 import { chooseLanguage, keyWord, languageNow, word } from "./words.js";
 
 const RETRY_MS = 700;
+const FULL_RETRY_MS = 3000;
+const REFUSED = 1008;
+const FULL = 1013;
+const OVER = 1000; // the service ended the call: it is for the user to come again
+const MAX_WAITING = 1 << 20; // bytes of a photo that wait to be sent
 const HEADER = 16; // bytes before the pictures
 const DELAYS = 45; // so many newest pictures say how late they are
 const SLIDERS = ["mouth", "eyes", "brows", "gaze", "head", "strength", "smoothing", "zoom"];
@@ -15,6 +21,9 @@ let socket = null;
 let isConnected = false;
 let isRefused = false;
 let isLost = false;
+let isFull = false;
+let isOver = false;
+let call = null; // where another machine computes
 let photoError = "";
 const delays = [];
 
@@ -41,16 +50,22 @@ function ask(request) {
 // --- the connection ---
 
 function connect() {
-  socket = new WebSocket(`ws://${location.host}/talk`);
+  isOver = false;
+  const address = new URL("talk", location.href);
+  address.protocol = address.protocol.replace("http", "ws");
+  socket = new WebSocket(address);
   socket.binaryType = "arraybuffer";
   socket.onopen = () => {
     socket.send(JSON.stringify({ token }));
   };
   socket.onmessage = (event) => {
+    const isNew = !isConnected;
     isConnected = true;
-    isLost = false;
+    isLost = isFull = false;
     if (typeof event.data === "string") {
-      Object.assign(state, JSON.parse(event.data));
+      const news = JSON.parse(event.data);
+      Object.assign(state, news);
+      hear(news, isNew);
       render();
     } else {
       show(event.data);
@@ -59,10 +74,45 @@ function connect() {
   socket.onclose = (event) => {
     isConnected = false;
     isLost = true;
-    isRefused = event.code === 1008;
+    isRefused = event.code === REFUSED;
+    isFull = event.code === FULL;
+    isOver = event.code === OVER && Boolean(call);
+    if (isOver) call.stop();
+    call?.lose();
     render();
-    if (!isRefused) setTimeout(connect, RETRY_MS);
+    if (!isRefused && !isOver) setTimeout(connect, isFull ? FULL_RETRY_MS : RETRY_MS);
   };
+}
+
+// --- a call, where another machine computes ---
+
+function hear(news, isNew) {
+  if (state.mode !== "call") return;
+  if (!call) {
+    call = new Call({
+      ask, sendBytes, driver: at("driver"), sent: at("sent"), changed: render,
+      shown: (lateMs) => {
+        if (lateMs !== null) noteDelay(lateMs);
+        document.body.dataset.shown = String(Number(document.body.dataset.shown ?? 0) + 1);
+        at("no-driver").textContent = at("no-sent").textContent = "";
+      },
+    });
+    document.body.dataset.mode = "call";
+  }
+  call.maxBytes = state.max_photo_bytes ?? Infinity;
+  call.hear(news);
+  if (isNew) call.resume(JSON.parse(kept("values") ?? "{}"));
+  if (news.values && call.isWanted) keep("values", JSON.stringify(news.values));
+}
+
+async function sendBytes(bytes) {
+  while (socket.bufferedAmount > MAX_WAITING) await new Promise((done) => setTimeout(done, 20));
+  if (socket.readyState === WebSocket.OPEN) socket.send(bytes);
+}
+
+function noteDelay(lateMs) {
+  delays.push(lateMs);
+  if (delays.length > DELAYS) delays.shift();
 }
 
 async function show(data) {
@@ -82,8 +132,7 @@ async function show(data) {
     picture.close();
   }));
   ask({ shown: number });
-  if (state.phase === "running") delays.push(Date.now() - header.getFloat64(8, true));
-  if (delays.length > DELAYS) delays.shift();
+  if (state.phase === "running") noteDelay(Date.now() - header.getFloat64(8, true));
   document.body.dataset.shown = String(number);
   at("no-driver").textContent = parts[0][1].byteLength ? "" : word("noDriver");
   at("no-sent").textContent = "";
@@ -100,22 +149,24 @@ function render() {
   setText(at("language"), word("language"));
   at("driver").setAttribute("aria-label", word("driverLabel"));
   at("sent").setAttribute("aria-label", word("sentLabel"));
-  const isRunning = state.phase === "running";
+  const isRunning = state.phase === "running" && (!call || call.isWanted);
   if (!isRunning) delays.length = 0;
-  const isBusy = state.phase === "starting";
-  setText(at("status"), isConnected ? word(isBusy ? "starting" : state.phase) : "…");
+  const isBusy = call ? call.isStarting : state.phase === "starting";
+  setText(at("status"), isConnected ? word(isBusy ? "starting" : call && !isRunning ? "idle" : state.phase) : "…");
   at("status").dataset.kind = isRunning ? "good" : state.phase === "failed" ? "bad" : "quiet";
-  const trouble = isRefused ? word("refused") : isLost ? word("offline")
-    : state.error || state.camera_trouble || "";
+  const trouble = isRefused ? word("refused") : isFull ? word("full") : isOver ? word("over")
+    : isLost ? word(call ? "callLost" : "offline")
+    : call?.trouble ? word(call.trouble) : state.error || state.camera_trouble || "";
   setText(at("trouble"), trouble);
   at("trouble").hidden = !trouble;
   setText(at("go"), word(isBusy ? "starting" : isRunning ? "stop" : "start"));
-  at("go").disabled = !isConnected || isBusy || (!isRunning && !state.photos.length);
+  at("go").disabled = isOver ? false : !isConnected || isBusy || (!isRunning && !state.photos.length);
   for (const id of ["panic", "passthrough", "neutral", "record"]) at(id).disabled = !isRunning;
   at("panic").setAttribute("aria-pressed", String(Boolean(isRunning && state.panicking)));
   at("passthrough").setAttribute("aria-pressed", String(Boolean(isRunning && state.passes)));
-  at("record").setAttribute("aria-pressed", String(Boolean(isRunning && state.recording)));
-  setText(at("record-text"), word(state.recording ? "recording" : "record"));
+  const isRecording = call ? Boolean(call.recorder) : Boolean(state.recording);
+  at("record").setAttribute("aria-pressed", String(isRunning && isRecording));
+  setText(at("record-text"), word(isRecording ? "recording" : "record"));
   const face = !isRunning ? "" : word(state.is_dark ? "dark" : !state.has_face ? "noFace" : state.is_limited ? "limited" : "found");
   setText(at("face"), face);
   setText(at("mode"), !isRunning ? "" : state.panicking ? word("hidden") : state.passes ? word("passing") : "");
@@ -129,8 +180,10 @@ function render() {
   renderVirtual(isRunning);
   renderControls();
   renderKeys();
-  if (state.notice && !at("consent").open) at("consent").showModal();
-  if (!state.notice && at("consent").open) at("consent").close();
+  const asksConsent = state.notice && !(call && kept("agreed"));
+  setText(at("consent-mark"), word(call ? "consentAway" : "consentMark", { host: location.host }));
+  if (asksConsent && !at("consent").open) at("consent").showModal();
+  if (!asksConsent && at("consent").open) at("consent").close();
 }
 
 function renderNumbers(isRunning) {
@@ -176,35 +229,45 @@ function thumbnail(photo, index) {
   away.className = "away";
   away.textContent = "×";
   away.setAttribute("aria-label", `${word("away")}: ${photo.name}`);
-  away.onclick = () => ask({ remove: photo.file });
+  away.onclick = () => {
+    call?.forget(photo.file);
+    ask({ remove: photo.file });
+  };
   item.append(button, away);
   return item;
 }
 
 function renderCameras() {
   const select = at("camera");
-  const wanted = JSON.stringify([state.cameras, languageNow()]);
+  const cameras = call ? call.cameras : state.cameras;
+  const wanted = JSON.stringify([cameras, languageNow()]);
   if (select.dataset.shown !== wanted) {
     select.dataset.shown = wanted;
-    select.replaceChildren(...state.cameras.map((camera) => {
+    select.replaceChildren(...cameras.map((camera) => {
       const option = document.createElement("option");
       option.value = camera.id;
-      option.textContent = camera.word ? word(camera.word) : camera.name;
+      option.textContent = camera.word ? word(camera.word, { number: camera.number }) : camera.name;
       return option;
     }));
   }
-  if (document.activeElement !== select) select.value = state.camera ?? "";
+  if (document.activeElement !== select) select.value = (call ? call.camera : state.camera) ?? "";
 }
 
 function renderVirtual(isRunning) {
+  const saved = call ? call.saved : state.saved;
+  setText(at("saved"), saved ? word("saved", { path: saved }) : "");
+  at("saved").hidden = !saved;
+  if (call) {
+    setText(at("virtual"), word("callOutput"));
+    setText(at("virtual-help"), word("callOutputHelp", { address: location.origin }));
+    return;
+  }
   const virtual = state.virtual ?? {};
   const isOn = isRunning && Boolean(virtual.device);
   setText(at("virtual"), word(isOn ? "virtualOn" : isRunning ? "virtualOff" : "virtualIdle", { name: virtual.device }));
   at("virtual").dataset.kind = isOn ? "good" : isRunning ? "warn" : "quiet";
   const help = { linux: "helpLinux", win32: "helpWindows", darwin: "helpMac" }[state.system];
   setText(at("virtual-help"), isRunning && !isOn && help ? word(help) : "");
-  setText(at("saved"), state.saved ? word("saved", { path: state.saved }) : "");
-  at("saved").hidden = !state.saved;
 }
 
 function renderControls() {
@@ -282,6 +345,10 @@ function renderKeys() {
 async function addPhotos(files) {
   photoError = "";
   for (const file of files) {
+    if (call) {
+      call.upload(file);
+      continue;
+    }
     try {
       const answer = await fetch("/photos", {
         method: "POST", body: file,
@@ -295,16 +362,33 @@ async function addPhotos(files) {
   render();
 }
 
-at("go").onclick = () => ask(state.phase === "running" ? { stop: true } : { start: true });
+at("go").onclick = () => {
+  if (!call) ask(state.phase === "running" ? { stop: true } : { start: true });
+  else if (isOver) {
+    call.isWanted = true;
+    connect();
+  } else if (call.isWanted) call.stop();
+  else call.start();
+};
 at("panic").onclick = () => ask({ press: "panic" });
 at("passthrough").onclick = () => ask({ press: "passthrough" });
 at("neutral").onclick = () => ask({ press: "recalibrate" });
-at("record").onclick = () => ask({ record: !state.recording });
+at("record").onclick = () => {
+  if (!call) ask({ record: !state.recording });
+  else if (call.recorder) call.stopRecording();
+  else call.record();
+};
 at("reset").onclick = () => ask({ press: "reset settings" });
 at("quit").onclick = () => ask({ quit: true });
-at("agree").onclick = () => ask({ agree: true });
+at("agree").onclick = () => {
+  if (call) {
+    keep("agreed", "1");
+    state.notice = false;
+    render();
+  } else ask({ agree: true });
+};
 at("consent").oncancel = (event) => event.preventDefault();
-at("camera").onchange = (event) => ask({ camera: event.target.value });
+at("camera").onchange = (event) => call ? call.chooseCamera(event.target.value) : ask({ camera: event.target.value });
 at("file").onchange = (event) => { addPhotos([...event.target.files]); event.target.value = ""; };
 at("drop").onkeydown = (event) => { if (event.key === "Enter" || event.key === " ") at("file").click(); };
 

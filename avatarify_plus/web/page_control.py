@@ -26,7 +26,7 @@ class Pictures(NamedTuple):
     sent: Image | None
 
 
-class StudioControl:
+class PageControl:
     """Carry requests of any thread to the loop's, and what the loop shows to the threads that serve pages.
 
     wakes: is set when a request waits. All methods may be called by any thread.
