@@ -55,7 +55,7 @@ HOMES = {
         "avatarify_plus/web/",
     ),
     "uvicorn": ("avatarify_plus/web/http_server.py",),
-    "websockets": ("avatarify_plus/remote/link.py",),
+    "websockets": ("avatarify_plus/remote/link.py", "avatarify_plus/bench/callers.py"),
     "aiortc": ("avatarify_plus/remote/peer.py",),
     "aioice": ("avatarify_plus/remote/peer.py",),
     "prometheus_client": ("avatarify_plus/service/figures.py",),

@@ -33,10 +33,12 @@ from avatarify_plus.config import AppConfig, EngineName
 from avatarify_plus.engines import Engine
 from avatarify_plus.errors import ConfigError, EngineError
 from avatarify_plus.program.command_line import (
+    FAILED,
     ProgramParser,
     add_json_option,
     add_model_option,
     configure_logging,
+    print_error,
     print_report,
     require_json_file,
     require_writable,
@@ -54,6 +56,7 @@ EXAMPLES = (
     "avatarify bench --compare openvino onnxruntime:fp32 torch@paper  side by side",
     "avatarify bench latency --seconds 30                             how old a picture is when it is sent",
     "avatarify bench soak --minutes 30 -- --avatar face.jpg           memory and speed over a long run",
+    "avatarify bench callers --callers 1 2 3                          how many callers a service holds",
 )
 
 
@@ -212,7 +215,7 @@ def recording(folder: Path, contender: Contender) -> Path:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the bench, or `latency` or `soak` if that is the first argument; return the exit code."""
+    """Run the bench, or `latency`, `soak` or `callers` if that is the first argument; return the exit code."""
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["latency"]:
         from avatarify_plus.bench.latency import main as latency
@@ -222,6 +225,13 @@ def main(arguments: list[str] | None = None) -> int:
         from avatarify_plus.bench.soak import main as soak
 
         return soak(given[1:])
+    if given[:1] == ["callers"]:
+        try:
+            from avatarify_plus.bench.callers import main as callers
+        except ModuleNotFoundError as error:
+            print_error(f"bench callers needs the package {error.name}: pip install -r requirements-serve.txt")
+            return FAILED
+        return callers(given[1:])
     return run_program(lambda: _main(given))
 
 

@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -35,8 +35,8 @@ OPEN_S = 5.0
 PIECE = 32_768
 """Photos are sent in pieces of so many bytes."""
 
-SILENT_S = 2.0
-"""After so long without a picture, while pictures are sent, the connection is made again."""
+SILENT_S, FIRST_S = 2.0, 8.0
+"""After so long without a picture, while pictures are sent, the connection is made again; the first may take longer."""
 
 LAST_NUMBERS = 512
 """Of so many sent pictures it is known when they were captured."""
@@ -91,18 +91,20 @@ class RemoteLink:
         self._socket: ClientConnection | None = None
         self._files: dict[int, str] = {}  # what the server calls our photos
         self._chosen = 0
-        self._loop = asyncio.new_event_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._over = asyncio.Event()
+        self._begun = threading.Event()
         self._thread = threading.Thread(target=self._run, name="remote", daemon=True)
 
     def __enter__(self) -> RemoteLink:
         self._thread.start()
+        self._begun.wait()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
+        self._soon(self._over.set)
         self._thread.join(OPEN_S)
 
     # --- for any thread ---
@@ -163,23 +165,28 @@ class RemoteLink:
     def ask(self, request: Mapping[str, Any]) -> None:
         """Ask the server for something, see `service.caller`; what is set is asked for again after a loss."""
         self._values |= request.get("set", {})
-        self._loop.call_soon_threadsafe(self._say, json.dumps(dict(request)))
+        self._soon(self._say, json.dumps(dict(request)))
 
     def choose(self, place: int) -> None:
         """Show a photo by its place, counting from 0."""
         self._chosen = place
-        self._loop.call_soon_threadsafe(self._show_chosen)
+        self._soon(self._show_chosen)
+
+    def _soon(self, work: Callable[..., object], *arguments: object) -> None:
+        """Have something done in the thread, unless it has not begun or has ended."""
+        with contextlib.suppress(RuntimeError):
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(work, *arguments)
 
     # --- in the thread ---
 
     def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        try:
-            self._loop.run_until_complete(self._keep_up())
-        finally:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.run_until_complete(self._loop.shutdown_default_executor())
-            self._loop.close()
+        async def keep_up() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._begun.set()
+            await self._keep_up()
+
+        asyncio.run(keep_up())  # which ends what connections have left behind
 
     async def _keep_up(self) -> None:
         while not self._over.is_set():
@@ -241,7 +248,9 @@ class RemoteLink:
             if "answer" in self._state and self._peer is not None:
                 await self._peer.accept(self._state.pop("answer"))
             now_s = time.monotonic()
-            is_silent = now_s - self._sent_s < SILENT_S / 2 and now_s - max(self._heard_s, self._offered_s) > SILENT_S
+            has_begun = self._heard_s > self._offered_s
+            silent_s = now_s - (self._heard_s if has_begun else self._offered_s)
+            is_silent = now_s - self._sent_s < 1 and silent_s > (SILENT_S if has_begun else FIRST_S)
             if self._peer is not None and (self._peer.is_lost or is_silent):
                 self._lose(f"no pictures come from {self.host}")
                 await self._connect()
@@ -320,7 +329,7 @@ class RemoteLink:
 
     def _say(self, text: str) -> None:
         if self._socket is not None:
-            task = self._loop.create_task(self._send_text(self._socket, text))
+            task = asyncio.create_task(self._send_text(self._socket, text))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 

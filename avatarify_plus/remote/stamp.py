@@ -7,6 +7,7 @@ encoders may send it in another size.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +38,7 @@ class Stamped(NamedTuple):
 def stamp(image: Image, number: int) -> Image:
     """Return a picture (H, W, 3) uint8 RGB, H even, with a number below it, which is taken modulo NUMBERS."""
     height, width = image.shape[:2]
-    strip_px = max(2 * round(height / (2 * STRIP_PART)), 2)
+    strip_px = max(_even(height / STRIP_PART), 2)
     stamped = np.empty((height + strip_px, width, 3), np.uint8)
     stamped[:height] = image
     bits = np.array([*MARK, *_bits(number % NUMBERS)], bool)
@@ -49,7 +50,7 @@ def stamp(image: Image, number: int) -> Image:
 def read_stamp(image: Image) -> Stamped:
     """Return a picture without its strip, and the number in it; a picture without a strip is returned whole."""
     height, width = image.shape[:2]
-    strip_px = 2 * round(height / (2 * (STRIP_PART + 1)))
+    strip_px = _even(height / (STRIP_PART + 1))
     if strip_px < 2 or width < 2 * BLOCKS:
         return Stamped(image, None)
     levels = _block_levels(image[height - strip_px :])
@@ -60,6 +61,11 @@ def read_stamp(image: Image) -> Stamped:
     number = int(sum(1 << place for place in np.flatnonzero(bits[:NUMBER_BITS][::-1])))
     is_right = _bits(number) == tuple(int(bit) for bit in bits)
     return Stamped(image[: height - strip_px], number if is_right else None)
+
+
+def _even(length: float) -> int:
+    """Round to an even number, halves up, as pages do."""
+    return 2 * math.floor(length / 2 + 0.5)
 
 
 def _bits(number: int) -> tuple[int, ...]:

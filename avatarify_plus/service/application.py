@@ -95,7 +95,7 @@ class Application:
         return [
             Route("/health", self._health),
             Route("/metrics", self._metrics),
-            WebSocketRoute("/talk", self._talk),
+            WebSocketRoute("/talk", self.talk),
         ]
 
     async def _health(self, request: Request) -> Response:
@@ -110,7 +110,8 @@ class Application:
             return JSONResponse({"error": "wrong token"}, 401)
         return Response(self.figures.text(), media_type=self.figures.content_type)
 
-    async def _talk(self, websocket: WebSocket) -> None:
+    async def talk(self, websocket: WebSocket) -> None:
+        """Let a caller in who knows the token, and serve it until one end leaves."""
         address = websocket.client.host if websocket.client is not None else ""
         if not self._door.may_knock(address):
             self.figures.refuse("busy door")
@@ -120,7 +121,7 @@ class Application:
         try:
             await websocket.accept()
             is_known = await self._says_token(websocket)
-        except (*GONE, asyncio.TimeoutError, TimeoutError):
+        except (*GONE, KeyError, asyncio.TimeoutError, TimeoutError):  # KeyError: bytes instead of text
             is_known = False
         finally:
             self._door.leave_door(address, not is_known)
@@ -271,7 +272,9 @@ class Call:
             await self._say(photo_error="a photo needs a name and a length")
         elif length > MAX_BYTES:
             self._figures.refuse("photo")
-            await self._say(photo_error=f"photos may have {MAX_BYTES / 1e6:.0f} MB, this one has {length / 1e6:.0f}")
+            await self._say(
+                photo_error=f"photos may have {MAX_BYTES // 1_000_000} MB, this one has {length // 1_000_000}"
+            )
         else:
             self._photo = name[:200], bytearray(), length
 

@@ -136,8 +136,10 @@ class Caller:
         with self._lock:
             received, self._slot = self._slot, None
         try:
-            self._obey_all()
+            has_obeyed = self._obey_all()
             if received is None:
+                if not has_obeyed and time.monotonic() - self._sent_s < IDLE_S:
+                    return  # the picture that this turn was asked for was taken in the one before
                 self._session.idle(time.perf_counter())
             else:
                 self.waited_ms = 1000 * (time.perf_counter() - received.arrived_s)
@@ -155,12 +157,15 @@ class Caller:
                 moment["phase"] = "idle"
             self.control.publish(**moment, photo=self._photo)
 
-    def _obey_all(self) -> None:
-        for request in self.control.requests():
+    def _obey_all(self) -> bool:
+        """Do what was asked for; return whether anything was."""
+        requests = self.control.requests()
+        for request in requests:
             for name, value in request.items():
                 action = getattr(self, f"_on_{name}", None)
                 if action is not None:
                     action(value)
+        return bool(requests)
 
     def _on_added(self, file: object) -> None:
         photo = self.photos.find(file)

@@ -49,7 +49,7 @@ TOKEN = "AVATARIFY_TOKEN"
 MIN_TOKEN = 16
 """A token that others could reach is no shorter."""
 
-PORT = 8470
+PORT, MAX_PORT = 8470, 65535
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TURN_S = 600
 """So long a caller may use what a TURN server is asked with."""
@@ -69,6 +69,8 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
         }
         known = ("event", "call", "seconds", "pictures", "dropped", "why")
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
         return json.dumps(line | {name: getattr(record, name) for name in known if hasattr(record, name)})
 
 
@@ -80,7 +82,7 @@ def build_parser() -> ProgramParser:
     engines = choices_of(AppConfig.__dataclass_fields__["engine"], AppConfig.__annotations__["engine"])
     reached = parser.add_argument_group("who reaches it")
     reached.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this computer)")
-    reached.add_argument("--port", type=int, default=PORT, help=f"port, 0 for a free one (default: {PORT})")
+    reached.add_argument("--port", type=parse_port, default=PORT, help=f"port, 0 for a free one (default: {PORT})")
     reached.add_argument(
         "--name", nargs="+", default=[], metavar="HOST[:PORT]", help="what the address is called in browsers"
     )
@@ -163,6 +165,13 @@ def _main(arguments: list[str] | None, stop: threading.Event) -> int:
     return DONE
 
 
+def parse_port(text: str) -> int:
+    """Parse a port, 0 for a free one."""
+    if not text.isdecimal() or int(text) > MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port: it must be from 0 to {MAX_PORT}")
+    return int(text)
+
+
 def check_reach(options: argparse.Namespace, is_new_token: bool) -> None:
     """Raise ConfigError where what is asked for would be reached by those who should not reach it."""
     is_local = options.host in LOOPBACK
@@ -215,7 +224,8 @@ def ice_servers(stun: list[str], turn: list[str], secret: str) -> Callable[[], l
 
 
 def _names(options: argparse.Namespace, port: int) -> list[str]:
-    own = [f"{host}:{port}" for host in ("127.0.0.1", "localhost")] if options.host in LOOPBACK else []
+    first = ["[::1]"] if options.host == "::1" else ["127.0.0.1"]
+    own = [f"{host}:{port}" for host in (*first, "localhost")] if options.host in LOOPBACK else []
     if options.name and options.certificate is not None:
         return [name if ":" in name else f"{name}:{port}" for name in options.name] + own
     return [*options.name, *own]

@@ -104,10 +104,13 @@ class Service:
             if not self._places:
                 raise FullError(f"all {self._most_callers} places are taken")
             self._places -= 1
+        mesh: FaceMesh | None = None
         try:
             mesh = await asyncio.to_thread(self._take_mesh)
             caller = await asyncio.wrap_future(self.turns.call(lambda: self._open(mesh)))
         except BaseException:
+            if mesh is not None:
+                self._meshes.append(mesh)
             with self._lock:
                 self._places += 1
             raise

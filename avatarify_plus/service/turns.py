@@ -80,3 +80,4 @@ class TurnThread:
                 logger.exception("a turn failed")
             self.busy_s += time.perf_counter() - begun_s
             self.count += 1
+            del turn  # and with it all that it holds, such as a caller who has left

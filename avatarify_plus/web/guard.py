@@ -83,4 +83,4 @@ class Guard:
 
 def is_token(given: str, token: str) -> bool:
     """Compare tokens in a time that says nothing about them."""
-    return hmac.compare_digest(given.encode(), token.encode())
+    return hmac.compare_digest(given.encode(errors="replace"), token.encode())

@@ -59,9 +59,10 @@ class HttpServer:
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
             self._socket.listen(128)  # who comes before the thread runs waits
-        except OSError as error:
+        except (OSError, OverflowError) as error:
             self._socket.close()
-            raise SinkError(f"cannot serve at {host}:{port}: {error.strerror or error}") from error
+            reason = getattr(error, "strerror", None) or error
+            raise SinkError(f"cannot serve at {host}:{port}: {reason}") from error
         self.port: int = self._socket.getsockname()[1]
         self._options: dict[str, Any] = {
             "log_level": "critical",
@@ -99,7 +100,7 @@ class HttpServer:
             self.loop = asyncio.get_running_loop()
             await server.serve([self._socket])
 
-        asyncio.run(serve())
+        asyncio.run(serve())  # which ends what connections have left behind
 
     def __enter__(self) -> HttpServer:
         return self

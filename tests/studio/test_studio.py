@@ -17,10 +17,10 @@ from avatarify_plus.camera.camera_device import CameraDevice
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import VirtualCameraError
 from avatarify_plus.studio import studio as studio_module
-from avatarify_plus.web.page_control import PageControl
 from avatarify_plus.studio.gallery import Gallery
 from avatarify_plus.studio.studio import CLIP, GIVEN, Studio
 from avatarify_plus.types import Size
+from avatarify_plus.web.page_control import PageControl
 from fakes import EXAMPLES, FakeEngine, FakeSink, read_video
 
 PATIENCE_S = 20.0

@@ -20,9 +20,9 @@ from avatarify_plus.errors import SinkError
 from avatarify_plus.pictures.jpeg import jpeg_of
 from avatarify_plus.studio import gallery as gallery_module
 from avatarify_plus.studio import server as server_module
-from avatarify_plus.web.page_control import PageControl
 from avatarify_plus.studio.gallery import Gallery
 from avatarify_plus.studio.server import StudioServer
+from avatarify_plus.web.page_control import PageControl
 from fakes import EXAMPLES, plain_picture
 
 TOKEN = "the-right-token"
