@@ -127,9 +127,11 @@ export class Call {
     this.up.width = this.eye.videoWidth;
     this.up.height = this.eye.videoHeight + stripOf(this.eye.videoHeight);
     this.upTrack = this.up.captureStream(0).getVideoTracks()[0];
-    this.webcam.getVideoTracks()[0].onended = () => this.#fail(new DOMException("", "NotFoundError"));
+    const [track] = this.webcam.getVideoTracks();
+    track.onended = () => this.#fail(new DOMException("", "NotFoundError"));
     this.listCameras();
-    this.#see(this.webcam);
+    eachPicture(track, this.eye, () => this.upTrack !== null && this.webcam?.getVideoTracks()[0] === track,
+      (picture, width, height) => this.#see(picture, width, height));
   }
 
   #closeWebcam() {
@@ -141,23 +143,18 @@ export class Call {
     this.driver.dataset.empty = "true";
   }
 
-  // Send each picture of the webcam with a number, and show it.
-  #see(webcam) {
-    if (this.webcam !== webcam) return;
-    const { videoWidth: width, videoHeight: height } = this.eye;
-    if (width && height) {
-      const total = height + stripOf(height);
-      if (this.up.width !== width || this.up.height !== total) Object.assign(this.up, { width, height: total });
-      const context = this.up.getContext("2d", { alpha: false });
-      const number = this.count++ % NUMBERS;
-      this.numbers.set(number, performance.now());
-      this.numbers.delete((number - REMEMBERED + NUMBERS) % NUMBERS);
-      context.drawImage(this.eye, 0, 0, width, height);
-      drawStamp(context, width, height, number);
-      this.upTrack.requestFrame();
-      draw(this.driver, this.eye, width, height);
-    }
-    this.eye.requestVideoFrameCallback(() => this.#see(webcam));
+  // Send a picture of the webcam with a number, and show it.
+  #see(picture, width, height) {
+    const total = height + stripOf(height);
+    if (this.up.width !== width || this.up.height !== total) Object.assign(this.up, { width, height: total });
+    const context = this.up.getContext("2d", { alpha: false });
+    const number = this.count++ % NUMBERS;
+    this.numbers.set(number, performance.now());
+    this.numbers.delete((number - REMEMBERED + NUMBERS) % NUMBERS);
+    context.drawImage(picture, 0, 0, width, height);
+    drawStamp(context, width, height, number);
+    this.upTrack.requestFrame();
+    draw(this.driver, picture, width, height);
   }
 
   // A page that nobody sees draws nothing: then the webcam's own pictures go up, without numbers.
@@ -181,7 +178,8 @@ export class Call {
       if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = 0;
       this.mouth.srcObject = new MediaStream([track]);
       this.mouth.play().catch(() => { /* it plays when the page is seen */ });
-      this.mouth.requestVideoFrameCallback(() => this.#show(connection));
+      eachPicture(track, this.mouth, () => this.connection === connection,
+        (picture, width, height) => this.#show(picture, width, height));
     };
     connection.onconnectionstatechange = () => {
       if (this.connection !== connection) return;
@@ -214,16 +212,11 @@ export class Call {
     this.mouth.srcObject = null;
   }
 
-  #show(connection) {
-    if (this.connection !== connection) return;
-    const { videoWidth: width, videoHeight: total } = this.mouth;
-    if (width && total) {
-      const { height, number } = readStamp(this.mouth, width, total);
-      draw(this.sent, this.mouth, width, height);
-      const sentAt = number === null ? undefined : this.numbers.get(number);
-      this.shown(sentAt === undefined ? null : performance.now() - sentAt);
-    }
-    this.mouth.requestVideoFrameCallback(() => this.#show(connection));
+  #show(picture, width, total) {
+    const { height, number } = readStamp(picture, width, total);
+    draw(this.sent, picture, width, height);
+    const sentAt = number === null ? undefined : this.numbers.get(number);
+    this.shown(sentAt === undefined ? null : performance.now() - sentAt);
   }
 
   // --- photos ---
@@ -273,6 +266,32 @@ export class Call {
 
   stopRecording() {
     this.recorder?.stop();
+  }
+}
+
+// Call back with each picture of a track, as soon as it is there, as long as `goesOn` says so. Browsers that do not hand
+// out a track's pictures do so when they show them in a video, which is up to two pictures later.
+async function eachPicture(track, video, goesOn, see) {
+  if (!("MediaStreamTrackProcessor" in window)) {
+    const show = () => {
+      if (!goesOn()) return;
+      if (video.videoWidth) see(video, video.videoWidth, video.videoHeight);
+      video.requestVideoFrameCallback(show);
+    };
+    video.requestVideoFrameCallback(show);
+    return;
+  }
+  const reader = new MediaStreamTrackProcessor({ track, maxBufferSize: 1 }).readable.getReader();
+  for (;;) {
+    const { done, value: picture } = await reader.read();
+    if (done) return;
+    const isWanted = goesOn();
+    if (isWanted) see(picture, picture.displayWidth, picture.displayHeight);
+    picture.close();
+    if (!isWanted) {
+      reader.cancel();
+      return;
+    }
   }
 }
 
