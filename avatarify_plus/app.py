@@ -22,6 +22,7 @@ INFO_LOGGERS = (
     "avatarify_plus.settings",
     "avatarify_plus.session.status_line",
     "avatarify_plus.camera",
+    "avatarify_plus.remote",
     "avatarify_plus.sinks",
 )
 """The loggers whose INFO messages are always shown; those of the others need --verbose."""

@@ -8,11 +8,14 @@ recipe: `serve run avatarify_plus.service.cluster:calls` with options, and besid
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ray import serve
+from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from avatarify_plus import live
@@ -101,15 +104,23 @@ def page(given: dict[str, Any]) -> serve.Application:
 
 
 def _replica(options: ClusterOptions) -> ASGIApp:
-    """Open the engine and return the application of one replica; both last as long as its process."""
+    """Open the engine and return the application of one replica, which closes it at its end."""
     config = AppConfig(
         avatar=tuple(path for number in (2, 1, 3) if (path := example(f"avatar_{number}.jpg")).is_file()),
         model=options.model,
         engine=options.engine,  # type: ignore[arg-type]  # which AppConfig checks
     )
-    service = Service(config, live.open_wanted_engine(config), options.callers).__enter__()
+    resources = ExitStack()
+    engine = resources.enter_context(live.open_wanted_engine(config))
+    service = resources.enter_context(Service(config, engine, options.callers))
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        with resources:
+            yield
+
     application = Application(service, _access(options))
-    app = guarded(_access(options), application.routes())
+    app = guarded(_access(options), application.routes(), lifespan=lifespan)
 
     async def under_its_whole_path(scope: Scope, receive: Receive, send: Send) -> None:
         await app({**scope, "root_path": ""}, receive, send)  # Serve would have it called "", which is no path

@@ -16,6 +16,7 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine
 from avatarify_plus.errors import AvatarifyError
 from avatarify_plus.face.mesh import FaceMesh
+from avatarify_plus.program.native_memory import give_back_memory
 from avatarify_plus.service.caller import Caller
 from avatarify_plus.service.photos import PhotoChoice, offered
 from avatarify_plus.service.turns import TurnThread
@@ -125,6 +126,7 @@ class Service:
         await asyncio.wrap_future(self.turns.call(lambda: self._forget(caller)))
         with self._lock:
             self._places += 1
+        await asyncio.to_thread(give_back_memory)
 
     # --- in the thread of turns ---
 

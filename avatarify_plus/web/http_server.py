@@ -99,6 +99,11 @@ class HttpServer:
         async def serve() -> None:
             self.loop = asyncio.get_running_loop()
             await server.serve([self._socket])
+            for connection in list(server.server_state.connections):  # uvicorn leaves those that are slow to close
+                transport = getattr(connection, "transport", None)
+                if transport is not None:
+                    transport.abort()
+            await asyncio.sleep(0)
 
         asyncio.run(serve())  # which ends what connections have left behind
 
