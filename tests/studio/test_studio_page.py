@@ -108,10 +108,13 @@ def test_it_speaks_german_is_dark_and_every_control_has_a_name(opened: Opened) -
     before = page.value("getComputedStyle(document.body).backgroundColor")
     page.click("#theme")
     page.wait(f"getComputedStyle(document.body).backgroundColor !== '{before}'")
+    width = page.value("innerWidth")
     page.call("Emulation.setDeviceMetricsOverride", width=900, height=900, deviceScaleFactor=1, mobile=False)
     assert page.value("document.documentElement.scrollWidth <= innerWidth")
     page.call("Emulation.clearDeviceMetricsOverride")
+    page.wait(f"innerWidth === {width}")  # or the click would miss
     page.click("#language")
+    page.wait("document.documentElement.lang === 'en'")
 
 
 def test_a_page_without_the_token_is_told_so(opened: Opened) -> None:
