@@ -98,6 +98,8 @@ def run(
 
         # mistakes are reported before anything slow starts
         require_photo(config.avatar)
+        if config.remote is not None:
+            _require_remote(config.remote)
         is_own_source = frame_source is None
         if frame_source is None:
             request = CaptureRequest(config.camera_size, config.camera_fps, config.camera_format)
@@ -198,20 +200,25 @@ def _skips_of(frame_source: FrameSource) -> Callable[[], int]:
     return lambda: frame_source.skipped_count
 
 
-def _open_remote(
-    config: AppConfig, outputs: Outputs, driver: FrameSource
-) -> AbstractContextManager[tuple[Driven, FrameSource]]:
-    """Have another machine compute the avatar. Raises ConfigError, RemoteError."""
-    if not driver.is_live:
-        raise ConfigError(
-            f"--remote is for live calls, and {shown(config.camera)} is a file: add --live, or leave it out"
-        )
+def _require_remote(address: str) -> None:
+    """Raise RemoteError if what --remote needs is not installed, ConfigError if the address is none."""
     try:
-        from avatarify_plus.remote.session import open_remote
+        from avatarify_plus.remote.link import socket_address
     except ModuleNotFoundError as error:
         raise RemoteError(
             f"--remote needs the package {error.name}: pip install -r requirements-serve.txt (or avatarify_plus[serve])"
         ) from error
+    socket_address(address)
+
+
+def _open_remote(
+    config: AppConfig, outputs: Outputs, driver: FrameSource
+) -> AbstractContextManager[tuple[Driven, FrameSource]]:
+    """Have another machine compute the avatar. Raises ConfigError."""
+    from avatarify_plus.remote.session import open_remote
+
+    if not driver.is_live:
+        raise ConfigError(f"--remote is for live calls, and {shown(config.camera)} is a file: add --live")
     return open_remote(config, outputs, driver)
 
 
