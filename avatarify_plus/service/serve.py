@@ -125,6 +125,9 @@ def _main(arguments: list[str] | None, stop: threading.Event) -> int:
     try:
         token, is_new = read_token(options.token_file)
         check_reach(options, is_new)
+        for path in (options.certificate, options.key):
+            if path is not None and not path.is_file():
+                raise ConfigError(f"there is no file {path}")
         turn_secret = _read(options.turn_secret_file) if options.turn_secret_file else ""
         bundled = [path for number in (2, 1, 3) if (path := example(f"avatar_{number}.jpg")).is_file()]
         config = AppConfig(
@@ -187,9 +190,6 @@ def check_reach(options: argparse.Namespace, is_new_token: bool) -> None:
         )
     if (options.certificate is None) != (options.key is None):
         raise ConfigError("--certificate and --key go together")
-    for path in (options.certificate, options.key):
-        if path is not None and not path.is_file():
-            raise ConfigError(f"there is no file {path}")
     if (not is_local or options.behind_proxy) and is_new_token:
         raise ConfigError(f"others can reach this: give a token, in --token-file or in the environment's {TOKEN}")
     if (not is_local or options.behind_proxy) and not options.name:
