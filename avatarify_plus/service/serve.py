@@ -49,7 +49,7 @@ TOKEN = "AVATARIFY_TOKEN"
 MIN_TOKEN = 16
 """A token that others could reach is no shorter."""
 
-PORT, MAX_PORT = 8470, 65535
+PORT, HTTPS_PORT, MAX_PORT = 8470, 443, 65535
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TURN_S = 600
 """So long a caller may use what a TURN server is asked with."""
@@ -229,7 +229,7 @@ def ice_servers(stun: list[str], turn: list[str], secret: str) -> Callable[[], l
 def _names(options: argparse.Namespace, port: int) -> list[str]:
     first = ["[::1]"] if options.host == "::1" else ["127.0.0.1"]
     own = [f"{host}:{port}" for host in (*first, "localhost")] if options.host in LOOPBACK else []
-    if options.name and options.certificate is not None:
+    if options.name and options.certificate is not None and port != HTTPS_PORT:  # which browsers leave out
         return [name if ":" in name else f"{name}:{port}" for name in options.name] + own
     return [*options.name, *own]
 

@@ -312,3 +312,8 @@ def test_a_line_of_json_says_what_went_wrong() -> None:
     except ZeroDivisionError:
         record = logging.LogRecord("a", logging.ERROR, "f", 1, "a turn failed", (), sys.exc_info())
     assert "ZeroDivisionError: by nothing" in json.loads(JsonLines().format(record))["error"]
+
+
+def test_at_the_port_of_https_browsers_name_no_port() -> None:
+    arguments = ["--host", "0.0.0.0", *TLS, *NAMED]
+    assert _names(build_parser().parse_args(arguments), 443) == ["gpu.example.org"]
