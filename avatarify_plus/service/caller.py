@@ -55,8 +55,9 @@ class PeerSink:
 class Caller:
     """One caller's session. What `turn` says belongs to the thread of turns; the rest to the connection's.
 
-    control: carries requests and states. skipped_count: pictures that a newer one replaced. frame_count: those that were
-    animated. waited_ms: how long the newest waited for its turn. heard_s: when a picture came last, by `time.monotonic`.
+    control: carries requests and states. skipped_count: pictures that a newer one replaced. frame_count: those that
+    were animated. waited_ms: how long the newest waited for its turn. heard_s: when a picture came last, by
+    `time.monotonic`.
     """
 
     def __init__(
