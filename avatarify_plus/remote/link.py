@@ -19,6 +19,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from avatarify_plus.errors import ConfigError, RemoteError
+from avatarify_plus.pictures.images import at_most
 from avatarify_plus.remote.peer import IceServer, Peer, Received
 from avatarify_plus.remote.stamp import NUMBERS, read_stamp, stamp
 from avatarify_plus.types import Frame, Image
@@ -34,6 +35,9 @@ OPEN_S = 5.0
 
 PIECE = 32_768
 """Photos are sent in pieces of so many bytes."""
+
+MAX_PX = 960
+"""Larger pictures of a webcam are shrunk to this longer side before they are sent: the face is seen well enough."""
 
 SILENT_S, FIRST_S = 2.0, 8.0
 """After so long without a picture, while pictures are sent, the connection is made again; the first may take longer."""
@@ -147,7 +151,7 @@ class RemoteLink:
             self._captured[number] = frame.captured_at
             self._captured.pop((number - LAST_NUMBERS) % NUMBERS, None)
             self._sent_s = time.monotonic()
-        image = frame.image
+        image = at_most(frame.image, MAX_PX)
         peer.send(stamp(image[: len(image) // 2 * 2], number), frame.captured_at)
 
     def newest(self, timeout_s: float) -> RemotePicture | None:
@@ -186,7 +190,11 @@ class RemoteLink:
             self._begun.set()
             await self._keep_up()
 
-        asyncio.run(keep_up())  # which ends what connections have left behind
+        try:
+            asyncio.run(keep_up())  # which ends what connections have left behind
+        finally:
+            if not self._over.is_set() and self._failure is None:
+                self._fail(f"the connection to {self.host} has ended by an error of its own")
 
     async def _keep_up(self) -> None:
         while not self._over.is_set():
@@ -225,11 +233,15 @@ class RemoteLink:
             self._read(await asyncio.wait_for(socket.recv(), OPEN_S))
             self._files.clear()
             self._socket = socket
-            tasks = [asyncio.create_task(task) for task in (self._listen(socket), self._begin(), self._over.wait())]
+            begins = asyncio.create_task(self._begin())
+            ends = {asyncio.create_task(self._listen(socket)), asyncio.create_task(self._over.wait())}
+            tasks = {begins, *ends}
             try:
-                done, _ = await asyncio.wait(tasks[::2], return_when=asyncio.FIRST_COMPLETED)
-                if tasks[0] in done:
-                    tasks[0].result()
+                waiting = set(tasks)
+                while waiting >= ends:
+                    done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                    for task in done:
+                        task.result()
             finally:
                 self._socket = None
                 for task in tasks:

@@ -41,8 +41,8 @@ MAX_SDP = 64_000
 MAX_MEDIA, MAX_CANDIDATES = 2, 64
 """A description that asks for more is refused: each costs ports, or packets to addresses that somebody else names."""
 
-MAX_PIXELS = 1920 * 1088
-"""Larger pictures are left out."""
+MAX_PIXELS = 1920 * 1200
+"""Larger pictures are left out; the ends send much smaller ones."""
 
 MIN_BITRATE, MAX_BITRATE = 300_000, 2_000_000
 """Of the pictures that go out, in bits a second; the other end's reports decide. It begins with the most."""

@@ -27,7 +27,9 @@ from fakes import EXAMPLES, FakeReader, FakeSink, example_driver, read_video
 
 pytest.importorskip("aiortc")
 from avatarify_plus.remote import session as remote
-from avatarify_plus.remote.link import socket_address
+from avatarify_plus.remote.link import MAX_PX, RemoteLink, socket_address
+from avatarify_plus.remote.peer import Received
+from avatarify_plus.service.caller import Caller
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "service"))
 from running import TOKEN, Running, running_service
@@ -78,7 +80,8 @@ def config_of(running: Running, **others: Any) -> AppConfig:
 class Called:
     """A remote session in a loop of its own, as `live.run` has it, whose pictures are kept."""
 
-    def __init__(self, config: AppConfig) -> None:
+    def __init__(self, config: AppConfig, driver: FrameSource | None = None) -> None:
+        self._driver = driver or webcam()
         self.sink = FakeSink()
         self.failure: Exception | None = None
         self._stop = threading.Event()
@@ -89,7 +92,7 @@ class Called:
 
     def _run(self) -> None:
         try:
-            with Outputs() as outputs, webcam() as driver:
+            with Outputs() as outputs, self._driver as driver:
                 outputs.add(self.sink)
                 with remote.open_remote(self._config, outputs, driver) as (session, frames):
                     self.session: Any = session
@@ -119,6 +122,10 @@ class Called:
     def end(self) -> None:
         """End the call."""
         self._stop.set()
+        self.join()
+
+    def join(self) -> None:
+        """Wait for the call's end."""
         self._thread.join(PATIENCE_S)
         assert not self._thread.is_alive()
 
@@ -254,3 +261,39 @@ def test_addresses_that_are_refused(address: str, message: str) -> None:
 
 def test_a_token_is_never_shown(running: Running) -> None:
     assert TOKEN not in repr(replace(config_of(running), token=TOKEN))
+
+
+def test_a_large_webcam_is_shrunk_before_it_is_sent(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: set[Size] = set()
+    take = Caller.take
+
+    def note(caller: Caller, received: Received) -> None:
+        sizes.add(received.size)
+        take(caller, received)
+
+    monkeypatch.setattr(Caller, "take", note)
+
+    def pictures() -> Iterator[Image]:
+        picture = np.ascontiguousarray(np.resize(example_driver(1, 128)[0], (1080, 1920, 3)))
+        while True:
+            time.sleep(1 / 15)
+            yield picture
+
+    called = Called(config_of(running), LiveCamera(FakeReader(pictures())))
+    try:
+        wait_until(lambda: called.frame_count > 2)
+    finally:
+        called.end()
+    assert sizes == {Size(MAX_PX, 540 + 18)}  # with the strip
+    assert called.frames.newest.image.shape == (1080, 1920, 3)
+
+
+def test_an_error_of_the_connections_own_is_said(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(RemoteLink, "_begin", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    called = Called(config_of(running))
+    called.join()
+    assert "an error of its own" in str(called.failure)

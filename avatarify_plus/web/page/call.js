@@ -5,6 +5,7 @@ import { drawStamp, NUMBERS, readStamp, stripOf } from "./stamp.js";
 const SIZE = { width: { ideal: 640 }, height: { ideal: 480 }, frameRate: { ideal: 30 } };
 const MAX_BITRATE = 1_500_000;
 const PIECE = 32_768;
+const MAX_PX = 960; // larger pictures of a webcam are shrunk: the face is seen well enough
 const GATHER_MS = 2000;
 const LOST_MS = 1500;
 const REMEMBERED = 512;
@@ -124,8 +125,6 @@ export class Call {
     this.webcam = await navigator.mediaDevices.getUserMedia({ video, audio: false });
     this.eye.srcObject = this.webcam;
     await this.eye.play();
-    this.up.width = this.eye.videoWidth;
-    this.up.height = this.eye.videoHeight + stripOf(this.eye.videoHeight);
     this.upTrack = this.up.captureStream(0).getVideoTracks()[0];
     const [track] = this.webcam.getVideoTracks();
     track.onended = () => this.#fail(new DOMException("", "NotFoundError"));
@@ -144,7 +143,9 @@ export class Call {
   }
 
   // Send a picture of the webcam with a number, and show it.
-  #see(picture, width, height) {
+  #see(picture, fullWidth, fullHeight) {
+    const share = Math.min(MAX_PX / Math.max(fullWidth, fullHeight), 1);
+    const [width, height] = [fullWidth, fullHeight].map((length) => 2 * Math.round(share * length / 2));
     const total = height + stripOf(height);
     if (this.up.width !== width || this.up.height !== total) Object.assign(this.up, { width, height: total });
     const context = this.up.getContext("2d", { alpha: false });
@@ -154,7 +155,7 @@ export class Call {
     context.drawImage(picture, 0, 0, width, height);
     drawStamp(context, width, height, number);
     this.upTrack.requestFrame();
-    draw(this.driver, picture, width, height);
+    draw(this.driver, this.up, width, height);
   }
 
   // A page that nobody sees draws nothing: then the webcam's own pictures go up, without numbers.
