@@ -85,6 +85,7 @@ def webcam(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
     return (
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
+        "--allow-loopback-in-peer-connection",  # for machines without a network
         f"--use-file-for-fake-video-capture={film}",
     )
 
