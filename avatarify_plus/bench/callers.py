@@ -45,8 +45,7 @@ from avatarify_plus.program.command_line import (
 )
 from avatarify_plus.program.examples import example
 from avatarify_plus.program.option_fields import positive
-from avatarify_plus.remote.link import LOOPBACK, OPEN_S, socket_address
-from avatarify_plus.remote.session import TOKEN
+from avatarify_plus.remote.link import LOOPBACK, OPEN_S, TOKEN, socket_address
 from avatarify_plus.service.capacity import Outcome, callers_per_process, plan, random_phases, simulate
 
 MAX_CALLERS = 16

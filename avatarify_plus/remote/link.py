@@ -23,6 +23,7 @@ from avatarify_plus.pictures.images import at_most
 from avatarify_plus.remote.peer import IceServer, Peer, Received
 from avatarify_plus.remote.stamp import NUMBERS, read_stamp, stamp
 from avatarify_plus.types import Frame, Image
+from avatarify_plus.web.close_codes import FULL, REFUSED
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,8 @@ SILENT_S, FIRST_S = 2.0, 8.0
 LAST_NUMBERS = 512
 """Of so many sent pictures it is known when they were captured."""
 
-REFUSED, FULL = 1008, 1013
+TOKEN = "AVATARIFY_TOKEN"
+"""The environment's name of the token."""
 
 
 class RemotePicture(NamedTuple):

@@ -20,7 +20,7 @@ from avatarify_plus.errors import AvatarifyError
 from avatarify_plus.pictures.badge import still_card
 from avatarify_plus.pictures.composition import fit_picture
 from avatarify_plus.pictures.images import Box, View, at_most, centred_square, crop, load_photo, mirror
-from avatarify_plus.remote.link import RemoteLink
+from avatarify_plus.remote.link import TOKEN, RemoteLink
 from avatarify_plus.session.avatars import photos_in
 from avatarify_plus.session.driven import Driven, ShownAvatar
 from avatarify_plus.session.session import CALL_SIZE
@@ -36,9 +36,6 @@ HOLD_S = 2.0
 """So long the last picture is held when none comes; then others see a card."""
 
 VIEW_PX = 256
-
-TOKEN = "AVATARIFY_TOKEN"
-"""The environment's name of the token."""
 
 
 class RemoteFrames:

@@ -31,12 +31,11 @@ from avatarify_plus.service.caller import STATE_S, Caller
 from avatarify_plus.service.figures import Figures
 from avatarify_plus.service.photos import MAX_BYTES, decoded
 from avatarify_plus.service.service import FullError, Service
-from avatarify_plus.web.guard import PAGE, REFUSED, Guard, is_token
+from avatarify_plus.web.close_codes import FULL, REFUSED
+from avatarify_plus.web.guard import PAGE, Guard, is_token
+from avatarify_plus.web.page_control import changes_of
 
 logger = logging.getLogger(__name__)
-
-FULL = 1013
-"""The code for callers who may come again later; REFUSED is for those who may not."""
 
 GOING = 1012
 """The code for callers who should look for another place: this process ends."""
@@ -312,7 +311,7 @@ class Call:
         with contextlib.suppress(*GONE):
             while True:
                 state = self._caller.control.state
-                changes = {name: value for name, value in state.items() if name not in told or told[name] != value}
+                changes = changes_of(state, told)
                 if changes:
                     await self._websocket.send_text(json.dumps(changes))
                     told = state

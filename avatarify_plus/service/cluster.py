@@ -22,16 +22,15 @@ from avatarify_plus import live
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.program.examples import example
+from avatarify_plus.remote.link import TOKEN
 from avatarify_plus.service.admission import Limits
 from avatarify_plus.service.application import Access, Application, guarded, page_routes
-from avatarify_plus.service.serve import MIN_TOKEN, TOKEN, ice_servers
+from avatarify_plus.service.capacity import LOAD
+from avatarify_plus.service.serve import MIN_TOKEN, ice_servers
 from avatarify_plus.service.service import Service
 
 SPARE = 4
 """Serve may give a replica so many callers more than it takes, which it refuses itself: Serve would have them wait."""
-
-LOAD = 0.7
-"""Another replica is added when those that are there have so much of the callers that they can take."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from avatarify_plus.errors import SourceError
-from avatarify_plus.pictures.images import centred_square, crop, load_photo, photo_of
-from avatarify_plus.pictures.jpeg import jpeg_of
+from avatarify_plus.pictures.images import load_photo, photo_of
 from avatarify_plus.types import Image
+from avatarify_plus.web.offered_photo import harmless_name, thumbnail_of
 
 MAX_BYTES = 10_000_000
 """A larger file is refused."""
@@ -21,8 +19,6 @@ MAX_COUNT = 8
 
 MAX_PX = 2048
 """What a caller brings is shrunk to this longer side: it lies decoded in memory."""
-
-THUMBNAIL_PX = 144
 
 
 class OfferedPhoto(NamedTuple):
@@ -47,14 +43,13 @@ def offered(paths: Iterable[Path]) -> list[OfferedPhoto]:
 
 def decoded(name: str, data: bytes, number: int) -> OfferedPhoto:
     """Return a caller's photo by its file's name and content. Raises SourceError if it cannot be used."""
-    plain = re.sub(r"[^\w.-]+", "_", Path(name.replace("\\", "/")).name)[-80:].lstrip("._") or "photo"
+    plain = harmless_name(name)
     image = photo_of(data, plain, MAX_PX)
     return _offered(Path("/") / "memory" / f"{number:04d}-{plain}", Path(plain).stem, image, True)
 
 
 def _offered(path: Path, name: str, image: Image, is_own: bool) -> OfferedPhoto:
-    small = jpeg_of(crop(image, centred_square(image), THUMBNAIL_PX))
-    return OfferedPhoto(path, name, "data:image/jpeg;base64," + base64.b64encode(small).decode(), image, is_own)
+    return OfferedPhoto(path, name, thumbnail_of(image), image, is_own)
 
 
 class PhotoChoice:

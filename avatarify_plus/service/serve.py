@@ -26,6 +26,7 @@ from avatarify_plus.program.command_line import DONE, MODEL_HELP, ProgramParser,
 from avatarify_plus.program.examples import example
 from avatarify_plus.program.option_fields import choices_of, parse_size, positive
 from avatarify_plus.program.stop import stop_on_signal
+from avatarify_plus.remote.link import LOOPBACK, TOKEN
 from avatarify_plus.remote.peer import IceServer
 from avatarify_plus.service.admission import Limits
 from avatarify_plus.service.application import Access, build_app
@@ -45,12 +46,10 @@ EXAMPLES = (
     "AVATARIFY_TOKEN=... avatarify serve --behind-proxy --name gpu.example.org    a proxy on this computer does TLS",
 )
 
-TOKEN = "AVATARIFY_TOKEN"
 MIN_TOKEN = 16
 """A token that others could reach is no shorter."""
 
 PORT, HTTPS_PORT, MAX_PORT = 8470, 443, 65535
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 TURN_S = 600
 """So long a caller may use what a TURN server is asked with."""
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import re
 import shutil
 import tempfile
 from collections.abc import Iterable
@@ -12,14 +10,13 @@ from types import TracebackType
 from typing import NamedTuple
 
 from avatarify_plus.errors import SourceError
-from avatarify_plus.pictures.images import centred_square, crop, load_photo
-from avatarify_plus.pictures.jpeg import jpeg_of
+from avatarify_plus.pictures.images import load_photo
+from avatarify_plus.web.offered_photo import harmless_name, thumbnail_of
 
 MAX_BYTES = 50_000_000
 """A larger file is no photo."""
 
 MAX_COUNT = 60
-THUMBNAIL_PX = 144
 
 
 class Photo(NamedTuple):
@@ -63,7 +60,7 @@ class Gallery:
             raise SourceError(f"{MAX_COUNT} photos are offered already: take one away first")
         if len(data) > MAX_BYTES:
             raise SourceError(f"{name} has {len(data) / 1e6:.0f} MB: photos may have {MAX_BYTES / 1e6:.0f}")
-        plain = re.sub(r"[^\w.-]+", "_", Path(name.replace("\\", "/")).name)[-80:].lstrip("._") or "photo"
+        plain = harmless_name(name)
         self._count += 1
         path = self.folder / f"{self._count:04d}-{plain}"
         path.write_bytes(data)
@@ -72,8 +69,7 @@ class Gallery:
         except SourceError as error:
             path.unlink()
             raise SourceError(str(error).replace(str(path), name)) from error
-        small = crop(image, centred_square(image), THUMBNAIL_PX)
-        photo = Photo(path, Path(plain).stem, "data:image/jpeg;base64," + base64.b64encode(jpeg_of(small)).decode())
+        photo = Photo(path, Path(plain).stem, thumbnail_of(image))
         self.photos.append(photo)
         return photo
 

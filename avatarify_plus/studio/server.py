@@ -22,9 +22,10 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from avatarify_plus.errors import SourceError
 from avatarify_plus.pictures.jpeg import jpeg_of
 from avatarify_plus.studio.gallery import MAX_BYTES, Gallery
-from avatarify_plus.web.guard import PAGE, REFUSED, Guard, is_token
+from avatarify_plus.web.close_codes import REFUSED
+from avatarify_plus.web.guard import PAGE, Guard, is_token
 from avatarify_plus.web.http_server import HttpServer
-from avatarify_plus.web.page_control import PageControl, Pictures
+from avatarify_plus.web.page_control import PageControl, Pictures, changes_of
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +163,7 @@ class _Conversation:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             while True:
                 state = self._control.state
-                changes = {name: value for name, value in state.items() if name not in told or told[name] != value}
+                changes = changes_of(state, told)
                 if changes:
                     await self._websocket.send_text(json.dumps(changes))
                     told = state

@@ -10,6 +10,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from avatarify_plus.web.close_codes import REFUSED
+
 PAGE = Path(__file__).parent / "page"
 """The folder of the page, as it is served."""
 
@@ -19,9 +21,6 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
 }
-
-REFUSED = 1008
-"""The code that a WebSocket is closed with for who has no right to it."""
 
 
 class Guard:

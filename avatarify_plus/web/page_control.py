@@ -94,3 +94,8 @@ class PageControl:
             watchers = tuple(self._watchers)
         for callback in watchers:
             callback()
+
+
+def changes_of(state: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a state a page that was told another one does not know."""
+    return {name: value for name, value in state.items() if name not in told or told[name] != value}

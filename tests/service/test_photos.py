@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from avatarify_plus.errors import SourceError
-from avatarify_plus.service.photos import MAX_COUNT, MAX_PX, THUMBNAIL_PX, PhotoChoice, decoded, offered
+from avatarify_plus.service.photos import MAX_COUNT, MAX_PX, PhotoChoice, decoded, offered
 from avatarify_plus.types import Image
+from avatarify_plus.web.offered_photo import THUMBNAIL_PX
 from fakes import EXAMPLES, plain_picture
 
 EXAMPLE = EXAMPLES / "avatar_1.jpg"
