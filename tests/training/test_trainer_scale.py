@@ -26,7 +26,9 @@ from training.loop.schedule import Stage, parse_stages
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU = torch.device("cpu")
-TWO_RANKS = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+LOOPBACK = ("--standalone", "--local-addr", "127.0.0.1")
+"""Torch's launcher and ranks meet by the machine's own name otherwise, which not every machine can look up."""
+TWO_RANKS = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", *LOOPBACK]
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +55,14 @@ def test_two_ranks_take_over_from_one_process_as_if_it_had_gone_on(
     monkeypatch.setattr(train, "write_checkpoint", save)
     steps = ("--steps", "4", "--save-minutes", "0", "--sync-batchnorm")
     assert train.main(tiny_command(data, one, *steps)) == 0
-    subprocess.run(
+    ranks = subprocess.run(
         [*TWO_RANKS, str(ROOT / "training" / "train.py"), *tiny_command(data, two, *steps)],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        check=True,
-        capture_output=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
+    assert ranks.returncode == 0, ranks.stdout
     assert losses(two) == pytest.approx(losses(one)[2:], rel=2e-4)
     alone, shared = (read_checkpoint(out / "checkpoint.pt") for out in (one, two))
     assert shared.step == 4 and shared.samples == alone.samples == 16
