@@ -65,14 +65,19 @@ def feature_distances(network: nn.Module, prediction: Tensor, target: Tensor) ->
     return torch.stack(distances)
 
 
+LEAST_WEIGHT = 1e-6
+"""A picture whose weights sum to less has none."""
+
+
 def weighted_mean(error: Tensor, weight: Tensor) -> Tensor:
     """Return the mean of an error (B, C, h, w) under a weight (B, 1, S, S) of any size.
 
-    Each picture counts the same, so that the loss of a batch is the mean over its parts.
+    Each picture counts the same, so that the loss of a batch is the mean over its parts. One that has no weight at all,
+    such as a window without eyes and mouth where only these count, adds nothing.
     """
     weight = F.interpolate(weight, size=error.shape[-2:], mode="area")
     places = (1, 2, 3)
-    return ((error * weight).sum(places) / (weight.sum(places) * error.shape[1])).mean()
+    return ((error * weight).sum(places) / (weight.sum(places) * error.shape[1]).clamp(min=LEAST_WEIGHT)).mean()
 
 
 def gradient_difference(picture: Tensor, target: Tensor) -> Tensor:

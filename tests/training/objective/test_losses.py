@@ -78,6 +78,16 @@ def test_errors_at_the_eyes_and_in_the_mouth_count_more(cache: Cache) -> None:
     assert weighted_mean(torch.full((1, 3, 32, 32), 0.2), weight) == pytest.approx(0.2)
 
 
+def test_a_picture_in_which_nothing_counts_adds_nothing_to_a_batch() -> None:
+    error = torch.full((2, 3, 16, 16), 0.2, requires_grad=True)
+    weight = torch.zeros(2, 1, 16, 16)
+    weight[1, :, 4:8, 4:8] = 1
+    found = weighted_mean(error, weight)
+    found.backward()
+    assert found.detach() == pytest.approx(0.1)
+    assert error.grad is not None and torch.isfinite(error.grad).all() and not error.grad[0].any()
+
+
 def test_unknown_perceptual_network_is_refused() -> None:
     with pytest.raises(AvatarifyError, match="vgg99"):
         perceptual_network("vgg99")
