@@ -8,7 +8,9 @@ from avatarify_plus.program.command_line import FAILED, print_error, python_prob
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run `avatarify [doctor | bench | studio | serve] OPTIONS` and return the exit code; without anything, the studio.
+    """Run `avatarify [adapt | bench | doctor | serve | studio] OPTIONS`, without anything the studio.
+
+    Returns the exit code.
 
     arguments: without the program's name; None takes the command line's.
     """
@@ -32,6 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
             print_error(f"serve needs the package {error.name}: pip install -r requirements-serve.txt")
             return FAILED
         return serve(given[1:])
+    if given[:1] == ["adapt"]:
+        from avatarify_plus.adapt.command import main as adapt
+
+        return adapt(given[1:])
     if given[:1] == ["bench"]:
         from avatarify_plus.bench.bench import main as bench
 

@@ -11,6 +11,7 @@ from typing import Any
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.tensor_names import signatures
+from avatarify_plus.program.user_folders import data_folder
 from avatarify_plus.program.whole_file import write_whole
 
 FORMAT_VERSION = 2
@@ -89,7 +90,7 @@ def graph_file(name: str) -> str:
 
 
 def open_bundle(path_or_name: str | Path) -> Bundle:
-    """Open a model folder, or a shipped model by its bare name such as "live-512", and verify every file's hash.
+    """Open a model folder, or a shipped model or one of the user's own by its name, and verify every file's hash.
 
     The weights may be missing, see `Bundle.weights`. Raises ModelError if the model or another file is missing, or if
     it is damaged or of another format version.
@@ -159,19 +160,35 @@ def describe(bundle: Bundle) -> str:
     return "\n".join(lines)
 
 
+def own_models_folder() -> Path:
+    """Return the folder of the user's own models. Raises FileNotFoundError for a user without a home."""
+    return data_folder() / "models"
+
+
 def _locate(path_or_name: str | Path) -> Path:
     path = Path(path_or_name)
-    is_bare_name = isinstance(path_or_name, str) and path.name == path_or_name
-    if is_bare_name and (SHIPPED / path / MANIFEST).is_file():
-        return SHIPPED / path
+    if isinstance(path_or_name, str) and path.name == path_or_name:  # a bare name
+        for folder in _named_models():
+            if (folder / path / MANIFEST).is_file():
+                return folder / path
     if (path / MANIFEST).is_file():
         return path
     if path.is_dir():
         raise ModelError(f"{path} is not a model: the folder has no {MANIFEST}")
-    shipped = sorted(file.parent.name for file in SHIPPED.glob(f"*/{MANIFEST}"))
+    known = [sorted(file.parent.name for file in folder.glob(f"*/{MANIFEST}")) for folder in _named_models()]
+    own = f", one of your own ({', '.join(known[1])})" if any(known[1:]) else ""
     raise ModelError(
-        f"no model {str(path_or_name)!r}: give a model's folder or a shipped model ({', '.join(shipped) or 'none'})"
+        f"no model {str(path_or_name)!r}: give a model's folder{own} or a shipped model "
+        f"({', '.join(known[0]) or 'none'})"
     )
+
+
+def _named_models() -> list[Path]:
+    """Return the folders whose models are known by their names: the shipped ones before the user's own."""
+    try:
+        return [SHIPPED, own_models_folder()]
+    except FileNotFoundError:
+        return [SHIPPED]
 
 
 def _parse_manifest(path: Path) -> Manifest:

@@ -167,7 +167,7 @@ class AppConfig:
         "PIXELS",
     )
     badge: bool = _option(True, PICTURE, "mark the picture as made by AI")
-    model: str = _option("live-512", COMPUTING, "name of a shipped model, or folder of a bundle", "BUNDLE")
+    model: str = _option("live-512", COMPUTING, "name of a shipped model or of one of your own (avatarify adapt), or folder of a bundle", "BUNDLE")
     engine: EngineName = _option("auto", COMPUTING, "what computes the pictures; auto takes the fastest")
     precision: Precision = _option(
         "auto", COMPUTING, "what the pictures are computed in; auto takes the fastest of engine and model"

@@ -22,10 +22,11 @@ FIXTURES = Path(__file__).resolve().parent / "fixtures"
 
 @pytest.fixture(scope="session", autouse=True)
 def config_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Put an empty folder in the place of the one where the user's programs keep their settings."""
+    """Put an empty folder in the place of the one where the user's programs keep their settings and models."""
     folder = tmp_path_factory.mktemp("config")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CONFIG_HOME", str(folder))  # Linux, and macOS where platformdirs heeds it
+        for kind in ("CONFIG", "DATA"):
+            patch.setenv(f"XDG_{kind}_HOME", str(folder))  # Linux, and macOS where platformdirs heeds it
         for name in ("APPDATA", "LOCAL_APPDATA"):
             patch.setenv(f"WIN_PD_OVERRIDE_{name}", str(folder))
         assert settings.path().is_relative_to(folder), "platformdirs heeds none of these: the tests would touch yours"

@@ -21,7 +21,14 @@ LAYERS = layers()
 OUTSIDE_WORLD = 6
 OUTSIDE_MAY_USE = 1
 PROGRAMS = {"training": 5, "export": 6}
-CLIS = ("avatarify_plus/app.py", "avatarify_plus/bench/", "avatarify_plus/doctor/", "export/", "training/")
+CLIS = (
+    "avatarify_plus/adapt/command.py",
+    "avatarify_plus/app.py",
+    "avatarify_plus/bench/",
+    "avatarify_plus/doctor/",
+    "export/",
+    "training/",
+)
 TORCH_HOMES = ("avatarify_plus/network/", "avatarify_plus/engines/torch_", "export/", "training/")
 HOMES = {
     "av": (

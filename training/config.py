@@ -16,7 +16,7 @@ from avatarify_plus.program.option_fields import about, check_choices
 from avatarify_plus.program.overrides import apply_overrides
 from training.data.datasets import Subject
 from training.data.pairs import CANDIDATES, PairOptions
-from training.loop.schedule import parse_stages
+from training.loop.schedule import WARMUP_STEPS, parse_stages
 from training.networks import TRAINABLE, X2FACE, base_config
 from training.objective.objective import LossWeights
 from training.objective.perceptual import PERCEPTUAL_NETWORKS
@@ -216,6 +216,9 @@ class TrainingConfig(StepConfig):
         default=None, metadata=about(BUDGET, "time between contact sheets", "MINUTES", unset="--save-minutes")
     )
     rate: float = field(default=6e-4, metadata=about(BUDGET, "peak learning rate", "RATE"))
+    warmup_steps: int = field(
+        default=WARMUP_STEPS, metadata=about(BUDGET, "steps during which the learning rate rises to its peak", "N")
+    )
     ema: float = field(default=0.999, metadata=about(BUDGET, "decay of the averaged weights", "DECAY"))
     mesh_warmup: int = field(
         default=0, metadata=about(BUDGET, "steps during which learned keypoints follow the mesh", "N")
@@ -243,7 +246,7 @@ class TrainingConfig(StepConfig):
             raise ConfigError(f"--minutes must be above 0, found {self.minutes:g}")
         if not 0 <= self.ema <= 1:
             raise ConfigError(f"--ema must be from 0 to 1, found {self.ema:g}")
-        for name in ("rate", "save_minutes", "sheet_minutes", "session_minutes", "mesh_warmup"):
+        for name in ("rate", "warmup_steps", "save_minutes", "sheet_minutes", "session_minutes", "mesh_warmup"):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ConfigError(f"--{name.replace('_', '-')} must not be negative, found {value:g}")

@@ -306,7 +306,7 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
                 break
             stage = stage_at(stages, progress)
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(group["peak"], progress, run.step)
+                group["lr"] = learning_rate(group["peak"], progress, run.step, options.warmup_steps)
             batch = loader.batch(run.step, stage)
             window = stage.window(sampler.random(run.step))
             # What is drawn in the step depends only on its number, so that no random state needs saving.

@@ -179,6 +179,7 @@ def build_parser() -> ProgramParser:
         "--still-share", type=float, default=0.3, metavar="SHARE", help="share of two photos of a person (default: 0.3)"
     )
     add("--adversarial", type=float, default=0.6, metavar="WEIGHT", help="of the discriminator (default: 0.6)")
+    add("--rate", type=float, default=PART_RATE, metavar="RATE", help="peak learning rate (default: %(default)s)")
     add("--seed", type=int, default=0, metavar="N", help="what the draw of pairs and weights starts from (default: 0)")
     return parser
 
@@ -237,7 +238,7 @@ def train(
     losses = PartLosses(perceptual_network("efficientnet-lite0").to(device), options.adversarial).to(device)
     average = AnimationModel(model.config).to(device)
     average.load_state_dict(model.state_dict())
-    optimiser = torch.optim.AdamW(model.parts.parameters(), lr=PART_RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(model.parts.parameters(), lr=options.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     own = losses.parameter_groups()
     rival = torch.optim.AdamW(own, lr=JUDGE_RATE) if own else None
     random, step, begun = np.random.default_rng([options.seed, 2]), 0, time.monotonic()
@@ -247,7 +248,7 @@ def train(
     with tqdm(desc="paint", unit="step") as bar:
         while (progress := (time.monotonic() - begun) / 60 / options.minutes) < 1:
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(PART_RATE, progress, step)
+                group["lr"] = learning_rate(options.rate, progress, step)
             found: dict[str, Tensor] = {}
             chosen = next(rows)
             for part in model.parts:

@@ -27,7 +27,7 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
 STDOUT = "-"
 """What stands for the standard output where a file is expected."""
 
-MODEL_HELP = "name of a shipped model, or folder of a bundle"
+MODEL_HELP = "name of a shipped model or of one of your own (avatarify adapt), or folder of a bundle"
 
 
 class ProgramParser(argparse.ArgumentParser):

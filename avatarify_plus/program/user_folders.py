@@ -20,6 +20,11 @@ def cache_folder() -> Path:
     return _folder("cache")
 
 
+def data_folder() -> Path:
+    """Return where what the user had made is kept. Raises FileNotFoundError for a user without a home."""
+    return _folder("data")
+
+
 def films_folder() -> Path:
     """Return where films are looked for. Raises FileNotFoundError for a user without a home."""
     return _folder("videos")

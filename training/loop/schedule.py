@@ -11,7 +11,7 @@ from avatarify_plus.errors import ConfigError
 from avatarify_plus.network.generator import Window
 
 WARMUP_STEPS = 100
-"""The learning rate rises for this many steps."""
+"""The learning rate rises for this many steps unless another number is asked for."""
 
 CENTRAL_SHARE = 0.6
 """This share of the windows keeps to the middle half of their places."""
@@ -69,6 +69,6 @@ def stage_at(stages: list[Stage], progress: float) -> Stage:
 
 
 def learning_rate(peak: float, progress: float, step: int, warmup_steps: int = WARMUP_STEPS) -> float:
-    """Return the rate: linear warm-up, then a cosine to 2 % of the peak at progress 1."""
+    """Return the rate: linear warm-up, then a cosine to 2 % of the peak at progress 1; warmup_steps: 0 goes without."""
     cosine = 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-    return peak * cosine * min(1.0, (step + 1) / warmup_steps)
+    return peak * cosine * min(1.0, (step + 1) / max(warmup_steps, 1))

@@ -1,0 +1,110 @@
+"""Train a model on for one face: from a bundle, on clips and photos of one person, for a few minutes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+if not __package__:
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
+
+from avatarify_plus.program.command_line import ProgramParser, add_model_argument, configure_logging, run_program
+
+# isort: split
+from avatarify_plus.bundle import open_bundle
+from avatarify_plus.errors import ModelError
+from avatarify_plus.network.config import NetworkConfig
+from avatarify_plus.program.option_fields import about, parse_number
+from training.config import NETWORK, TrainingConfig, default_device
+from training.train import NEWS, train
+
+DESCRIPTION = """\
+Train a model on for one face: from a bundle, on clips and photos of one person, for a few minutes.
+
+How a face moves is left as it is; what is trained on is how it is painted, and where the photo is kept. `avatarify
+adapt` cuts the clips and exports, quantizes and compares the result. The run folder holds checkpoint.pt; the same
+command goes on from there, and on SIGTERM the run ends early, with what it has learned so far."""
+
+EXAMPLES = ("python training/adapt.py live-512 --data clips/anna --out runs/anna --minutes 5",)
+
+UNTOUCHED = ("detector", "dense_motion.hourglass")
+"""What keeps its weights and statistics: what finds keypoints, and the features that motion is made of."""
+
+RATE = 3e-4
+WARMUP_STEPS = 20
+EMA = 0.98
+BATCH = 8
+SMALLEST_SQUARE = 0.75
+"""The smallest side of squares that are cut out of the pictures, in their sides: the person is framed as in calls."""
+
+WINDOWS = ((0.5, 0.4), (0.75, 0.6))
+"""Sides of the decoded windows in the picture's, each with its share of the time: the smaller ones are quicker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdaptationConfig(TrainingConfig):
+    """What an adaptation asks of the trainer. start: the network that is trained on."""
+
+    start: NetworkConfig = field(metadata=about(NETWORK, "network that is trained on"))
+
+    def network(self) -> NetworkConfig:
+        """Return the network that is trained."""
+        return self.start
+
+
+def adaptation(model: str, data: tuple[Path, ...], out: Path, minutes: float) -> AdaptationConfig:
+    """Return what the trainer is asked for.
+
+    model: the bundle to start from. Raises ModelError if it cannot be trained on.
+    """
+    bundle = open_bundle(model)
+    config = bundle.config
+    if not config.reads_mesh:
+        raise ModelError(f"{bundle.manifest.name} has learned keypoints alone: adapt a model that reads the face mesh")
+    size = config.image_size
+    stages = ",".join(f"{size}/{round(side * size / 32) * 32}x{BATCH}:{share}" for side, share in WINDOWS)
+    return AdaptationConfig(
+        start=config,
+        preset=config.preset,
+        data=data,
+        out=out,
+        warm_start=bundle.folder,
+        freeze=UNTOUCHED,
+        stages=stages,
+        minutes=minutes,
+        save_minutes=0.5,
+        sheet_minutes=1e6,
+        rate=RATE,
+        warmup_steps=WARMUP_STEPS,
+        ema=EMA,
+        smallest_square=SMALLEST_SQUARE,
+        weight=("identity=0",),
+        device=default_device(),
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    parser = ProgramParser(prog="python training/adapt.py", description=DESCRIPTION, examples=EXAMPLES)
+    add_model_argument(parser)
+    parser.add_argument(
+        "--data", type=Path, nargs="+", required=True, metavar="FOLDER", help="folders of clips and photos"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="run folder")
+    parser.add_argument(
+        "--minutes", type=parse_number, default=5, metavar="MINUTES", help="time to train (default: %(default)s)"
+    )
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code, see `program.command_line`."""
+    options = build_parser().parse_args(arguments)
+    configure_logging(options.verbose, NEWS)
+    return run_program(lambda: train(adaptation(options.model, tuple(options.data), options.out, options.minutes)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
