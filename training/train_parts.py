@@ -37,13 +37,14 @@ from training.data.face_points import openings
 from training.data.pairs import BatchChoice, PairOptions, PairSampler, mesh_mirror
 from training.data.warp import Renderer
 from training.loop.checkpoint import CHECKPOINT, load_what_fits, read_start_whole, write_checkpoint
+from training.loop.guard import StopRequest
 from training.loop.loader import BatchLoader, BatchNeeds
 from training.loop.ranks import Ranks, joined_ranks
 from training.loop.schedule import Stage, learning_rate
 from training.objective.objective import DISCRIMINATOR_RATE, PART_RATE
 from training.objective.parts import PartLosses, PartSample, cut_parts
 from training.objective.perceptual import perceptual_network
-from training.train import NEWS, build_pool, update_average
+from training.train import BAR, NEWS, build_pool, update_average
 
 logger = logging.getLogger("training")
 
@@ -51,7 +52,8 @@ DESCRIPTION = """\
 Train the painters of mouth and eyes of a trained network, on squares that are cut out of its own pictures once.
 
 On a CPU this is many times faster than training everything together: the network animates --pairs pairs, once, and the
-painters then see nothing but small squares. The same command goes on where it stopped."""
+painters then see nothing but small squares. The same command goes on with the cutting where it stopped; SIGTERM ends
+the training early, with what it has learned."""
 
 EXAMPLES = ("python training/train_parts.py runs/live/checkpoint.pt --data clips/train photos --out runs/parts",)
 
@@ -233,7 +235,7 @@ def cut_all(model: AnimationModel, crops: Crops, options: argparse.Namespace, ra
 def train(
     model: AnimationModel, crops: Crops, options: argparse.Namespace, ranks: Ranks, summary: dict[str, Any]
 ) -> None:
-    """Train the painters on the squares until the time is over, and write the checkpoint every few minutes."""
+    """Train the painters until the time is over or SIGTERM comes, and write the checkpoint every few minutes."""
     device, path = ranks.device, options.out / CHECKPOINT
     losses = PartLosses(perceptual_network("efficientnet-lite0").to(device), options.adversarial).to(device)
     average = AnimationModel(model.config).to(device)
@@ -245,8 +247,8 @@ def train(
     model.parts.train()
     rows = _rows(crops.difficulty(), random)
     saved_s = begun
-    with tqdm(desc="paint", unit="step") as bar:
-        while (progress := (time.monotonic() - begun) / 60 / options.minutes) < 1:
+    with StopRequest() as request, tqdm(total=100, unit="%", bar_format=BAR) as bar:
+        while (progress := (time.monotonic() - begun) / 60 / options.minutes) < 1 and not request.is_set:
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(options.rate, progress, step)
             found: dict[str, Tensor] = {}
@@ -265,9 +267,10 @@ def train(
                 rival.step()
             update_average(average.parts, model.parts, min(EMA, (1 + step) / (10 + step)))
             step += 1
-            bar.update()
+            bar.n = min(100, round(100 * progress, 1))
             if step % 50 == 1:
-                bar.set_postfix_str(", ".join(f"{name} {float(value.detach()):.2f}" for name, value in found.items()))
+                shown = ", ".join(f"{name} {float(value.detach()):.2f}" for name, value in found.items())
+                bar.set_postfix_str(f"step {step}, {shown}")
             if time.monotonic() - saved_s > 240:
                 _save(path, average, step, time.monotonic() - begun, summary, options)
                 saved_s = time.monotonic()

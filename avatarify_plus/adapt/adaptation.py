@@ -49,6 +49,7 @@ SCORE_STRIDE = 4
 """Every fourth picture of the clips that are held back is scored."""
 
 OTHERS_STRIDE = 12
+CHECKPOINT = "checkpoint.pt"
 BEFORE_AFTER = "before-after.png"
 """The name of the contact sheet in a model's folder: photo, driver, the new model, the one before."""
 
@@ -73,11 +74,18 @@ class Step(NamedTuple):
 STEPS = (
     Step("cut", "cutting the films", 30),
     Step("train", "learning the face", 0),
+    Step("paint", "learning mouth and eyes", 30),
     Step("export", "writing the model", 15),
     Step("quantize", "making it fast", 60),
     Step("compare", "comparing it on clips it has not seen", 60),
 )
-TRAIN = "train"
+SHARES = {"train": 0.65, "paint": 0.35}
+"""The shares of the time to learn that the two steps of it have."""
+
+PAINT_PAIRS = 240
+"""From so many pairs of pictures the squares of mouths and eyes are cut."""
+
+PAINT_RATE = 5e-4
 
 
 class Progress(NamedTuple):
@@ -133,6 +141,7 @@ class Adaptation:
         self._work = work_folder(wish.name)
         self._step, self._step_began_s = STEPS[0], time.monotonic()
         self._share: float | None = None
+        self._is_hurried = False
         if anew:
             self.forget()
 
@@ -190,13 +199,25 @@ class Adaptation:
         if any((self._work / "photos").glob("*.png")):
             data.append(self._work / "photos")
         run = self._work / "run"
-        options = ["--data", *data, "--out", run, "--minutes", self._wish.minutes]
+        options = ["--data", *data, "--out", run, "--minutes", SHARES["train"] * self._wish.minutes]
         self._child("training.adapt", self._start.folder, *options, ends_early=True)
-        if not (run / "checkpoint.pt").is_file():
+        if not (run / CHECKPOINT).is_file():
             raise StoppedError("stopped before anything was learned: the same command goes on")
 
+    def _paint(self) -> None:
+        width, run = self._start.config.part_width, self._work / "run"
+        if not width or self._is_hurried:
+            return
+        options = ["--data", self._work / OWN, "--out", self._work / "painters", "--cache", run / "cache"]
+        options += ["--pairs", PAINT_PAIRS, "--minutes", SHARES["paint"] * self._wish.minutes, "--width", width]
+        options += ["--photo-px", self._start.config.image_size, "--photo-share", 0, "--still-share", 0]
+        options += ["--adversarial", 0, "--rate", PAINT_RATE]
+        self._child("training.train_parts", run / CHECKPOINT, *options, ends_early=True)
+
     def _export(self) -> None:
-        checkpoint, out = self._work / "run" / "checkpoint.pt", self._work / "bundle"
+        found = [self._work / folder / CHECKPOINT for folder in ("painters", "run")]
+        checkpoint = next(path for path in found if path.is_file())
+        out = self._work / "bundle"
         self._child("export.onnx_bundle", checkpoint, out, "--name", self._wish.name, "--force")
 
     def _quantize(self) -> None:
@@ -267,10 +288,9 @@ class Adaptation:
                             if not ends_early:
                                 raise StoppedError("stopped; the same command goes on from here")
                             self._stop.clear()
+                            self._is_hurried = True
                             break
-                        if ends_early or module == "training.prepare":
-                            self._share = said.share if ends_early else self._share
-                        else:
+                        if module != "training.prepare":  # of several films each begins at 0 %
                             self._share = said.share
                         self._report()
                 finally:
@@ -293,7 +313,7 @@ class Adaptation:
 
     def _report(self) -> None:
         number = STEPS.index(self._step)
-        usual = [60 * self._wish.minutes if step.name == TRAIN else step.usual_s for step in STEPS]
+        usual = [step.usual_s + 60 * self._wish.minutes * SHARES.get(step.name, 0) for step in STEPS]
         passed_s = time.monotonic() - self._step_began_s
         share = self._share
         own = usual[number] * (1 - share) if share else max(usual[number] - passed_s, 0.0)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from avatarify_plus.adapt.adaptation import STEPS, Adaptation, Outcome, Progress, StoppedError, Wish
 from avatarify_plus.adapt.material import Material, find_material
-from avatarify_plus.adapt.own_models import check_name, delete, film_folder, own_models
+from avatarify_plus.adapt.own_models import GUIDED_FILM, check_name, delete, film_folder, own_models
 from avatarify_plus.adapt.verdict import OTHERS_SLACK, describe
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError
@@ -51,8 +51,8 @@ Whose face is this? Go on only with films of yourself, or of somebody who agreed
 They are worked on on this computer alone. Their pictures are deleted when the model is done."""
 
 AGREE = "yes"
-FILM = "webcam.mkv"
-"""The name of the guided minute's film in the work folder."""
+MINUTES = 5.0
+"""So long it learns unless another time is asked for."""
 
 
 def build_parser() -> ProgramParser:
@@ -73,7 +73,7 @@ def build_parser() -> ProgramParser:
         metavar="DRIVER",
         help="record a guided minute first, with the first webcam or another, as of `avatarify --camera`",
     )
-    add("--minutes", type=parse_number, default=5, metavar="MINUTES", help="time to learn (default: %(default)s)")
+    add("--minutes", type=parse_number, default=MINUTES, metavar="MINUTES", help="time to learn (default: %(default)g)")
     add(
         "--model",
         metavar="BUNDLE",
@@ -136,7 +136,7 @@ def _record(options: argparse.Namespace, stop: threading.Event) -> Material:
     from avatarify_plus.adapt.webcam_film import describe as describe_moment
     from avatarify_plus.adapt.webcam_film import record_guided_minute
 
-    film = film_folder(options.name) / FILM
+    film = film_folder(options.name) / GUIDED_FILM
     if film.is_file() and not options.anew:
         print(f"going on with the film {film}; --anew records another")
         return Material((film,), ())

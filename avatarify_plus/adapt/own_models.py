@@ -19,6 +19,11 @@ ADAPTED = "adapted"
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 """What a model may be called: letters, digits, and in between spaces, dots and hyphens."""
 
+GUIDED_FILM = "webcam.mkv"
+"""The name of the guided minute's film in its folder, see `film_folder`."""
+
+FILM_SUFFIX = ".film"
+
 RESERVED = {"con", "prn", "aux", "nul"}
 """Names that Windows gives to devices."""
 
@@ -59,7 +64,16 @@ def work_folder(name: str) -> Path:
 
 def film_folder(name: str) -> Path:
     """Return where the film of a guided minute lies until its model is made. Raises SinkError, see `work_folder`."""
-    return work_folder(name).with_name(f"{name}.film")
+    return work_folder(name).with_name(f"{name}{FILM_SUFFIX}")
+
+
+def unfinished() -> list[str]:
+    """Return the names of the models whose guided minute is recorded, and which are not made yet."""
+    try:
+        folders = sorted((cache_folder() / "adapt").glob(f"*{FILM_SUFFIX}"))
+    except OSError:
+        return []
+    return [folder.name.removesuffix(FILM_SUFFIX) for folder in folders if (folder / GUIDED_FILM).is_file()]
 
 
 def own_models() -> list[OwnModel]:

@@ -50,13 +50,19 @@ Show = Callable[[Image, Moment], bool]
 
 
 def record_guided_minute(
-    camera: str, path: Path, stop: threading.Event, tell: Callable[[Moment], None], has_window: bool = True
+    camera: str,
+    path: Path,
+    stop: threading.Event,
+    tell: Callable[[Moment], None],
+    has_window: bool = True,
+    show: Show | None = None,
 ) -> Tally:
     """Lead a person through the guided minute and record all that the webcam gives; return what it shows.
 
     camera: a webcam's number or name, or what else the app takes, such as a film, which is then played in real time.
     path: the film, which is replaced, but only once there is a picture. tell: called with each moment. has_window:
     whether to open a window with the mirrored picture and what to do, where there is a screen; closing it sets `stop`.
+    show: is called with each picture instead of a window.
     When `stop` is set, the film ends there and is whole. Raises CameraError if there is no camera or no face, and
     then leaves no film; SinkError if the film cannot be written.
     """
@@ -64,7 +70,8 @@ def record_guided_minute(
         film = stack.enter_context(_CameraFilm(path))
         source = stack.enter_context(open_frame_source(camera, STILLS_FPS, True, CAPTURE))
         mesh = stack.enter_context(FaceMesh(tracking=True))
-        show = stack.enter_context(_window()) if has_window else None
+        if show is None and has_window:
+            show = stack.enter_context(_window())
         return _record(source, mesh.find, film, stop, tell, show)
 
 
