@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 if not __package__:
@@ -13,19 +13,24 @@ if not __package__:
 from avatarify_plus.program.command_line import ProgramParser, add_model_argument, configure_logging, run_program
 
 # isort: split
+import torch
+
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.errors import ModelError
+from avatarify_plus.network.checkpoint import read_checkpoint
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.program.option_fields import about, parse_number
 from training.config import NETWORK, TrainingConfig, default_device
+from training.loop.checkpoint import CHECKPOINT, read_start, write_checkpoint
 from training.train import NEWS, train
 
 DESCRIPTION = """\
 Train a model on for one face: from a bundle, on clips and photos of one person, for a few minutes.
 
 Everything but the painters of mouth and eyes is trained on, for which there is training/train_parts.py. `avatarify
-adapt` cuts the clips, calls both, and exports, quantizes and compares the result. The run folder holds checkpoint.pt;
-the same command goes on from there, and on SIGTERM the run ends early, with what it has learned so far."""
+adapt` cuts the clips, calls both, and exports, quantizes and compares the result. The run folder holds checkpoint.pt
+and, when it is over, adapted.pt; the same command goes on, and on SIGTERM the run ends early, with what it has learned
+so far."""
 
 EXAMPLES = ("python training/adapt.py live-512 --data clips/anna --out runs/anna --minutes 5",)
 
@@ -37,6 +42,16 @@ BATCH = 4
 
 HARD_PAIRS = 0.9
 """The share of pairs whose mouths, eyes or poses differ most of eight: blinks and open mouths are rare in films."""
+
+STEP_SHARE = 0.6
+"""The adapted weights go this share of the way from the bundle's to the trained ones.
+
+The way's first half brings most of what the face gains, and costs other faces and backgrounds least (Wortsman et al.
+2022, "Robust fine-tuning of zero-shot models").
+"""
+
+ADAPTED = "adapted.pt"
+"""The file in the run folder that holds the adapted weights."""
 
 WITHOUT = ("flow", "equivariance_value", "equivariance_jacobian", "identity")
 """Losses that a network that can move already does well without, in less time."""
@@ -90,6 +105,19 @@ def adaptation(model: str, data: tuple[Path, ...], out: Path, minutes: float) ->
     )
 
 
+def adapt(config: AdaptationConfig) -> None:
+    """Train as asked and write ADAPTED. Raises AvatarifyError."""
+    train(config)
+    assert config.warm_start is not None
+    start, _ = read_start(config.warm_start)
+    trained = read_checkpoint(config.out / CHECKPOINT)
+    weights = {
+        name: torch.lerp(start[name].to(value), value, STEP_SHARE) if value.is_floating_point() else value
+        for name, value in trained.ema.items()
+    }
+    write_checkpoint(config.out / ADAPTED, replace(trained, ema=weights, state=None))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     parser = ProgramParser(prog="python training/adapt.py", description=DESCRIPTION, examples=EXAMPLES)
@@ -108,7 +136,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code, see `program.command_line`."""
     options = build_parser().parse_args(arguments)
     configure_logging(options.verbose, NEWS)
-    return run_program(lambda: train(adaptation(options.model, tuple(options.data), options.out, options.minutes)))
+    return run_program(lambda: adapt(adaptation(options.model, tuple(options.data), options.out, options.minutes)))
 
 
 if __name__ == "__main__":

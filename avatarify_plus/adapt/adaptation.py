@@ -49,7 +49,9 @@ SCORE_STRIDE = 4
 """Every fourth picture of the clips that are held back is scored."""
 
 OTHERS_STRIDE = 12
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT, ADAPTED_WEIGHTS = "checkpoint.pt", "adapted.pt"
+"""What training leaves in its run folder."""
+
 BEFORE_AFTER = "before-after.png"
 """The name of the contact sheet in a model's folder: photo, driver, the new model, the one before."""
 
@@ -167,6 +169,7 @@ class Adaptation:
 
     def _cut(self) -> None:
         clips, own, held = (self._work / name for name in ("clips", OWN, "held"))
+        clips.mkdir(exist_ok=True)
         size = self._start.config.image_size
         found: list[Path] = []
         reasons: list[str] = []
@@ -201,7 +204,7 @@ class Adaptation:
         run = self._work / "run"
         options = ["--data", *data, "--out", run, "--minutes", SHARES["train"] * self._wish.minutes]
         self._child("training.adapt", self._start.folder, *options, ends_early=True)
-        if not (run / CHECKPOINT).is_file():
+        if not (run / ADAPTED_WEIGHTS).is_file():
             raise StoppedError("stopped before anything was learned: the same command goes on")
 
     def _paint(self) -> None:
@@ -212,10 +215,10 @@ class Adaptation:
         options += ["--pairs", PAINT_PAIRS, "--minutes", SHARES["paint"] * self._wish.minutes, "--width", width]
         options += ["--photo-px", self._start.config.image_size, "--photo-share", 0, "--still-share", 0]
         options += ["--adversarial", 0, "--rate", PAINT_RATE]
-        self._child("training.train_parts", run / CHECKPOINT, *options, ends_early=True)
+        self._child("training.train_parts", run / ADAPTED_WEIGHTS, *options, ends_early=True)
 
     def _export(self) -> None:
-        found = [self._work / folder / CHECKPOINT for folder in ("painters", "run")]
+        found = [self._work / "painters" / CHECKPOINT, self._work / "run" / ADAPTED_WEIGHTS]
         checkpoint = next(path for path in found if path.is_file())
         out = self._work / "bundle"
         self._child("export.onnx_bundle", checkpoint, out, "--name", self._wish.name, "--force")

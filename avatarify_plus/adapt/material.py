@@ -40,9 +40,9 @@ def find_material(given: Sequence[Path]) -> Material:
         for file in _files_of(path):
             suffix = file.suffix.lower()
             if suffix in PICTURE_SUFFIXES:
-                photos[file] = None
+                photos[file.absolute()] = None
             elif suffix in VIDEO_SUFFIXES or file == path:
-                films[file] = None
+                films[file.absolute()] = None  # the programs that read it run in another folder
     if not films:
         raise DataError(f"no film in {', '.join(map(str, given))}: photos alone do not show how a face moves")
     return Material(tuple(films), tuple(photos))

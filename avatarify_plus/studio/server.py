@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 HOST = "127.0.0.1"
 DRIVER_PX, SENT_PX = 256, 960
-"""The longest side of the pictures as a page gets them."""
+"""The longest side of the pictures as a page gets them; the driver's is the second's where there is no other."""
 
 MAX_MESSAGE = 16_384
 """No request of a page is longer, in bytes."""
@@ -175,9 +175,10 @@ def _message_of(pictures: Pictures) -> bytes:
 
     Little endian: their number, the first one's length, when they were captured in ms since 1970; then two JPEGs.
     """
+    driver_px = SENT_PX if pictures.sent is None else DRIVER_PX
     driver, sent = (
         b"" if image is None else jpeg_of(image, most_px)
-        for image, most_px in ((pictures.driver, DRIVER_PX), (pictures.sent, SENT_PX))
+        for image, most_px in ((pictures.driver, driver_px), (pictures.sent, SENT_PX))
     )
     return struct.pack("<IId", pictures.number, len(driver), 1000 * pictures.captured_s) + driver + sent
 

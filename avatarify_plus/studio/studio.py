@@ -20,7 +20,6 @@ from avatarify_plus import live, settings
 from avatarify_plus.camera import FrameSource
 from avatarify_plus.camera.device_list import known_cameras
 from avatarify_plus.config import AppConfig
-from avatarify_plus.engines import Engine
 from avatarify_plus.errors import AvatarifyError, SinkError
 from avatarify_plus.preview.keys import Press
 from avatarify_plus.program.addresses import shown
@@ -36,7 +35,9 @@ from avatarify_plus.session.status_line import StatusLine
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.sinks.virtual_camera import VirtualCamera
+from avatarify_plus.studio.face_model import FaceModel
 from avatarify_plus.studio.gallery import Gallery
+from avatarify_plus.studio.model_in_use import SHIPPED_MODEL, ModelInUse, keep, open_kept
 from avatarify_plus.studio.server import StudioServer
 from avatarify_plus.web.page_control import PageControl
 from avatarify_plus.web.session_page import fixed_state, key_press, moment_of, named_press, values_of, wanted_values
@@ -78,11 +79,17 @@ class _Running(NamedTuple):
 class Studio:
     """Wait for what the page asks for, and run the loop as it wants it. Everything happens in one thread, `run`'s."""
 
-    def __init__(self, control: PageControl, gallery: Gallery, config: AppConfig, engine: Engine, camera: str) -> None:
-        """config: the options of every run but those that the page chooses. camera: the driver to begin with."""
+    def __init__(
+        self, control: PageControl, gallery: Gallery, config: AppConfig, model: ModelInUse, camera: str
+    ) -> None:
+        """config: the options of every run but those that the page chooses. model: the one to begin with, which stays
+        open. camera: the driver to begin with.
+        """
         self._control = control
         self._gallery = gallery
-        self._engine = engine
+        self._model = model
+        self._wanted_model = model.name
+        self._face_model = FaceModel(control)
         self._given_camera = camera if camera not in (CLIP, "") and not camera.isdigit() else None
         self._config = replace(config, **settings.load()) if config.config else config
         self._kept = self._config
@@ -99,6 +106,7 @@ class Studio:
         """Serve the page's requests until it ends the studio or `stop` is set."""
         self._stop = stop
         self._publish_choices()
+        self._face_model.publish_models(self._model.name)
         self._control.publish(
             phase="idle",
             system=sys.platform,
@@ -107,16 +115,20 @@ class Studio:
         )
         listed_s = 0.0
         while not stop.is_set() and not self._is_over:
-            if time.monotonic() - listed_s > CAMERAS_S:
+            if time.monotonic() - listed_s > CAMERAS_S and not self._face_model.has_webcam:
                 listed_s = time.monotonic()
                 self._publish_cameras()
             self._obey_all()
-            if self._wants_run and self._gallery.photos:
+            self._face_model.refresh(webcam_is_free=True)
+            if self._wanted_model != self._model.name:
+                self._change_model()
+            elif self._wants_run and self._gallery.photos:
                 self._wants_run = False
                 self._run_once()
             else:
                 self._control.wakes.wait(0.2)
         self._keep()
+        self._face_model.close()
 
     # --- one run ---
 
@@ -126,7 +138,7 @@ class Studio:
         ended = threading.Event()
         error = None
         try:
-            live.run(self._wanted(), self._engine, stop=ended, watch=self._begin)
+            live.run(self._wanted(), self._model.engine, stop=ended, watch=self._begin)
         except AvatarifyError as failure:
             error = str(failure)
             logger.warning("%s", failure)
@@ -141,8 +153,27 @@ class Studio:
         )
 
     def _wanted(self) -> AppConfig:
-        camera = {CLIP: str(example("driver.mp4")), GIVEN: self._given_camera}.get(self._camera, self._camera)
-        return replace(self._config, avatar=(self._gallery.folder,), camera=camera or "0", live=True)
+        return replace(self._config, avatar=(self._gallery.folder,), camera=self._driver(self._camera), live=True)
+
+    def _driver(self, camera: str) -> str:
+        """Return what the app calls a driver that the page knows by another name."""
+        return {CLIP: str(example("driver.mp4")), GIVEN: self._given_camera}.get(camera, camera) or "0"
+
+    def _change_model(self) -> None:
+        """Use the model that is wanted; if it cannot be used, say so and stay with the one before."""
+        self._control.publish(phase="starting", error=None)
+        config, error = replace(self._config, model=self._wanted_model), None
+        try:
+            self._model.change(config)
+            self._config = config
+            if config.config:
+                keep(config.model)
+        except AvatarifyError as failure:
+            error = str(failure)
+            logger.warning("%s", failure)
+        self._wanted_model = self._model.name
+        self._control.publish(phase="idle")
+        self._face_model.publish_models(self._model.name, error)
 
     def _begin(
         self,
@@ -165,6 +196,7 @@ class Studio:
         captured_s = time.time() - (time.perf_counter() - session.captured_at)
         self._control.show(captured_s, None if session.view is None else session.view.image, session.sent)
         self._obey_all()
+        self._face_model.refresh(webcam_is_free=False)
         if self._stop.is_set():
             running.stop.set()
         now_s = time.monotonic()
@@ -202,7 +234,7 @@ class Studio:
                     action(value)
 
     def _on_start(self, _: object) -> None:
-        self._wants_run = True
+        self._wants_run = not self._face_model.has_webcam
 
     def _on_stop(self, _: object) -> None:
         self._wants_run = False
@@ -301,6 +333,40 @@ class Studio:
         except SinkError as error:
             self._control.publish(error=str(error))
 
+    def _on_adapt(self, values: object) -> None:
+        if not isinstance(values, dict):
+            return
+        name, camera = str(values.get("name", "")).strip(), values.get("camera")
+        is_webcam = camera != CLIP and camera in [choice["id"] for choice in self._control.state["cameras"]]
+        if self._face_model.begin(name, values.get("agreed") is True, self._driver(str(camera)) if is_webcam else None):
+            self._wants_run = False
+            self._end_run()
+
+    def _on_adapt_go_on(self, name: object) -> None:
+        self._face_model.go_on(str(name))
+
+    def _on_adapt_stop(self, _: object) -> None:
+        self._face_model.end()
+
+    def _on_adapt_forget(self, name: object) -> None:
+        self._face_model.forget(str(name))
+
+    def _on_adapt_close(self, _: object) -> None:
+        self._face_model.clear()
+
+    def _on_use_model(self, name: object) -> None:
+        models = self._control.state["models"]
+        if name not in [models["shipped"], *(model["name"] for model in models["own"])]:
+            return
+        self._wanted_model = str(name)
+        if self._running is not None and self._wanted_model != self._model.name:
+            self._wants_run = True
+            self._end_run()
+
+    def _on_delete_model(self, name: object) -> None:
+        if name != self._wanted_model:
+            self._face_model.delete(str(name))
+
     # --- what the page is told ---
 
     def _publish_choices(self) -> None:
@@ -348,7 +414,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--avatar", type=Path, nargs="+", default=[], metavar="PHOTO", help="photos to offer, or folders"
     )
     parser.add_argument("--camera", default="", metavar="DRIVER", help="who moves the face, as of `avatarify --camera`")
-    parser.add_argument("--model", default=AppConfig.__dataclass_fields__["model"].default, help=MODEL_HELP)
+    parser.add_argument("--model", help=f"{MODEL_HELP} (default: the one that was used last, at first {SHIPPED_MODEL})")
     parser.add_argument("--size", type=parse_size, metavar="WxH", help="size of the picture that is sent")
     parser.add_argument("--virtual-camera-device", metavar="NAME", help="which virtual camera, as of `avatarify`")
     parser.add_argument("--no-badge", action="store_true", help="do not mark the picture as made by AI")
@@ -373,7 +439,7 @@ def _main(arguments: list[str] | None, stop: threading.Event) -> int:
         gallery.add_files(photos_in(photos))
         config = AppConfig(
             avatar=(gallery.folder,),
-            model=options.model,
+            model=options.model or SHIPPED_MODEL,
             size=options.size,
             badge=not options.no_badge,
             preview=False,
@@ -387,8 +453,9 @@ def _main(arguments: list[str] | None, stop: threading.Event) -> int:
         if not options.no_browser and not webbrowser.open(server.url):
             logger.warning("no browser could be opened: open that address yourself")
         control.publish(phase="starting")
-        engine = stack.enter_context(live.open_wanted_engine(config))
-        Studio(control, gallery, config, engine, options.camera).run(stop)
+        open_model = open_kept if options.model is None and config.config else ModelInUse
+        model = stack.enter_context(open_model(config))
+        Studio(control, gallery, replace(config, model=model.name), model, options.camera).run(stop)
     return DONE
 
 

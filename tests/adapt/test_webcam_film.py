@@ -10,7 +10,6 @@ from types import TracebackType
 
 import numpy as np
 import pytest
-from persons import acting, calm_face
 
 from avatarify_plus.adapt import webcam_film
 from avatarify_plus.adapt.expressions import Need
@@ -22,6 +21,7 @@ from avatarify_plus.preview.keys import Command, Press
 from avatarify_plus.types import FloatArray, Frame, Image, Size
 from fakes import EXAMPLES, plain_picture, read_video
 from films import times_of
+from persons import acting, calm_face
 
 DRIVER = str(EXAMPLES / "driver.mp4")
 FPS = 10
@@ -254,6 +254,21 @@ def test_the_window_shows_a_mirror_and_ends_the_minute(tmp_path: Path, monkeypat
     card, original = FakeWindow.shown[0], read_first(DRIVER)
     assert np.abs(card[-480:, :640].astype(float) - original[:, ::-1]).mean() < 4
     assert card[:-480].max() > 200, "text stands above the picture"
+
+
+def test_pictures_are_handed_out_instead_of_a_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webcam_film, "PreviewWindow", lambda: pytest.fail("no window is wanted"))
+    path, stop, shown = tmp_path / "minute.mp4", threading.Event(), []
+
+    def show(image: Image, moment: Moment) -> bool:
+        shown.append((image, moment))
+        return len(shown) < 3
+
+    moments: list[Moment] = []
+    record_guided_minute(DRIVER, path, stop, moments.append, show=show)
+    assert stop.is_set() and len(read_video(path)[0]) == 3
+    assert [moment for _, moment in shown] == moments
+    assert np.array_equal(shown[0][0], read_first(DRIVER))
 
 
 def test_a_missing_screen_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

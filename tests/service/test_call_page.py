@@ -119,6 +119,7 @@ def test_the_page_opens_and_after_two_clicks_the_avatar_moves(served: Served, pa
     page.wait("document.getElementById('fps').textContent !== '–'")
     assert page.value("document.getElementById('status').textContent") == "live"
     assert page.value(NAMELESS) == []
+    assert page.value("document.getElementById('face-model').offsetParent === null"), "models are made at home"
     assert not page.errors
 
 

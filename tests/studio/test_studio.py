@@ -18,6 +18,7 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import VirtualCameraError
 from avatarify_plus.studio import studio as studio_module
 from avatarify_plus.studio.gallery import Gallery
+from avatarify_plus.studio.model_in_use import ModelInUse
 from avatarify_plus.studio.studio import CLIP, GIVEN, Studio
 from avatarify_plus.types import Size
 from avatarify_plus.web.page_control import PageControl
@@ -88,10 +89,9 @@ def open_desk(
 
         def open_it(camera: str = "", photos: int = 2, **options: Any) -> Desk:
             gallery.add_files([EXAMPLES / f"avatar_{number}.jpg" for number in range(1, photos + 1)])
-            control = PageControl()
-            desks.append(
-                Desk(Studio(control, gallery, replace(config, **options), FakeEngine(), camera), control, gallery)
-            )
+            control, wanted = PageControl(), replace(config, **options)
+            studio = Studio(control, gallery, wanted, ModelInUse(wanted, lambda _: FakeEngine()), camera)
+            desks.append(Desk(studio, control, gallery))
             return desks[-1]
 
         yield open_it

@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 import pytest
 
+from avatarify_plus.adapt import adaptation, guided_minute
+from avatarify_plus.adapt.expressions import Need
+from avatarify_plus.adapt.verdict import MEASURES
 from chromium import CHROMIUM, Page, browser_page
 from fakes import EXAMPLES
 from pages import CHANGE, NAMELESS
@@ -162,6 +165,17 @@ def test_every_word_is_there_in_both_languages() -> None:
         for match in re.findall(r"const (?:english|german) = \{(.*?)\n\};", source, re.S)
     )
     assert english == german and len(english) > 40
-    used = set(re.findall(r"word\(\"(\w+)\"", (PAGE / "studio.js").read_text("utf-8")))
+    scripts = "".join((PAGE / name).read_text("utf-8") for name in ("studio.js", "adapt.js"))
+    used = set(re.findall(r"word\(\"(\w+)\"", scripts))
     used |= set(re.findall(r'data-text="(\w+)"', (PAGE / "index.html").read_text("utf-8")))
     assert used <= english
+
+
+def test_the_guided_minute_and_the_adaptation_have_words_for_all_they_say() -> None:
+    words = set(re.findall(r"(\w+): \"", (PAGE / "words.js").read_text("utf-8")))
+    needed = {f"step_{step.id}" for step in guided_minute.STEPS} | {"step_more"}
+    needed |= {f"{kind}_{need.name}" for kind in ("need", "more") for need in Need}
+    needed |= {f"adapt_{step.name}" for step in adaptation.STEPS}
+    needed |= {f"gain_{measure.name.replace(' ', '_')}" for measure in MEASURES}
+    assert needed <= words
+    assert all(sentence in (PAGE / "words.js").read_text("utf-8") for sentence in guided_minute.SENTENCES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import json
 import socket
 import struct
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
@@ -217,6 +219,18 @@ def test_a_page_gets_states_and_pictures_no_faster_than_it_shows_them(client: Cl
         page.send(json.dumps({"shown": 1}))
         kind, (number, driver, _) = _next(page)
         assert (kind, number, driver[:2]) == ("pictures", 4, b"\xff\xd8")  # the newest, not the next
+
+
+def test_a_driver_that_is_all_there_is_to_see_is_large(client: Client, control: PageControl) -> None:
+    with client.introduced() as page:
+        _next(page)
+        widths = []
+        for number, sent in enumerate((None, plain_picture(90)), start=1):
+            control.show(time.time(), plain_picture(90, 360, 640), sent)
+            _, (_, driver, _) = _next(page)
+            widths.append(Pillow.open(io.BytesIO(driver)).width)
+            page.send(json.dumps({"shown": number}))
+    assert widths == [640, server_module.DRIVER_PX]
 
 
 def test_requests_reach_the_loop_and_nonsense_does_not(client: Client, control: PageControl) -> None:

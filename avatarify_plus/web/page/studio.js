@@ -1,5 +1,6 @@
 // The page of the studio: shows what the app sends, and sends what the user does.
 
+import { FaceModel } from "./adapt.js";
 import { Call } from "./call.js";
 import { chooseLanguage, keyWord, languageNow, word } from "./words.js";
 
@@ -25,6 +26,7 @@ let isFull = false;
 let isOver = false;
 let call = null; // where another machine computes
 let photoError = "";
+const faceModel = new FaceModel(ask);
 const delays = [];
 
 // The key is in the address once; after that it lives in this tab alone.
@@ -119,10 +121,13 @@ async function show(data) {
   const header = new DataView(data);
   const number = header.getUint32(0, true);
   const length = header.getUint32(4, true);
-  const parts = [[at("driver"), data.slice(HEADER, HEADER + length)], [at("sent"), data.slice(HEADER + length)]];
+  const parts = [[faceModel.canvas ?? at("driver"), data.slice(HEADER, HEADER + length)], [at("sent"), data.slice(HEADER + length)]];
   await Promise.all(parts.map(async ([canvas, bytes]) => {
     canvas.dataset.empty = String(bytes.byteLength === 0);
-    if (!bytes.byteLength) return;
+    if (!bytes.byteLength) {
+      if (state.phase !== "running") canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+      return;
+    }
     const picture = await createImageBitmap(new Blob([bytes], { type: "image/jpeg" }));
     if (canvas.width !== picture.width || canvas.height !== picture.height) {
       canvas.width = picture.width;
@@ -135,7 +140,7 @@ async function show(data) {
   if (state.phase === "running") noteDelay(Date.now() - header.getFloat64(8, true));
   document.body.dataset.shown = String(number);
   at("no-driver").textContent = parts[0][1].byteLength ? "" : word("noDriver");
-  at("no-sent").textContent = "";
+  at("no-sent").textContent = parts[1][1].byteLength || state.phase === "running" ? "" : word("noSent");
 }
 
 // --- what is shown ---
@@ -160,7 +165,7 @@ function render() {
   setText(at("trouble"), trouble);
   at("trouble").hidden = !trouble;
   setText(at("go"), word(isBusy ? "starting" : isRunning ? "stop" : "start"));
-  at("go").disabled = isOver ? false : !isConnected || isBusy || (!isRunning && !state.photos.length);
+  at("go").disabled = isOver ? false : !isConnected || isBusy || faceModel.isRecording || (!isRunning && !state.photos.length);
   for (const id of ["panic", "passthrough", "neutral", "record"]) at(id).disabled = !isRunning;
   at("panic").setAttribute("aria-pressed", String(Boolean(isRunning && state.panicking)));
   at("passthrough").setAttribute("aria-pressed", String(Boolean(isRunning && state.passes)));
@@ -180,6 +185,7 @@ function render() {
   renderVirtual(isRunning);
   renderControls();
   renderKeys();
+  faceModel.render(state);
   const asksConsent = state.notice && !(call && kept("agreed"));
   setText(at("consent-mark"), word(call ? "consentAway" : "consentMark", { host: location.host }));
   if (asksConsent && !at("consent").open) at("consent").showModal();
