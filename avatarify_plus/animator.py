@@ -159,10 +159,10 @@ def load_animator(
     model: name of a shipped model or of one of your own, or folder of a bundle. engine: what computes; "auto" takes the
     fastest here. precision: what the pictures are computed in. threads: CPU threads of the engine, None for its own
     choice. motion: "relative" moves the avatar by how the driver moves from a neutral face, "absolute" takes the
-    driver's pose. smoothing: how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish). photo_px: at most so many pixels has
-    the side of the pictures of a model that shows the photo in its own size. controls: how much of each part of the
-    face is followed. gpu: which GPU computes, from 0, if there are several. Raises ModelError if the model is missing
-    or damaged, EngineError if the engine does not work here.
+    driver's pose. smoothing: how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish). photo_px: at most so
+    many pixels has the side of the pictures of a model that shows the photo in its own size. controls: how much of each
+    part of the face is followed. gpu: which GPU computes, from 0, if there are several. Raises ModelError if the model
+    is missing or damaged, EngineError if the engine does not work here.
     """
     return Animator(
         open_engine(open_bundle(model), engine, threads, precision, gpu), motion, smoothing, photo_px, controls

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.motion.controls import Region, SmileOrigin
-from avatarify_plus.program.command_line import MODEL_HELP
+from avatarify_plus.program.model_help import MODEL_HELP
 from avatarify_plus.program.option_fields import AUTO, about, check_choices, option_name
 from avatarify_plus.types import Size
 

@@ -21,12 +21,12 @@ from avatarify_plus.errors import EngineError, ModelError
 from avatarify_plus.program.command_line import (
     DONE,
     INTERRUPTED,
-    MODEL_HELP,
     ProgramParser,
     configure_logging,
     print_error,
     run_program,
 )
+from avatarify_plus.program.model_help import MODEL_HELP
 from export.trt_builder import Builder, TargetGpu
 
 BACKENDS = {"tensorrt": TENSORRT, "tensorrt-rtx": RTX, "torch-tensorrt": "torch_tensorrt"}

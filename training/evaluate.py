@@ -18,7 +18,6 @@ from avatarify_plus.bundle import Bundle, open_bundle
 from avatarify_plus.config import EngineName, Precision
 from avatarify_plus.errors import ConfigError, DataError
 from avatarify_plus.program.command_line import (
-    MODEL_HELP,
     ProgramParser,
     add_json_option,
     configure_logging,
@@ -27,6 +26,7 @@ from avatarify_plus.program.command_line import (
     require_place,
     run_program,
 )
+from avatarify_plus.program.model_help import MODEL_HELP
 from avatarify_plus.program.option_fields import positive
 from training.contact_sheet import contact_sheet, write_picture
 from training.data.datasets import Subject

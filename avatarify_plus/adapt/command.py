@@ -20,12 +20,12 @@ from avatarify_plus.program.command_line import (
     DONE,
     FAILED,
     INTERRUPTED,
-    MODEL_HELP,
     ProgramParser,
     configure_logging,
     print_error,
     run_program,
 )
+from avatarify_plus.program.model_help import MODEL_HELP
 from avatarify_plus.program.option_fields import parse_number
 from avatarify_plus.program.stop import stop_on_signal
 

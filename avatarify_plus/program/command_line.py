@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from avatarify_plus import __version__
 from avatarify_plus.errors import AvatarifyError, SinkError
+from avatarify_plus.program.model_help import MODEL_HELP
 from avatarify_plus.program.whole_file import save_result
 
 NAME = "avatarify"
@@ -26,8 +27,6 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
 
 STDOUT = "-"
 """What stands for the standard output where a file is expected."""
-
-MODEL_HELP = "name of a shipped model or of one of your own (avatarify adapt), or folder of a bundle"
 
 
 class ProgramParser(argparse.ArgumentParser):
