@@ -16,6 +16,8 @@ from avatarify_plus.errors import AvatarifyError, SinkError
 from avatarify_plus.program.model_help import MODEL_HELP
 from avatarify_plus.program.whole_file import save_result
 
+logger = logging.getLogger(__name__)
+
 NAME = "avatarify"
 """Every line on stderr starts with it."""
 
@@ -110,7 +112,8 @@ def configure_logging(is_verbose: bool, info_loggers: Sequence[str] = ()) -> Non
 def run_program(work: Callable[[], int | None]) -> int:
     """Do a program's work and return its exit code: what the work returns, DONE for None.
 
-    An AvatarifyError is printed in one line and becomes FAILED, Ctrl-C becomes INTERRUPTED.
+    An AvatarifyError is printed in one line and becomes FAILED, Ctrl-C becomes INTERRUPTED. So are what no part of the
+    program has words of its own for: a name that the system cannot take, a device that fails, memory that is short.
     """
     try:
         return work() or DONE
@@ -119,6 +122,15 @@ def run_program(work: Callable[[], int | None]) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
+    except OSError as error:
+        logger.debug("where that happened", exc_info=True)
+        place = "" if error.filename is None else f"{error.filename}: "
+        print_error(f"{place}{error.strerror or error}")
+        return FAILED
+    except MemoryError:
+        logger.debug("where that happened", exc_info=True)
+        print_error("there is not enough memory for this")
+        return FAILED
 
 
 def print_error(error: object) -> None:

@@ -21,6 +21,8 @@ def reserve_film(path: Path, speed: Speed) -> OwnFile:
     if not path.parent.is_dir():
         raise SinkError(f"cannot write {path}: there is no folder {path.parent}; create it or choose another")
     try:
+        if path.is_fifo():
+            raise SinkError(f"{path} is a pipe, whose reader would hold up the recording: write to a file")
         return OwnFile(path)
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror or error}; choose another file for --output") from error

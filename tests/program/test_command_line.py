@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from avatarify_plus import __version__
+from avatarify_plus.__main__ import main
 from avatarify_plus.errors import DataError, SinkError
 from avatarify_plus.program.command_line import (
+    FAILED,
     LineFormatter,
     ProgramParser,
     configure_logging,
@@ -23,6 +25,7 @@ from avatarify_plus.program.command_line import (
     require_writable,
     run_program,
 )
+from avatarify_plus.program.examples import example
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,6 +43,41 @@ def test_exit_codes_say_how_it_ended(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == ""
     with pytest.raises(ZeroDivisionError):  # a fault of ours keeps its traceback
         run_program(lambda: raising(ZeroDivisionError()))
+
+
+def test_what_nothing_has_words_for_is_one_line_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    long_name = tmp_path / ("x" * 300)
+    assert run_program(lambda: long_name.write_text("")) == FAILED
+    assert capsys.readouterr().err == f"avatarify: error: {long_name}: File name too long\n"
+    assert run_program(lambda: raising(OSError("the device fell asleep"))) == FAILED
+    assert run_program(lambda: raising(MemoryError())) == FAILED
+    assert capsys.readouterr().err.splitlines() == [
+        "avatarify: error: the device fell asleep",
+        "avatarify: error: there is not enough memory for this",
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--avatar", "{long}.jpg", "--camera", "{driver}", "--output", "out.mp4"),
+        ("--avatar", "{photo}", "--camera", "{long}.mp4", "--output", "out.mp4"),
+        ("--avatar", "{photo}", "--camera", "{driver}", "--output", "{long}.mp4"),
+        ("--avatar", "{photo}", "--camera", "{driver}", "--output", "{long}"),
+        ("--avatar", "{photo}", "--list-faces", "{long}.png"),
+        ("bench", "--model", "{long}"),
+        ("bench", "--json", "{long}"),
+        ("adapt", "anna", "{long}.mp4", "--agreed"),
+    ],
+)
+def test_names_that_are_too_long_are_one_line(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = {"long": "x" * 300, "photo": example("avatar_2.jpg"), "driver": example("driver.mp4")}
+    assert main([argument.format_map(names) for argument in arguments]) == FAILED
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert line.startswith("avatarify: error: ") and "xxx" in line
 
 
 def test_a_wrong_option_is_one_line_that_says_where_the_right_ones_are(capsys: pytest.CaptureFixture[str]) -> None:

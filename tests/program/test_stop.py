@@ -10,17 +10,29 @@ from avatarify_plus.program.stop import stop_on_signal
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send itself these signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_asks_and_the_second_has_its_usual_effect(number: signal.Signals) -> None:
-    before = signal.signal(number, signal.SIG_IGN)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_the_first_signal_asks_and_the_second_has_its_usual_effect(name: str) -> None:
+    number, usual = getattr(signal, name), lambda number, frame: None
+    before = signal.signal(number, usual)
     try:
         with stop_on_signal() as stop:
             os.kill(os.getpid(), number)
             assert stop.wait(5)
-            assert signal.getsignal(number) == signal.SIG_IGN
-        assert signal.getsignal(number) == signal.SIG_IGN
+            assert signal.getsignal(number) == usual
+        assert signal.getsignal(number) == usual
     finally:
         signal.signal(number, before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")
+def test_what_nohup_makes_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_signal() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.wait(0.1)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_without_a_signal_nothing_is_left_behind() -> None:

@@ -189,6 +189,14 @@ def test_only_the_owner_may_read_a_recording(tmp_path: Path) -> None:
             assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_a_pipe_is_refused_before_anybody_waits_for_its_reader(tmp_path: Path) -> None:
+    pipe = tmp_path / "out.mp4"
+    os.mkfifo(pipe)
+    with pytest.raises(SinkError, match=r"out\.mp4 is a pipe, whose reader would hold up the recording"):
+        reserve_film(pipe, "small")
+
+
 def test_an_existing_file_stays_until_there_is_a_picture(tmp_path: Path) -> None:
     path = tmp_path / "out.mp4"
     path.write_bytes(b"last week's")
