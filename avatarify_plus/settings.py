@@ -93,7 +93,7 @@ def save(values: Mapping[str, Any]) -> None:
         known = _read() | dict(values)
         stored = {name: value for name, value in known.items() if name not in defaults or value != defaults[name]}
         path().parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path(), json.dumps(stored, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        write_whole(path(), json.dumps(stored, indent=2, sort_keys=True) + "\n")
     except OSError as error:
         logger.warning("cannot keep the settings%s", _reason(error))
 

@@ -43,6 +43,13 @@ def test_keeping_again_changes_only_what_is_new() -> None:
     assert settings.load() == KEPT | {"zoom": 0.5}
 
 
+def test_letters_that_no_file_can_hold_are_carried_along_as_they_were() -> None:
+    settings.path().parent.mkdir(parents=True, exist_ok=True)
+    settings.path().write_text('{"half of an emoji \\ud83d": "\\udc00", "zoom": 2.0}')
+    settings.save({"zoom": 0.5})
+    assert json.loads(settings.path().read_text("utf-8")) == {"half of an emoji \ud83d": "\udc00", "zoom": 0.5}
+
+
 def test_every_field_that_persists_can_be_kept() -> None:
     defaults = AppConfig(avatar=(Path("a.jpg"),))
     names = [name for name, field in AppConfig.__dataclass_fields__.items() if field.metadata.get("persists")]

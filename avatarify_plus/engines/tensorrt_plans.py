@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -93,7 +95,11 @@ class PlanCache:
         return None
 
     def entries(self) -> Iterator[CachedPlan]:
-        """Yield all plans; files of other kinds or of other versions of this program are passed over."""
+        """Yield all plans; files of other kinds or of other versions of this program are passed over.
+
+        Raises EngineError if others may write there: a plan is code, and whoever can put one there can run it.
+        """
+        _require_private(self.folder)
         for path in sorted(self.folder.glob("*.json")):
             with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
                 values = json.loads(path.read_text(encoding="utf-8"))
@@ -110,6 +116,18 @@ class PlanCache:
         write_file(path, blob)
         write_file(path.with_suffix(".json"), described)  # last: without it the plan does not exist
         return entry
+
+
+def _require_private(folder: Path) -> None:
+    """Raise EngineError if everybody may write into a folder, or if it is somebody else's.
+
+    A group may: on many systems each user has one of his own.
+    """
+    if os.name == "nt" or not folder.is_dir():  # Windows keeps others out of a user's folders by other means
+        return
+    status = folder.stat()
+    if status.st_mode & stat.S_IWOTH or status.st_uid not in (0, os.geteuid()):
+        raise EngineError(f"others may write into {folder}, so its engines are not used: chmod o-w it, or own it")
 
 
 def write_file(path: Path, content: bytes | str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib.util
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -88,6 +89,18 @@ def bundle(request: pytest.FixtureRequest) -> Bundle:
 def plan_key(bundle: Bundle, graph: str, precision: str, **changes: Any) -> PlanKey:
     values = {"library": TENSORRT, "version": VERSION, "capability": "8.6", "gpu": "NVIDIA Test"}
     return PlanKey(graph, precision, model_digests(bundle, graph, precision)[0], **(values | changes))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps others out of a user's folders by other means")
+@pytest.mark.parametrize("mode", [0o777, 0o702])
+def test_plans_are_not_taken_from_a_folder_that_others_may_write(tmp_path: Path, mode: int) -> None:
+    cache = PlanCache(tmp_path / "engines")
+    assert list(cache.entries()) == []
+    cache.folder.mkdir(mode=0o700)
+    assert list(cache.entries()) == []
+    cache.folder.chmod(mode)
+    with pytest.raises(EngineError, match=r"others may write into .*engines"):
+        list(cache.entries())
 
 
 def fill(folder: Path, bundle: Bundle, precision: str = "fp16", **changes: Any) -> PlanCache:
