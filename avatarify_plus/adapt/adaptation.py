@@ -133,13 +133,12 @@ class Adaptation:
     ) -> None:
         """tell: is called whenever there is progress. stop: set once during training, it ends that early and the rest
         goes on; set at another time, or cleared and set again, it ends everything. anew: forget what an earlier call
-        has done. Raises ConfigError if what training needs is not installed.
+        has done. Raises ConfigError if what training needs is not installed, ModelError if there are no weights.
         """
         _require_trainer()
         self._wish, self._tell, self._stop, self._cores = wish, tell, stop, cores
         self._start: Bundle = open_bundle(wish.start)
-        if not self._start.weights.is_file():  # the property says what is missing
-            raise ConfigError(f"{wish.start} has no weights to train on")
+        self._start.weights  # noqa: B018  # an installed copy without them is told so here
         self._work = work_folder(wish.name)
         self._step, self._step_began_s = STEPS[0], time.monotonic()
         self._share: float | None = None
