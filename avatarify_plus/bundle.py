@@ -25,6 +25,10 @@ OPSET = 18
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+ADAPTED, FOR_ONE_FACE = "adapted", "for_one_face"
+"""The entry of a manifest's `training` that says what an adapted model was made from, and the one in it that says whether
+other faces than the one it was adapted to look worse."""
+
 SHIPPED = Path(__file__).resolve().parent / "models"
 
 
@@ -59,6 +63,12 @@ class Bundle:
     def config(self) -> NetworkConfig:
         """The network's config."""
         return self.manifest.network
+
+    @property
+    def is_for_one_face(self) -> bool:
+        """Whether the model was adapted to one face, and others look worse with it."""
+        about = self.manifest.training.get(ADAPTED)
+        return isinstance(about, dict) and about.get(FOR_ONE_FACE) is True
 
     @property
     def weights(self) -> Path:

@@ -231,6 +231,8 @@ def open_wanted_engine(config: AppConfig) -> Engine:
         engine = open_engine(bundle, config.engine, precision=config.precision, gpu=config.gpu)
         reason = f"{engine.name} on {engine.device}"
     logger.info("engine %s", reason)
+    if bundle.is_for_one_face:
+        logger.warning("%s: %s", bundle.manifest.name, bundle.manifest.intended_use)
     return engine
 
 

@@ -15,9 +15,9 @@ from avatarify_plus.adapt import guided_minute
 from avatarify_plus.adapt.adaptation import SHARES, STEPS, Outcome, Progress, Step, StoppedError, Wish
 from avatarify_plus.adapt.expressions import Need, Tally
 from avatarify_plus.adapt.guided_minute import Moment
-from avatarify_plus.adapt.own_models import ADAPTED, model_folder, work_folder
+from avatarify_plus.adapt.own_models import model_folder, work_folder
 from avatarify_plus.adapt.verdict import Comparison, judge
-from avatarify_plus.bundle import WEIGHTS, Manifest, graph_file, signatures, write_manifest
+from avatarify_plus.bundle import ADAPTED, WEIGHTS, Manifest, graph_file, signatures, write_manifest
 from avatarify_plus.errors import AvatarifyError
 from avatarify_plus.pictures.decoding import write_png
 from avatarify_plus.types import FloatArray

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from avatarify_plus.adapt.material import OWN, Material, cut_photos
-from avatarify_plus.adapt.own_models import ADAPTED, model_folder, work_folder
+from avatarify_plus.adapt.own_models import model_folder, work_folder
 from avatarify_plus.adapt.verdict import OTHERS_SLACK, Verdict, compare, describe, harm_to_others, judge
-from avatarify_plus.bundle import Bundle, open_bundle, write_manifest
+from avatarify_plus.bundle import ADAPTED, FOR_ONE_FACE, Bundle, open_bundle, write_manifest
 from avatarify_plus.errors import AvatarifyError, ConfigError, DataError, SinkError
 from avatarify_plus.program.checkout import checkout, child_environment, module_command
 from avatarify_plus.program.examples import example
@@ -61,8 +61,8 @@ CLOSE_S = 40.0
 PERCENT = re.compile(rb"(\d{1,3})%\|")
 """How the programs show how far they are."""
 
-FOR_ONE_FACE = "Animating the face that it was adapted to, in video calls; other faces look worse than with {model}."
-FOR_A_FACE = "Animating the face that it was adapted to, in video calls."
+ONE_FACE = "Animating the face that it was adapted to, in video calls; other faces look worse than with {model}."
+THE_FACE = "Animating the face that it was adapted to, in video calls."
 
 
 class Step(NamedTuple):
@@ -251,8 +251,9 @@ class Adaptation:
             "minutes": self._wish.minutes,
             "held_back": {found.name: describe(found) for found in verdict.comparisons},
             "others": round(harm, 3),
+            FOR_ONE_FACE: harm > OTHERS_SLACK,
         }
-        use = FOR_ONE_FACE.format(model=self._start.manifest.name) if harm > OTHERS_SLACK else FOR_A_FACE
+        use = ONE_FACE.format(model=self._start.manifest.name) if harm > OTHERS_SLACK else THE_FACE
         manifest = replace(bundle.manifest, training=training | {ADAPTED: about}, intended_use=use)
         target: Path | None = model_folder(self._wish.name)
         sheet = self._work / "held.png"

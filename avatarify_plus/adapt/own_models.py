@@ -8,13 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from avatarify_plus.bundle import MANIFEST, SHIPPED, open_bundle, own_models_folder
+from avatarify_plus.bundle import ADAPTED, MANIFEST, SHIPPED, open_bundle, own_models_folder
 from avatarify_plus.engines.tensorrt_plans import PlanCache
 from avatarify_plus.errors import AvatarifyError, ConfigError, EngineError, ModelError, SinkError
 from avatarify_plus.program.user_folders import cache_folder
-
-ADAPTED = "adapted"
-"""The entry of a manifest's `training` that an adapted model has: what it was made from, and how good it is."""
 
 NAME = re.compile(r"[\w][\w .-]{0,63}")
 """What a model may be called: letters, digits, and in between spaces, dots and hyphens."""

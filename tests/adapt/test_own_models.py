@@ -1,14 +1,17 @@
 """Own models are found by their names, listed and deleted with all that is left of them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from avatarify_plus import live
 from avatarify_plus.adapt.command import main
-from avatarify_plus.adapt.own_models import ADAPTED, check_name, delete, film_folder, model_folder, own_models
+from avatarify_plus.adapt.own_models import check_name, delete, film_folder, model_folder, own_models
 from avatarify_plus.adapt.own_models import work_folder as work_folder_of
-from avatarify_plus.bundle import WEIGHTS, Manifest, open_bundle, write_manifest
+from avatarify_plus.bundle import ADAPTED, FOR_ONE_FACE, WEIGHTS, Manifest, open_bundle, write_manifest
+from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.network.config import network_config
 
@@ -39,6 +42,19 @@ def test_an_own_model_is_opened_by_its_name() -> None:
     assert open_bundle("anna").folder == folder
     with pytest.raises(ModelError, match=r"no model 'bob': .* one of your own \(anna\) or a shipped model \(live-256"):
         open_bundle("bob")
+
+
+@pytest.mark.parametrize("is_for_one", [True, False])
+def test_a_model_for_one_face_says_so_when_it_is_used(
+    is_for_one: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = make_model()
+    manifest = open_bundle(folder).manifest
+    about = {ADAPTED: ABOUT | {FOR_ONE_FACE: is_for_one}}
+    write_manifest(folder, replace(manifest, training=about, intended_use="For Anna alone."))
+    monkeypatch.setattr(live, "choose_engine", lambda *args, **named: (object(), "no engine at all"))
+    live.open_wanted_engine(AppConfig(avatar=(Path("a.jpg"),), model="anna"))
+    assert ("anna: For Anna alone." in caplog.messages) == is_for_one
 
 
 def test_models_are_listed_with_what_they_were_made_from(capsys: pytest.CaptureFixture[str]) -> None:

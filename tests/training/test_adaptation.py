@@ -10,8 +10,8 @@ import pytest
 from avatarify_plus.adapt.adaptation import STEPS, Adaptation, Progress, StoppedError, Wish
 from avatarify_plus.adapt.command import main
 from avatarify_plus.adapt.material import Material
-from avatarify_plus.adapt.own_models import ADAPTED, model_folder, own_models, work_folder
-from avatarify_plus.bundle import Bundle, open_bundle
+from avatarify_plus.adapt.own_models import model_folder, own_models, work_folder
+from avatarify_plus.bundle import ADAPTED, Bundle, open_bundle
 from avatarify_plus.program.examples import example
 from films import write_film
 
