@@ -26,8 +26,8 @@ OPSET = 18
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 ADAPTED, FOR_ONE_FACE = "adapted", "for_one_face"
-"""The entry of a manifest's `training` that says what an adapted model was made from; and in it, whether other faces than
-the one it was adapted to look worse."""
+"""The entry of a manifest's `training` that says what an adapted model was made from; and in it, whether other
+faces than the one it was adapted to look worse."""
 
 SHIPPED = Path(__file__).resolve().parent / "models"
 
