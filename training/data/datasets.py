@@ -20,10 +20,11 @@ Layouts may be mixed; nothing has to be declared.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -54,6 +55,9 @@ MIN_PICTURES = 2
 
 TEXT_SUFFIXES = (".txt", ".json", ".csv", ".md")
 """How the names of files end that belong beside clips, such as reports and lists of pairs."""
+
+DELIMITERS = (",", ";", "\t")
+"""What may stand between the columns of a pairs list."""
 
 MAX_NAMED = 10
 """How many files a message names."""
@@ -268,31 +272,89 @@ def tells_person(identity: str) -> bool:
 
 
 def read_pairs(path: Path, clips: Sequence[FoundClip]) -> list[ClipPair]:
-    """Read a pairs list, as the First Order Motion Model's `data/*.csv`.
+    """Read a pairs list, as the First Order Motion Model's `data/*.csv`, also as pandas and Windows write them.
 
-    Columns `source` and `driving` name clips, with or without a suffix; `best_frame` (or `frame`) is optional, 0 if it
-    is missing. Raises DataError if the list cannot be read, lacks a column or names a clip that is not among `clips`.
+    Columns `source` and `driving` name clips, with or without a suffix and the folders that they lie in, by slashes or
+    backslashes; `best_frame` (or `frame`) is optional, 0 if it is missing or empty. Columns are divided by commas,
+    semicolons or tabs. Raises DataError if the list cannot be read, lacks a column or names a clip that is not among
+    `clips`, or several.
     """
-    by_name = {name: clip for clip in clips for name in (clip.name, clip.path.name)}
     try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-            columns = rows[0].keys() if rows else ()
+        rows = _table_rows(path)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"cannot read the pairs list {path}: {error}") from error
+    columns = rows[0][1].keys() if rows else ()
     missing = [column for column in ("source", "driving") if column not in columns]
     if missing:
         raise DataError(f"the pairs list {path} lacks {' and '.join(missing)}: its first line must name the columns")
+    by_name: dict[str, dict[Path, FoundClip]] = {}
+    for clip in clips:
+        for name in (clip.name, clip.path.name):
+            by_name.setdefault(name, {})[clip.path] = clip
     pairs = []
-    for line, row in enumerate(rows, start=2):
-        for column in ("source", "driving"):
-            if row[column] not in by_name:
-                raise DataError(f"the pairs list {path}, line {line}: there is no clip {row[column]!r}")
-        number = row.get("best_frame") or row.get("frame") or "0"
-        if not number.isdecimal():
-            raise DataError(f"the pairs list {path}, line {line}: {number!r} is not the number of a frame")
-        pairs.append(ClipPair(by_name[row["source"]], by_name[row["driving"]], int(number)))
+    for line, row in rows:
+        try:
+            source, driving = _clip_called(row["source"], by_name), _clip_called(row["driving"], by_name)
+            pairs.append(ClipPair(source, driving, _frame_number(row.get("best_frame") or row.get("frame") or "")))
+        except ValueError as error:
+            raise DataError(f"the pairs list {path}, line {line}: {error}") from error
     return pairs
+
+
+def _table_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Return the rows of a table with their line numbers, by the lower-case names of their columns.
+
+    Raises OSError, ValueError or csv.Error if it cannot be read.
+    """
+    content = path.read_bytes()
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = content.decode("utf-16")
+    else:
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = content.decode("cp1252")  # wrong guesses name no clip
+    lines = text.splitlines()
+    first = next((index for index, line in enumerate(lines) if line.strip() and not line.startswith("sep=")), 0)
+    heading = lines[first] if lines else ""
+    delimiter = max(DELIMITERS, key=heading.count)
+    reader = csv.DictReader(lines[first:], delimiter=delimiter, skipinitialspace=True)
+    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+    rows = []
+    for row in reader:
+        values = {name: value.strip() for name, value in row.items() if name is not None and value is not None}
+        if any(values.values()):
+            rows.append((first + reader.line_num, dict.fromkeys(reader.fieldnames, "") | values))
+    return rows
+
+
+def _clip_called(text: str, by_name: Mapping[str, Mapping[Path, FoundClip]]) -> FoundClip:
+    """Return the clip of a name that may have folders before it. Raises ValueError if there is none, or several."""
+    found = by_name.get(text, {})
+    if not found:
+        parts = [part for part in re.split(r"[/\\]", text) if part not in ("", ".")]
+        found = by_name.get(parts[-1], {}) if parts else {}
+        for count in range(2, len(parts) + 1):
+            if len(found) == 1:
+                break
+            folders = tuple(parts[-count:-1])
+            found = {place: c for place, c in found.items() if place.parent.parts[-len(folders) :] == folders} or found
+    if not found:
+        raise ValueError(f"there is no clip {text!r}")
+    if len(found) > 1:
+        places = named(sorted(str(place) for place in found))
+        raise ValueError(f"{len(found)} clips are called {text!r}: write its folder and suffix, too ({places})")
+    return next(iter(found.values()))
+
+
+def _frame_number(text: str) -> int:
+    """Return a frame's number, 0 if it is empty. Raises ValueError if it is none."""
+    if text.lower() in ("", "nan"):
+        return 0
+    digits = text.removesuffix(".0")  # what pandas makes of whole numbers in a column with gaps
+    if not digits.isdecimal():
+        raise ValueError(f"{text!r} is not the number of a frame")
+    return int(digits)
 
 
 def is_still(path: Path) -> bool:

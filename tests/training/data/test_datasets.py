@@ -382,7 +382,9 @@ def test_pairs_lists(frames: list[Image], tmp_path: Path) -> None:
         ("source,best_frame\nx,0\n", "lacks driving"),
         ("", "lacks source and driving"),
         (f"source,driving\n{names[0]},id10270#x.mp4\n", "line 2: there is no clip 'id10270#x.mp4'"),
-        (f"source,driving\n{names[0]}\n", "line 2: there is no clip None"),
+        (f"source,driving\n{names[0]}\n", "line 2: there is no clip ''"),
+        (f"source,driving\n\n{names[0]},{names[1]}\n\n{names[0]},gone\n", "line 5: there is no clip 'gone'"),
+        ("source,driving\n..\\,/\n", "line 2: there is no clip"),
         (f"source,driving,best_frame\n{names[0]},{names[1]},first\n", "'first' is not the number"),
     ):
         table.write_text(text)
@@ -391,6 +393,40 @@ def test_pairs_lists(frames: list[Image], tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     with pytest.raises(DataError, match=r"none\.csv"):
         read_pairs(tmp_path / "none.csv", clips)
+
+
+def test_pairs_lists_as_other_programs_write_them(frames: list[Image], tmp_path: Path) -> None:
+    write_pictures(tmp_path / "ann", frames[:1], "a_{}.png")
+    write_pictures(tmp_path / "bob", frames[:1], "b_{}.png")
+    write_pictures(tmp_path / "jürgen", frames[:1], "ü_{}.png")
+    clips = find_clips(tmp_path)
+    rows = [("a_0", "b_0", 3), ("ü_0", "a_0", 0)]
+    by_name = {clip.name: clip for clip in clips}
+    expected = [(by_name[source], by_name[driving], frame) for source, driving, frame in rows]
+    table = tmp_path / "pairs.csv"
+    for content in (
+        ",source,driving,best_frame\n0,a_0.png,b_0.png,3.0\n1,ü_0.png,a_0.png,\n".encode(),  # pandas, with an index
+        b"\xef\xbb\xbf" + '"source","driving","frame"\n"a_0","b_0","3"\n"ü_0","a_0","nan"\n'.encode(),
+        "source;driving;frame\r\nann\\a_0.png;bob\\b_0.png;3\r\njürgen\\ü_0.png;ann\\a_0.png;\r\n;;\r\n".encode(
+            "cp1252"
+        ),
+        f"sep=;\r\n Source ; Driving ;Frame\r\n{tmp_path}/ann/a_0.png; b_0 ;3\r\nü_0;./ann/a_0;0\r\n".encode(),
+        "source\tdriving\tframe\r\na_0\tb_0\t3\r\nü_0\tC:\\d\\ann\\a_0.png\t0\r\n".encode("utf-16"),
+    ):
+        table.write_bytes(content)
+        pairs = [(p.source, p.driving, p.best_frame) for p in read_pairs(table, [*clips, *clips])]
+        assert pairs == expected, content
+
+
+def test_a_pair_of_clips_with_equal_names_is_told_by_their_folders(frames: list[Image], tmp_path: Path) -> None:
+    write_pictures(tmp_path / "ann", frames[:1], "{}.png")
+    write_pictures(tmp_path / "bob", frames[:1], "{}.png")
+    clips, table = find_clips(tmp_path), tmp_path / "pairs.csv"
+    table.write_text("source,driving\nbob/0.png,ann\\0.png\n")
+    assert [(p.source, p.driving) for p in read_pairs(table, clips)] == [(clips[1], clips[0])]
+    table.write_text("source,driving\n0,ann/0\n")
+    with pytest.raises(DataError, match="line 2: 2 clips are called '0': write its folder"):
+        read_pairs(table, clips)
 
 
 @pytest.fixture
