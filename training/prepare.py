@@ -59,11 +59,21 @@ MAX_RATE_HZ = 30
 SIDE_PER_TRAVEL = 1.1
 """The square is at least this many times as long as the whole area that the face passes over."""
 
-MIN_SHARE = 0.85
-"""Where the picture is too small for the square, the square may shrink to this share of its side."""
+SIDE_SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75)
+"""Shares of its side that a square which reaches out of the picture may shrink to; the first that fits is taken.
+
+Of 94 of the clips that the shipped models were trained on, 5 % have squares of 0.85 or less, 1 % of 0.72; and training
+itself cuts squares of 0.8 of a side out of all of them (`smallest_square`).
+"""
 
 MAX_SHIFT = 0.15
-"""A square that reaches out of the picture may be moved by this share of its side."""
+"""A square that reaches out of the picture may be moved by this share of its side.
+
+Of the same clips, 5 % have the face 0.13 off the middle, 1 % 0.2.
+"""
+
+PARTS_PER_CLIP = 10
+"""Where a stretch of frames may be divided: at every tenth of the minimum length of a clip."""
 
 ENCODER_OPTIONS = {"crf": "18", "preset": "medium", "g": "25"}
 
@@ -147,8 +157,35 @@ class ClipRange(NamedTuple):
     square: Box
 
 
+def clips_or_reasons(stretch: Stretch, rules: ClipRules, rate_hz: Fraction) -> list[ClipRange | Reason]:
+    """Return the clip that a stretch gives, or why it gives none.
+
+    Where no one square fits into the picture, because the head is too near to its edge for a while, the stretch is
+    divided and what is left of it is given up; then both are returned.
+    """
+    whole = clip_or_reason(stretch, rules, rate_hz)
+    if whole != "outside the picture":
+        return [whole]
+    min_frames = math.ceil(rules.min_seconds * rate_hz)
+    return [*(clip_or_reason(part, rules, rate_hz) for part in _parts_inside(stretch, min_frames)), whole]
+
+
+def _parts_inside(stretch: Stretch, min_frames: int) -> Iterator[Stretch]:
+    """Yield parts of a stretch for which there is a square inside the picture, each as long as can be."""
+    boxes, step = np.array(stretch.boxes), max(1, min_frames // PARTS_PER_CLIP)
+    start = 0
+    while start + min_frames <= len(boxes):
+        for end in range(len(boxes), start + min_frames - 1, -step):
+            if place_square(boxes[start:end], stretch.width, stretch.height) is not None:
+                yield Stretch(stretch.width, stretch.height, stretch.numbers[start:end], stretch.boxes[start:end])
+                start = end
+                break
+        else:
+            start += step
+
+
 def clip_or_reason(stretch: Stretch, rules: ClipRules, rate_hz: Fraction) -> ClipRange | Reason:
-    """Return the clip that a stretch gives, or why it gives none."""
+    """Return the clip that a stretch gives as a whole, or why it gives none."""
     if not stretch.boxes:
         return "no face"
     if len(stretch.numbers) < rules.min_seconds * rate_hz:
@@ -162,18 +199,26 @@ def clip_or_reason(stretch: Stretch, rules: ClipRules, rate_hz: Fraction) -> Cli
 
 
 def place_square(boxes: Boxes, width: int, height: int) -> Box | None:
-    """Return the square for a face's boxes (N, 4), in whole pixels; None if it does not fit in the picture."""
+    """Return the square for a face's boxes (N, 4), in whole pixels; None if it does not fit in the picture.
+
+    A square that reaches out of the picture is moved by up to MAX_SHIFT and shrunk as little as it takes, see
+    SIDE_SHARES; the face stays inside it in every frame.
+    """
     low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
     length = float(np.median((boxes[:, 2:] - boxes[:, :2]).max(-1)))
     wanted = max(SIDE_PER_FACE * length, SIDE_PER_TRAVEL * float((high - low).max()))
-    side = math.floor(min(wanted, width, height))
-    corner = (low + high) / 2 - [0, RISE_PER_FACE * length] - side / 2
-    moved = np.clip(np.rint(corner), 0, [width - side, height - side])
-    is_far = np.abs(moved - corner).max() > MAX_SHIFT * side
-    is_cut_off = (low < moved).any() or (high > moved + side).any()
-    if side < MIN_SHARE * wanted or is_far or is_cut_off:
-        return None
-    return Box(int(moved[0]), int(moved[1]), side, side)
+    centre = (low + high) / 2 - [0, RISE_PER_FACE * length]
+    for share in SIDE_SHARES:
+        side = math.floor(min(share * wanted, width, height))
+        if side + 1 <= SIDE_SHARES[-1] * wanted:
+            break  # the picture is too small
+        corner = centre - side / 2
+        moved = np.clip(np.rint(corner), 0, [width - side, height - side])
+        is_far = np.abs(moved - corner).max() > MAX_SHIFT * side
+        is_cut_off = (low < moved).any() or (high > moved + side).any()
+        if not is_far and not is_cut_off:
+            return Box(int(moved[0]), int(moved[1]), side, side)
+    return None
 
 
 class Footage:
@@ -211,11 +256,11 @@ def prepare_video(job: FootageJob) -> Outcome:
         rejected: Counter[Reason] = Counter()
         max_frames = math.floor(job.rules.max_seconds * footage.rate_hz)
         for stretch in find_stretches(footage.frames(), job.rules.min_size / SIDE_PER_FACE, max_frames):
-            found = clip_or_reason(stretch, job.rules, footage.rate_hz)
-            if isinstance(found, ClipRange):
-                ranges.append(found)
-            else:
-                rejected[found] += 1
+            for found in clips_or_reasons(stretch, job.rules, footage.rate_hz):
+                if isinstance(found, ClipRange):
+                    ranges.append(found)
+                else:
+                    rejected[found] += 1
         seconds, problem = round(footage.seconds, 2), footage.problem
         outcome = Outcome(job.label, seconds, _write_clips(footage, ranges, job), dict(rejected), problem)
     _write_note(job, outcome)

@@ -1,5 +1,6 @@
 """Raw footage becomes clips of one face in a fixed square, and the report says what did not."""
 
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -20,7 +21,16 @@ from training.data.cache import build_cache, read_frames
 from training.data.datasets import find_clips
 from training.data.face_tracks import Boxes, Stretch
 from training.data.parallel import each_result
-from training.prepare import ClipRange, ClipRules, Footage, clip_or_reason, main, mp4_writer, place_square
+from training.prepare import (
+    ClipRange,
+    ClipRules,
+    Footage,
+    clip_or_reason,
+    clips_or_reasons,
+    main,
+    mp4_writer,
+    place_square,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 RATE_HZ = 25
@@ -263,9 +273,46 @@ def test_a_stretch_becomes_a_clip_or_says_why_not() -> None:
     assert clip_or_reason(stretch(face_at(270, 190), 24), rules, rate_hz) == "too short"
     assert clip_or_reason(stretch(face_at(270, 190, 90)), rules, rate_hz) == "face too small"
     assert clip_or_reason(stretch(face_at(0, 190)), rules, rate_hz) == "outside the picture"
-    assert clip_or_reason(stretch(face_at(150, 90, 300)), rules, rate_hz) == "outside the picture"
+    assert clip_or_reason(stretch(face_at(150, 70, 340)), rules, rate_hz) == "outside the picture"
     made = clip_or_reason(stretch(face_at(270, 190)), rules, rate_hz)
     assert isinstance(made, ClipRange) and (made.first, made.last, made.square.width) == (0, 24, 196)
+
+
+@pytest.mark.parametrize(
+    ("box", "width", "height", "side"),
+    [
+        (face_at(20, 190), 640, 480, 196),  # moved
+        (face_at(5, 190), 640, 480, 156),  # moved and shrunk as little as it takes
+        (face_at(100, 90, 320), 512, 512, 512),  # a close-up: as large as the picture
+        (face_at(400, 12, 60), 640, 480, 111),  # below the upper edge
+    ],
+)
+def test_a_square_near_the_edge_is_moved_and_shrunk_before_it_is_given_up(
+    box: Boxes, width: int, height: int, side: int
+) -> None:
+    square = place_square(box[None], width, height)
+    assert square is not None
+    assert square.width == pytest.approx(side, abs=1)
+    assert 0 <= square.left <= box[0] and 0 <= square.top <= box[1]
+    assert box[2] <= square.left + square.width <= width and box[3] <= square.top + square.height <= height
+
+
+def test_a_stretch_is_divided_where_its_head_is_outside_for_a_while() -> None:
+    rules, rate_hz = ClipRules(min_size=192, min_seconds=1), Fraction(25)
+    lefts = [*[270.0] * 40, *range(270, -30, -10), *[-30.0] * 20, *range(-30, 270, 10), *[270.0] * 30]
+    boxes = [face_at(left, 190) for left in lefts]
+    found = clips_or_reasons(Stretch(640, 480, [2 * n for n in range(len(boxes))], boxes), rules, rate_hz)
+    assert found[-1] == "outside the picture"
+    clips = [clip for clip in found if isinstance(clip, ClipRange)]
+    assert len(clips) == len(found) - 1 >= 2
+    frames = [range(clip.first // 2, clip.last // 2 + 1) for clip in clips]
+    assert all(before[-1] < after[0] for before, after in itertools.pairwise(frames))
+    assert min(map(len, frames)) >= 25 and sum(map(len, frames)) > 90
+    for clip, numbers in zip(clips, frames, strict=True):
+        for number in numbers:
+            assert clip.square.left <= boxes[number][0] and boxes[number][2] <= clip.square.left + clip.square.width
+    lost = Stretch(640, 480, list(range(60)), [face_at(-30, 190)] * 60)
+    assert clips_or_reasons(lost, rules, rate_hz) == ["outside the picture"]
 
 
 def test_wrong_usage_and_missing_footage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
