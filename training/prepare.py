@@ -32,7 +32,7 @@ from avatarify_plus.pictures.images import Box, crop
 from avatarify_plus.pictures.video_suffixes import VIDEO_SUFFIXES
 from avatarify_plus.program.option_fields import about, add_fields, positive, read_fields
 from avatarify_plus.types import Image
-from training.data.datasets import TEXT_SUFFIXES, ClipError, frame_rate, is_still, named, stream_pictures
+from training.data.datasets import TEXT_SUFFIXES, ClipError, frame_rate, is_litter, is_still, named, stream_pictures
 from training.data.face_tracks import Boxes, NumberedFrame, Stretch, find_stretches
 from training.data.parallel import each_result
 
@@ -324,10 +324,10 @@ def find_footage(videos: Path, out: Path, rules: ClipRules) -> FootageList:
     made_here = out.resolve()
     for path in sorted(videos.rglob("*")):
         inner = path.relative_to(videos)
-        is_hidden = any(part.startswith(".") for part in inner.parts)
-        if is_hidden or made_here in path.resolve().parents or not path.is_file():
+        is_hidden = any(map(is_litter, inner.parts))
+        if is_hidden or made_here in path.resolve().parents or path.is_dir():
             continue
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
+        if path.suffix.lower() not in VIDEO_SUFFIXES or not path.is_file():
             left_out += [inner.as_posix()] if path.suffix.lower() not in TEXT_SUFFIXES else []
             continue
         label = "#".join(inner.with_suffix("").parts)

@@ -237,11 +237,14 @@ def _stamp(path: Path) -> list[int]:
 
     Of a folder of frames its own, then the frames' number, bytes and latest time.
     """
-    state = path.stat()
-    own = [state.st_size, state.st_mtime_ns]
-    if not path.is_dir():
-        return own
-    frames = [frame.stat() for frame in frames_in(path)]
+    try:
+        state = path.stat()
+        own = [state.st_size, state.st_mtime_ns]
+        if not path.is_dir():
+            return own
+        frames = [frame.stat() for frame in frames_in(path)]
+    except OSError:  # a link to what is gone: reading it says so
+        return [0, 0]
     return [*own, len(frames), sum(f.st_size for f in frames), max((f.st_mtime_ns for f in frames), default=0)]
 
 

@@ -3,15 +3,16 @@
 Layouts may be mixed; nothing has to be declared.
 
 - A video file is a clip, a loose picture file a clip of one picture (a still). What else lies there is left out, and
-  files whose names begin with a dot do not count.
+  files whose names begin with a dot, or that systems leave (`Thumbs.db`), do not count.
 - A folder of pictures is one clip
   - if it is named like a video, as the First Order Motion Model's project distributes VoxCeleb and TaiChiHD
     (`train/id10001#7w0IBEWc9Qw#000993#001143.mp4/0000000.png`);
   - if its pictures are called frames and numbered (`ann/frame_0001.png`);
   - if it lies directly in a `train`, `val` or `test` folder and its pictures' names are numbers in equal steps and
     nothing else (`train/017/00.png`), unless they look like pictures of different things;
-  - if its pictures' names differ by a number alone (`ann/out12.jpg`) and each looks much like the next.
-  A folder of portraits stays a folder of stills.
+  - if its pictures' names differ by numbers alone (`ann/out12.jpg`, `ann/0001_0.033.jpg`) and each looks much like the
+    next.
+  A few pictures of other names in it, such as a cover, are stills. A folder of portraits stays a folder of stills.
 - A folder that holds `train`, `val` or `test` is split: one of them is read, everything else in the folder is not.
 - The name says whose face it is: up to the first '#' (VoxCeleb, TaiChiHD), else up to the first '_' (`anna_03.mp4`),
   else the whole name. Names that cameras and programs give (`IMG_1000.jpg`, `frame_0001.png`) say nothing of people:
@@ -46,8 +47,8 @@ Subject = Literal["face", "body", "any"]
 SPLIT_FOLDERS: dict[Split, tuple[Split, ...]] = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}
 """Folders that a split is read from, the first that exists; a data set often has only one of `val` and `test`."""
 
-UNREADABLE = (av.FFmpegError, OSError, ValueError, IndexError)
-"""What reading damaged files raises; the last is PyAV's for files without a video."""
+UNREADABLE = (av.FFmpegError, OSError, EOFError, ValueError, ArithmeticError, LookupError, MemoryError, RuntimeError)
+"""What reading damaged files raises; an IndexError is PyAV's for files without a video."""
 
 MIN_PICTURES = 2
 """A clip that breaks off is used from this number of pictures on: they make a pair."""
@@ -61,6 +62,12 @@ DELIMITERS = (",", ";", "\t")
 
 MAX_NAMED = 10
 """How many files a message names."""
+
+LITTER = ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information")
+"""What systems leave in folders, in lower case; it does not count, as what begins with a dot does not."""
+
+FRAMES_SHARE = 0.8
+"""Pictures whose names differ by numbers alone are the frames of a folder if they are at least this share of it."""
 
 FRAMES_WORD = re.compile(r"(.*[^a-z])?frames?[^a-z0-9]*", re.IGNORECASE)
 """What stands before the number in the name of a picture that is called a frame."""
@@ -81,10 +88,13 @@ IMPERSONAL_WORDS = frozenset(
         "avatar",
         "bild",
         "burst",
+        "call",
         "cam",
         "camera",
         "capture",
+        "chunk",
         "clip",
+        "data",
         "dji",
         "dsc",
         "dscf",
@@ -103,12 +113,15 @@ IMPERSONAL_WORDS = frozenset(
         "images",
         "img",
         "imgp",
+        "interview",
+        "meeting",
         "mov",
         "movie",
         "mvi",
         "mvimg",
         "out",
         "output",
+        "part",
         "person",
         "photo",
         "pic",
@@ -119,27 +132,39 @@ IMPERSONAL_WORDS = frozenset(
         "received",
         "record",
         "recording",
+        "recordings",
         "render",
         "sample",
         "scan",
         "scene",
+        "screen",
         "screenshot",
+        "segment",
         "selfie",
         "seq",
         "sequence",
+        "session",
         "shot",
         "signal",
+        "snap",
         "snapshot",
+        "speaker",
         "still",
+        "subject",
         "take",
+        "talk",
+        "talking",
         "test",
         "thumb",
+        "track",
         "untitled",
+        "user",
         "vid",
         "video",
         "webcam",
         "whatsapp",
         "win",
+        "zoom",
     )
 )
 """First words of file names, in lower case, that cameras, programs and hasty people give: no person is called that."""
@@ -362,10 +387,27 @@ def is_still(path: Path) -> bool:
     return path.suffix.lower() in PICTURE_SUFFIXES
 
 
+def is_litter(name: str) -> bool:
+    """Return whether a file or folder of this name does not count: hidden ones, and what systems leave."""
+    return name.startswith(".") or name.lower() in LITTER
+
+
 def frames_in(folder: Path) -> list[Path]:
-    """Return the pictures of a folder of frames in order, 9 before 10."""
+    """Return the pictures of a folder of frames in order, 9 before 10.
+
+    A few pictures of other names, such as a cover, are none of them.
+    """
     paths = [path for path in folder.iterdir() if _is_picture(path)]
+    kinds = Counter(map(_text_of, paths))
+    kind, count = kinds.most_common(1)[0] if kinds else ("", 0)
+    if count >= FRAMES_SHARE * len(paths):
+        paths = [path for path in paths if _text_of(path) == kind]
     return sorted(paths, key=lambda path: (len(path.stem), path.name))
+
+
+def _text_of(path: Path) -> str:
+    """Return a file's name without its suffix, its numbers as zeros."""
+    return re.sub("[0-9]+", "0", path.stem)
 
 
 def count_pictures(path: Path) -> int:
@@ -374,11 +416,18 @@ def count_pictures(path: Path) -> int:
         return len(frames_in(path))
     if is_still(path):
         return 1
+    _require_file(path)
     try:
         with av.open(str(path)) as container:
             return sum(1 for packet in container.demux(video=0) if packet.size)
     except UNREADABLE as error:
         raise ClipError(path, _reason(error)) from error
+
+
+def _require_file(path: Path) -> None:
+    """Raise ClipError for what a reader would wait for without end."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ClipError(path, "it is a pipe or a device, not a file")
 
 
 def stream_pictures(path: Path) -> Iterator[Image]:
@@ -387,6 +436,7 @@ def stream_pictures(path: Path) -> Iterator[Image]:
     Raises ClipError where it breaks off, and at once if it cannot be opened or holds no picture.
     """
     is_empty = True
+    _require_file(path)
     pictures = _stored(path) if path.is_dir() or is_still(path) else _video_pictures(path)
     try:
         for picture in pictures:
@@ -400,6 +450,7 @@ def stream_pictures(path: Path) -> Iterator[Image]:
 
 def frame_rate(path: Path) -> Fraction:
     """Return a video's mean rate in Hz; 25 if it does not say. Raises ClipError if it cannot be opened."""
+    _require_file(path)
     try:
         with av.open(str(path)) as container:
             return Fraction(container.streams.video[0].average_rate or 25)
@@ -416,17 +467,18 @@ def _entries(folder: Path, split: Split, above: frozenset[Path]) -> Iterator[tup
     if place in above:
         return
     is_clip = _is_frame_folder(folder)
+    frames = frozenset(frames_in(folder)) if is_clip else frozenset()
     if is_clip:
         yield folder, True
         if folder.suffix.lower() in VIDEO_SUFFIXES:
             return
     for path in split_folder(folder, split).iterdir():
-        if path.name.startswith("."):
+        if is_litter(path.name):
             continue
         if path.is_dir():
             yield from _entries(path, split, above | {place})
         elif is_still(path):
-            if not is_clip:
+            if path not in frames:
                 yield path, True
         else:
             yield path, path.suffix.lower() in VIDEO_SUFFIXES
@@ -452,7 +504,7 @@ def _is_frame_folder(folder: Path) -> bool:
 
 
 class _Series(NamedTuple):
-    """Names that differ by a number alone: what stands before and after it, and the numbers in order."""
+    """Names that differ by numbers alone: what stands before and after them, and the first of them in order."""
 
     before: str
     after: str
@@ -460,12 +512,12 @@ class _Series(NamedTuple):
 
 
 def _series(names: Sequence[str]) -> _Series | None:
-    """Return what names have in common, None if they differ by more than a number or are fewer than MIN_PICTURES."""
+    """Return what names have in common, None if they differ by more than numbers or are fewer than MIN_PICTURES."""
     parts = [re.split("([0-9]+)", name) for name in names]  # texts and, at odd places, numbers
     if len(names) < MIN_PICTURES or len({len(part) for part in parts}) > 1:
         return None
     varying = [place for place, column in enumerate(zip(*parts, strict=True)) if len(set(column)) > 1]
-    if len(varying) != 1 or varying[0] % 2 == 0:
+    if not varying or any(place % 2 == 0 for place in varying):
         return None
     numbers = sorted(int(part[varying[0]]) for part in parts)
     return _Series("".join(parts[0][: varying[0]]), "".join(parts[0][varying[0] + 1 :]), numbers)

@@ -14,6 +14,7 @@ import PIL.Image
 import pytest
 
 import training.data.cache
+import training.data.datasets
 from avatarify_plus.errors import DataError
 from avatarify_plus.types import Image
 from training.data.cache import Cache, build_cache, list_clips, open_cache, read_clip, read_frames
@@ -23,6 +24,7 @@ from training.data.datasets import (
     count_pictures,
     find_clips,
     frame_rate,
+    look_through,
     read_pairs,
     stream_pictures,
 )
@@ -178,6 +180,7 @@ def portraits() -> list[Image]:
         ("{:04d}.png", range(0, 60, 5)),
         ("out{}.webp", (3, 4, 9, 10, 11, 40)),
         ("ann_{:03d}_small.png", range(6)),
+        ("shot_{0:04d}_00.{0:02d}0.png", range(10, 22)),
     ],
 )
 def test_folders_of_frames_are_clips_however_they_are_numbered(
@@ -195,7 +198,7 @@ def test_folders_of_frames_are_clips_however_they_are_numbered(
     assert all(np.abs(a.astype(float) - b).mean() < 8 for a, b in zip(pictures, frames, strict=False))  # in order
 
 
-@pytest.mark.parametrize("name", ["{:05d}.png", "IMG_{}.png", "anna_{}.png"])
+@pytest.mark.parametrize("name", ["{:05d}.png", "IMG_{}.png", "anna_{}.png", "anna_{0}_e{0}.png"])
 def test_numbered_portraits_are_stills_and_no_number_is_a_person(
     portraits: list[Image], tmp_path: Path, name: str
 ) -> None:
@@ -226,6 +229,50 @@ def test_equal_names_in_different_folders_are_different_people(frames: list[Imag
     clips = find_clips(tmp_path)
     assert len(clips) == len({clip.identity for clip in clips}) == 8
     assert "ann/clip_1" in {clip.identity for clip in clips}
+
+
+def test_a_cover_beside_frames_and_what_systems_leave_do_not_hide_the_clip(frames: list[Image], tmp_path: Path) -> None:
+    write_pictures(tmp_path / "ann", frames[:8], "frame_{:04d}.png")
+    cv2.imwrite(str(tmp_path / "ann" / "cover.jpg"), frames[0])
+    (tmp_path / "ann" / "Thumbs.db").write_bytes(b"\0")
+    write_pictures(tmp_path / "@eaDir" / "ann.jpg", frames[:1], "SYNOPHOTO_THUMB_{}.jpg")
+    write_pictures(tmp_path / "__MACOSX", frames[:1])
+    found = look_through(tmp_path)
+    assert [(clip.name, count_pictures(clip.path)) for clip in found.clips] == [("ann", 8), ("cover", 1)]
+    assert len(read_frames(tmp_path / "ann")) == 8 and not found.left_out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are not files here")
+def test_pipes_and_links_to_nothing_are_named_and_not_waited_for(
+    frames: list[Image], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "data"
+    write_pictures(folder / "ann", frames[:2], "frame_{}.png")
+    os.mkfifo(folder / "pipe.mp4")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "gone.mp4").symlink_to("nowhere.mp4")
+    cache = build_cache(folder, tmp_path / "cache", SIZE, 1, subject="any")
+    assert [clip.name for clip in cache.clips] == ["ann"]
+    (said,) = (record.message for record in caplog.records if record.message.startswith("skipped"))
+    assert said.startswith("skipped 3 of 4 clips: ") and said.count("it is a pipe or a device") == 2
+    assert "gone (No such file or directory)" in said
+    with pytest.raises(ClipError, match="it is a pipe"):
+        frame_rate(folder / "pipe.mp4")
+
+
+@pytest.mark.parametrize("fault", [NotImplementedError, OverflowError, MemoryError, KeyError, EOFError])
+def test_whatever_a_decoder_raises_costs_the_clip_alone(
+    fault: type[Exception], frames: list[Image], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "data" / "ann_1.mp4", frames[:2])
+    write_pictures(tmp_path / "data" / "bob", frames[:2], "frame_{}.png")
+
+    def failing(frame: object) -> Image:
+        raise fault("no such pixels")
+
+    monkeypatch.setattr(training.data.datasets, "_to_picture", failing)
+    cache = build_cache(tmp_path / "data", tmp_path / "cache", SIZE, 1, subject="any")
+    assert [clip.name for clip in cache.clips] == ["bob"]
 
 
 @pytest.mark.parametrize("suffix", ["m4v", "MTS", "mpg", "wmv", "ts"])
@@ -292,6 +339,7 @@ def test_links_that_run_in_a_circle_end(frames: list[Image], tmp_path: Path) -> 
         ("#1", "#1"),
         *((name, name) for name in ("IMG_1000", "img_1", "DSC_0001", "100_0001", "PXL_20240131", "20240131_120000")),
         *((name, name) for name in ("frame_0001", "IMG-20240131-WA0001", "photo_1", "_MG_0001", "VID_2")),
+        *((name, name) for name in ("Screen_Recording_1", "session_2", "talk_1", "Subject_12", "part_3")),
     ],
 )
 def test_identities(name: str, identity: str) -> None:
