@@ -32,7 +32,16 @@ from avatarify_plus.pictures.images import Box, crop
 from avatarify_plus.pictures.video_suffixes import VIDEO_SUFFIXES
 from avatarify_plus.program.option_fields import about, add_fields, positive, read_fields
 from avatarify_plus.types import Image
-from training.data.datasets import TEXT_SUFFIXES, ClipError, frame_rate, is_litter, is_still, named, stream_pictures
+from training.data.datasets import (
+    TEXT_SUFFIXES,
+    ClipError,
+    frame_rate,
+    is_litter,
+    is_still,
+    named,
+    stream_pictures,
+    video_seconds,
+)
 from training.data.face_tracks import Boxes, NumberedFrame, Stretch, find_stretches
 from training.data.parallel import each_result
 
@@ -404,6 +413,29 @@ def prepare(videos: Path, out: Path, rules: ClipRules, processes: int) -> Prepar
     return prepared
 
 
+def overview(videos: Path, out: Path, rules: ClipRules) -> str:
+    """Return for people which videos would be used, how long they are and whose face they show; none is decoded.
+
+    Raises DataError if there is none.
+    """
+    jobs, left_out = find_footage(videos, out, rules)
+    lines = []
+    for job in jobs:
+        try:
+            length = f"{video_seconds(job.video):.1f} s" if not _note(job).exists() else "done before"
+        except ClipError as error:
+            length = f"damaged: {error.reason}"
+        lines.append(f"{job.label} ({length}), of {job.label.partition('#')[0]}")
+    shown = lines[:MAX_VIDEOS_SHOWN]
+    if len(lines) > len(shown):
+        shown.append(f"... and {len(lines) - len(shown)} more videos")
+    people = len({job.label.partition("#")[0] for job in jobs})
+    shown.append(f"{len(jobs)} videos, by their names of {people} people; clips of {rules.size} px would go to {out}")
+    if left_out:
+        shown.append(f"left out, not named as videos are: {named(left_out)}")
+    return "\n".join(shown)
+
+
 def report(prepared: Prepared, rules: ClipRules) -> dict[str, Any]:
     """Return what became of all videos, and the sums."""
     outcomes = prepared.outcomes
@@ -466,6 +498,7 @@ def build_parser() -> ProgramParser:
         metavar="N",
         help="read N videos at a time (default: all cores)",
     )
+    parser.add_argument("--dry-run", action="store_true", help="print which videos would be used and stop")
     add_fields(parser, ClipRules)
     return parser
 
@@ -478,6 +511,9 @@ def main(arguments: list[str] | None = None) -> int:
     configure_logging(options.verbose, NEWS)
 
     def work() -> None:
+        if options.dry_run:
+            print(overview(options.videos, options.out, rules))
+            return
         prepared = prepare(options.videos, options.out, rules, options.processes)
         print(table(prepared))
         if not any(outcome.clips for outcome in prepared.outcomes):

@@ -29,7 +29,7 @@ from avatarify_plus.network.checkpoint import Checkpoint, RunState, read_checkpo
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.program.option_fields import add_fields, read_fields
 from training.config import HEADINGS, StepConfig, TrainingConfig
-from training.data.cache import Cache, build_cache, cache_folder, is_cache, open_cache
+from training.data.cache import Cache, build_cache, cache_folder, is_cache, open_cache, take_stock
 from training.data.datasets import Split
 from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
@@ -61,6 +61,7 @@ disk."""
 
 EXAMPLES = (
     "python training/train.py --data clips/train --out runs/live --preset ours-skip --size live --minutes 120",
+    "python training/train.py --data clips/train --out runs/live --dry-run",
     "torchrun --nproc-per-node 2 training/train.py ...",
     "torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29400 training/train.py ...",
 )
@@ -83,6 +84,9 @@ def build_parser() -> ProgramParser:
         examples=EXAMPLES,
     )
     add_fields(parser, TrainingConfig, headings=HEADINGS)
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what the files of --data and --val are taken for, and stop"
+    )
     return parser
 
 
@@ -364,11 +368,22 @@ def _summary(options: TrainingConfig, sampler: PairSampler) -> dict[str, Any]:
     }
 
 
+def overview(options: TrainingConfig) -> str:
+    """Return for people what would be trained on, and from where. Raises DataError if there is nothing."""
+    lines = [take_stock(folder) for folder in options.data]
+    lines += [f"validation: {take_stock(options.val, 'val')}"] if options.val else []
+    if (options.out / CHECKPOINT).exists():
+        lines.append(f"training would go on from {options.out / CHECKPOINT}")
+    return "\n".join(lines)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code, see `program.command_line`."""
-    options, is_verbose = read_command(arguments)
-    configure_logging(is_verbose, NEWS)
-    return run_program(lambda: train(options))
+    parser = build_parser()
+    given = parser.parse_args(arguments)
+    options = read_fields(parser, TrainingConfig, given)
+    configure_logging(given.verbose, NEWS)
+    return run_program(lambda: print(overview(options)) if given.dry_run else train(options))
 
 
 if __name__ == "__main__":

@@ -167,6 +167,19 @@ def test_all_videos_are_used_whatever_their_suffixes_and_the_rest_is_named(
     assert said.splitlines()[-1] == "left out, not named as videos are: face.heic, id7/talk.braw"
 
 
+def test_a_dry_run_says_what_would_be_used_and_writes_nothing(
+    footage: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(command(footage, tmp_path / "clips", "--dry-run")) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"id7#talk ({(2 * TAKE_FRAMES + 12) / RATE_HZ:.1f} s), of id7"
+    assert said[1].startswith("noise (damaged: ") and said[2].startswith("short (0.2 s), of short")
+    assert said[3].startswith("3 videos, by their names of 3 people; ") and len(said) == 4
+    assert not (tmp_path / "clips").exists()
+    assert main(command(footage, out, "--dry-run")) == 0
+    assert "id7#talk (done before), of id7" in capsys.readouterr().out
+
+
 def test_a_video_that_is_named_may_be_called_what_it_likes(takes: list[Image], tmp_path: Path) -> None:
     write_video(tmp_path / "talk.mp4", takes[:TAKE_FRAMES])
     (tmp_path / "talk.mp4").rename(tmp_path / "talk")

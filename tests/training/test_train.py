@@ -55,6 +55,19 @@ def test_training_runs_saves_and_resumes(clips: Path, tmp_path: Path) -> None:
     assert main(other) == 1  # the run folder holds another network
 
 
+def test_a_dry_run_says_what_the_data_are_taken_for_and_writes_nothing(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--data", str(clips), "--val", str(clips), "--out", str(tmp_path / "run"), "--dry-run"]
+    assert main(command) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith(f"{clips}: ") and "by their names of 3 people" in said[0]
+    assert said[-1].startswith(f"validation: {clips}: ")
+    assert not (tmp_path / "run").exists()
+    assert main(["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run"), "--dry-run"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_learned_keypoints_train_from_the_mesh(clips: Path, tmp_path: Path) -> None:
     shape = ["--preset", "ours", "--size", "tiny", "--stages", "64x2:1", "--keypoints", "learned", "--mesh-warmup", "1"]
     arguments = ["--data", str(clips), "--out", str(tmp_path), *shape, "--steps", "2", "--device", "cpu"]

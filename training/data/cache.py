@@ -6,7 +6,8 @@ import contextlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -171,12 +172,8 @@ def build_cache(
     clips = found.clips
     out = cache_folder(folder, root, split)
     if found.left_out:
-        logger.warning(
-            "left out %s of %s, not named as videos or photos are: %s",
-            _counted(len(found.left_out), "file", "files"),
-            folder,
-            named(found.left_out),
-        )
+        logger.warning("%s: %s", folder, _left_out(found.left_out))
+    logger.info("%s: %s", split_folder(folder, split), _described(clips))  # before hours are spent on it
     wanted: dict[str, Any] = {"size": size, "paths": [str(clip.path) for clip in clips]}
     if subject != "face":
         wanted["has_faces"] = False
@@ -202,6 +199,30 @@ def _renamed(cached: list[dict[str, Any]], clips: list[FoundClip]) -> list[dict[
     ]
 
 
+def take_stock(folder: Path, split: Split = "train") -> str:
+    """Return for people what a folder's clips are taken for and what is left out, or what a cache holds.
+
+    Nothing is decoded. Raises DataError if there is nothing to train on.
+    """
+    if is_cache(folder):
+        clips = open_cache(folder).clips
+        people = len({clip.identity for clip in clips})
+        pictures = _counted(sum(clip.count for clip in clips), "picture", "pictures")
+        return (
+            f"{folder}: a cache of {_counted(len(clips), 'clip', 'clips')}, {pictures}, of "
+            f"{_counted(people, 'person', 'people')}"
+        )
+    found = look_through(folder, split)
+    lines = [f"{split_folder(folder, split)}: {_described(found.clips)}"]
+    if found.left_out:
+        lines.append(f"  {_left_out(found.left_out)}")
+    return "\n".join(lines)
+
+
+def _left_out(files: Sequence[str]) -> str:
+    return f"left out {_counted(len(files), 'file', 'files')}, not named as videos or photos are: {named(files)}"
+
+
 def _described(clips: list[FoundClip]) -> str:
     """Return for people what a folder's clips were taken for."""
     folders = [clip for clip in clips if clip.path.is_dir()]
@@ -212,15 +233,18 @@ def _described(clips: list[FoundClip]) -> str:
         (len(photos), "photo", "photos"),
     )
     counted = ", ".join(_counted(*kind) for kind in kinds if kind[0])
-    people = _counted(len({clip.identity for clip in clips}), "person", "people")
+    counts = Counter(clip.identity for clip in clips)
+    said = f"{counted}, by their names of {_counted(len(counts), 'person', 'people')}"
+    several = [f"{identity} ({count})" for identity, count in counts.most_common() if count > 1]
+    if several:
+        said += f"; several of {named(several)}"
     strangers = [clip for clip in photos if not tells_person(clip.identity)]
-    if not strangers:
-        return f"{counted}, by their names of {people}"
-    return (
-        f"{counted}, by their names of {people}; {_counted(len(strangers), 'photo', 'photos')} such as "
-        f"{strangers[0].path.name} may show anybody, and each counts as another person's: name photos of one person as "
-        "ann_1.jpg and ann_2.jpg"
-    )
+    if strangers:
+        said += (
+            f"; {_counted(len(strangers), 'photo', 'photos')} such as {strangers[0].path.name} may show anybody, and "
+            "each counts as another person's: name photos of one person as ann_1.jpg and ann_2.jpg"
+        )
+    return said
 
 
 def _counted(count: int, one: str, several: str) -> str:
@@ -293,7 +317,6 @@ def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, w
     if done:
         logger.info("going on: %d of %d clips are decoded already", len(done), len(clips))
     _reserve(out, jobs, size, int(starts[-1]))
-    logger.info("%s", _described(clips))
     try:
         with open(out / "done.jsonl", "a") as file:
             for decoded in tqdm(each_result(_decode, jobs, processes), total=len(jobs), desc="decode", unit="clip"):

@@ -458,6 +458,19 @@ def frame_rate(path: Path) -> Fraction:
         raise ClipError(path, _reason(error)) from error
 
 
+def video_seconds(path: Path) -> float:
+    """Return how long a video says it is, 0 if it does not say. Raises ClipError if it cannot be opened."""
+    _require_file(path)
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            if stream.duration and stream.time_base:
+                return float(stream.duration * stream.time_base)
+            return (container.duration or 0) / av.time_base
+    except UNREADABLE as error:
+        raise ClipError(path, _reason(error)) from error
+
+
 def _entries(folder: Path, split: Split, above: frozenset[Path]) -> Iterator[tuple[Path, bool]]:
     """Yield what lies below a folder, and whether it is a clip.
 

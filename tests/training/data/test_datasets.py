@@ -312,12 +312,16 @@ def test_what_is_left_out_is_named(frames: list[Image], tmp_path: Path, caplog: 
     with caplog.at_level(logging.INFO):
         build_cache(folder, tmp_path / "cache", SIZE, 1)
     said = [record.message for record in caplog.records]
-    assert [
-        line for line in said if line.startswith("left out 2 files") and line.endswith(": face.raw, more/talk.braw")
-    ]
-    assert [
-        line for line in said if line.startswith("1 photo, by their names of 1 person; 1 photo such as IMG_1000.png")
-    ]
+    assert [line for line in said if ": left out 2 files" in line and line.endswith(": face.raw, more/talk.braw")]
+    assert [line for line in said if ": 1 photo, by their names of 1 person; 1 photo such as IMG_1000.png" in line]
+    cv2.imwrite(str(folder / "ann_1.png"), frames[0])
+    cv2.imwrite(str(folder / "ann_2.png"), frames[0])
+    first, second = training.data.cache.take_stock(folder).splitlines()
+    assert first.startswith(f"{folder}: 3 photos, by their names of 2 people; several of ann (2); 1 photo such as")
+    assert second.strip().startswith("left out 2 files")
+    assert training.data.cache.take_stock(tmp_path / "cache" / "-".join(folder.parts[-2:])).endswith(
+        ": a cache of 1 clip, 1 picture, of 1 person"
+    )
 
 
 def test_links_that_run_in_a_circle_end(frames: list[Image], tmp_path: Path) -> None:
@@ -508,7 +512,8 @@ def test_the_cache_names_what_it_skips(mixed: Path, tmp_path: Path, caplog: pyte
     assert 2 <= counts.pop("id4#short") < 12
     assert counts == {"id1#a#1#3": 3, "id2#b": 2, "id3#c": 4}
     said = [record.message for record in caplog.records]
-    assert "GB" in said[0] and said[0].startswith("decoding")
+    assert said[0].endswith("5 videos, 1 folder of frames, 1 photo, by their names of 7 people")
+    assert "GB" in said[1] and said[1].startswith("decoding")
     assert any("1 of 7 clips break off: id4#short" in line for line in said)
     assert said[-1].startswith("skipped 3 of 7 clips: id5#noise (") and "id7#stump" in said[-1]
     out = tmp_path / "cache" / "mixed-train"
