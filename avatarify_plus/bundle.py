@@ -17,7 +17,7 @@ from avatarify_plus.program.whole_file import write_whole
 FORMAT_VERSION = 2
 """The newest format; see `format_of`."""
 
-NEW_FIELDS = ("photo_reach", "contour_width", "part_width")
+NEW_FIELDS = ("photo_reach", "contour_width", "part_width", "detector_padding")
 """The fields of the network's config that format 1 does not know."""
 
 OPSET = 18

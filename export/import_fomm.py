@@ -19,6 +19,7 @@ from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import build_model
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.option_fields import positive
+from export.fomm_config import FommConfig, read_config
 from export.onnx_bundle import export_bundle, git_revision, print_summary, quiet_exporter
 
 # isort: split
@@ -30,6 +31,12 @@ BLURS = ("kp_detector.down.weight", "generator.dense_motion_network.down.weight"
 
 JACOBIAN, OCCLUSION = "kp_detector.jacobian", "generator.dense_motion_network.occlusion"
 """Heads that FOMM can be trained without; the first may have one map for all keypoints (`single_jacobian_map`)."""
+
+PARALLEL = "module."
+"""What torch's DataParallel puts before the names of tensors."""
+
+SCALE_TOLERANCE = 0.01
+"""How far a config's scale_factor may be off the one that the tensors show, as a share."""
 
 CERTAIN = 100.0
 """A logit whose sigmoid is 1."""
@@ -61,7 +68,10 @@ def _main(arguments: list[str] | None) -> None:
     parser = ProgramParser(
         prog="python export/import_fomm.py",
         description=__doc__,
-        examples=("python export/import_fomm.py vox-adv-cpk.pth.tar",),
+        examples=(
+            "python export/import_fomm.py vox-adv-cpk.pth.tar",
+            "python export/import_fomm.py mgif-cpk.pth.tar --config mgif-256.yaml",
+        ),
     )
     parser.add_argument("checkpoint", type=Path, help="such as vox-adv-cpk.pth.tar")
     parser.add_argument(
@@ -72,11 +82,16 @@ def _main(arguments: list[str] | None) -> None:
         "--licence", default="as the imported checkpoint", help="licence of the weights (default: %(default)s)"
     )
     parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="YAML",
+        help="its own config, such as vox-adv-256.yaml, which says what the tensors do not (default: what most have)",
+    )
+    parser.add_argument(
         "--image-size",
         type=positive,
-        default=256,
         metavar="PX",
-        help="side of the pictures that it was trained on (default: %(default)s)",
+        help=f"side of the pictures that it was trained on (default: the config's, else {FommConfig().image_size})",
     )
     parser.add_argument(
         "--force", action=argparse.BooleanOptionalAction, default=False, help="replace OUT if it is a bundle"
@@ -85,7 +100,8 @@ def _main(arguments: list[str] | None) -> None:
     configure_logging(options.verbose)
     quiet_exporter()
     out = options.out or Path(options.checkpoint.name.partition(".")[0])
-    model = import_model(options.checkpoint, options.image_size)
+    settings = read_config(options.config) if options.config else FommConfig()
+    model = import_model(options.checkpoint, options.image_size or settings.image_size, settings)
     manifest = Manifest(
         name=options.name or out.resolve().name,
         network=model.config,
@@ -96,18 +112,22 @@ def _main(arguments: list[str] | None) -> None:
     print_summary(out, export_bundle(model, out, manifest, force=options.force))
 
 
-def import_model(path: Path, image_size: int) -> AnimationModel:
+def import_model(path: Path, image_size: int, settings: FommConfig | None = None) -> AnimationModel:
     """Build our model from FOMM's generator and kp_detector; widths, depths and counts are taken from the tensors.
 
-    Raises ModelError naming what is missing, unknown or of another shape.
+    settings: what the tensors do not say. Raises ModelError naming what is missing, unknown or of another shape.
     """
     values = read_torch_file(path)
     tensors: dict[str, Tensor] = {}
     for part in ("generator", "kp_detector"):
         if not isinstance(values.get(part), dict):
             raise ModelError(f"{path} is not a First Order Motion Model checkpoint: it lacks {part!r}")
-        tensors |= {f"{part}.{name}": tensor for name, tensor in values[part].items() if isinstance(tensor, Tensor)}
-    config = infer_config(tensors, image_size, str(path))
+        tensors |= {
+            f"{part}.{name.removeprefix(PARALLEL)}": tensor.float() if tensor.is_floating_point() else tensor
+            for name, tensor in values[part].items()
+            if isinstance(name, str) and isinstance(tensor, Tensor)
+        }
+    config = infer_config(tensors, image_size, str(path), settings or FommConfig())
     for name in BLURS:
         tensors.pop(name, None)
     complete_heads(tensors)
@@ -123,7 +143,7 @@ def import_model(path: Path, image_size: int) -> AnimationModel:
     return build_model(config, weights, str(path), their_name)
 
 
-def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str) -> NetworkConfig:
+def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str, settings: FommConfig) -> NetworkConfig:
     """Return the network's config by the shapes of FOMM's tensors. Raises ModelError if one is missing or odd."""
 
     def shape(name: str) -> torch.Size:
@@ -145,6 +165,15 @@ def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str) ->
     if len(ratios) > 1:
         raise ModelError(f"{origin} reduces pictures for keypoints and for motion differently, which is not supported")
     ratio = ratios.pop()
+    for scale, part in (
+        (settings.detector_scale, "kp_detector_params"),
+        (settings.motion_scale, "dense_motion_params"),
+    ):
+        if scale is not None and abs(scale * ratio - 1) > SCALE_TOLERANCE:
+            raise ModelError(
+                f"{origin} reduces pictures to 1/{ratio}, and the scale_factor of the config's {part} is {scale:g}: "
+                "give the config that belongs to it"
+            )
     detector, motion = hourglass("kp_detector.predictor"), hourglass("generator.dense_motion_network.hourglass")
     unit = ratio * 2 ** max(detector.depth, motion.depth)
     if image_size % unit:
@@ -158,7 +187,10 @@ def infer_config(tensors: Mapping[str, Tensor], image_size: int, origin: str) ->
             image_size=image_size,
             motion_size=image_size // ratio,
             keypoint_count=shape("kp_detector.kp.weight")[0],
+            temperature=settings.temperature,
+            heatmap_variance=settings.heatmap_variance,
             corner_aligned_grid=True,
+            detector_padding=settings.padding,
             detector=detector,
             motion=motion,
             generator_width=shape("generator.first.conv.weight")[0],

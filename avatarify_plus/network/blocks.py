@@ -150,20 +150,23 @@ def warp(x: Tensor, deformation: Tensor) -> Tensor:
     return warped.to(x.dtype)
 
 
-def resize(x: Tensor, size: int) -> Tensor:
-    """Resize (B, C, H, W) to (B, C, size, size): bilinear, area average when shrinking."""
+def resize(x: Tensor, size: int, averages: bool = True) -> Tensor:
+    """Resize (B, C, H, W) to (B, C, size, size): bilinear, area average when shrinking.
+
+    averages: False for what the First Order Motion Model does when it shrinks, which is bilinear, too.
+    """
     if x.shape[-1] == size:
         return x
-    if x.shape[-1] > size:
+    if x.shape[-1] > size and averages:
         return F.avg_pool2d(x, x.shape[-1] // size)
     return F.interpolate(x, size=(size, size), mode="bilinear", align_corners=False)
 
 
-def resize_deformation(deformation: Tensor, size: int) -> Tensor:
-    """Resize a deformation (B, H, W, 2) to (B, size, size, 2)."""
+def resize_deformation(deformation: Tensor, size: int, averages: bool = True) -> Tensor:
+    """Resize a deformation (B, H, W, 2) to (B, size, size, 2), see `resize`."""
     if deformation.shape[1] == size:
         return deformation
-    return resize(deformation.permute(0, 3, 1, 2), size).permute(0, 2, 3, 1)  # (B, 2, H, W) and back
+    return resize(deformation.permute(0, 3, 1, 2), size, averages).permute(0, 2, 3, 1)  # (B, 2, H, W) and back
 
 
 def invert(matrix: Tensor) -> Tensor:

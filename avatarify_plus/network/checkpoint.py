@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.network.config import NetworkConfig
+from avatarify_plus.network.foreign_file import what_it_is
 
 REQUIRED = ("config", "ema", "step")
 """What a file must hold to be a checkpoint."""
@@ -113,17 +115,26 @@ def read_torch_file(path: Path) -> dict[str, Any]:
 
     Raises ModelError if it is missing, cannot be read or is something else.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ModelError(f"cannot read checkpoint {path}: it is a pipe or a device, not a file")
     try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of files that it then refuses
+            values = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise ModelError(f"no checkpoint at {path}") from error
-    except pickle.UnpicklingError as error:  # torch's own message is long and advises to run the code
-        raise ModelError(
-            f"cannot read checkpoint {path}: it is not a PyTorch file of tensors and plain values alone"
-        ) from error
     except Exception as error:  # torch raises many kinds for a damaged file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"cannot read checkpoint {path}: {reason}") from error
+        raise ModelError(f"cannot read checkpoint {path}: {_reason(path, error)}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} is not a checkpoint: it holds a {type(values).__name__} instead of a dictionary")
     return values
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Return why torch did not load a file, without its advice to run the code in it."""
+    complaint = str(error)
+    if known := what_it_is(path, complaint):
+        return known
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in complaint:
+        return "it is not a PyTorch file of tensors and plain values alone"
+    return complaint.splitlines()[0] if complaint else type(error).__name__

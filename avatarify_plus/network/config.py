@@ -35,6 +35,7 @@ class NetworkConfig:
 
     `corner_aligned_grid` is True only for released First Order Model weights, which were trained with a
     coordinate grid from -1 to 1 inclusive while sampling used pixel centres.
+    `detector_padding` pads the detector's last convolutions, whose 7x7 kernels otherwise see the picture's inside only.
     `keypoints` "both" takes the mesh's keypoints, then `learned_count` of the detector's (MobilePortrait's mixed
     keypoints): the mesh knows lips and eyelids, the detector shoulders, hair and what moves behind the head.
     `anchor_radius` is the standard deviation, in picture halves, of a prior on where each learned keypoint looks,
@@ -68,6 +69,7 @@ class NetworkConfig:
     temperature: float = 0.1
     heatmap_variance: float = 0.01
     corner_aligned_grid: bool = False
+    detector_padding: int = 0
     detector: HourglassConfig = field(default_factory=lambda: HourglassConfig(32, 1024, 5))
     motion: HourglassConfig = field(default_factory=lambda: HourglassConfig(64, 1024, 5))
     mask_kernel: int = 7
@@ -123,6 +125,8 @@ class NetworkConfig:
             raise ConfigError(
                 f"motion_size must be a multiple of {unit} for hourglasses of that depth, found {self.motion_size}"
             )
+        if not 0 <= self.detector_padding <= 3:
+            raise ConfigError(f"detector_padding must be from 0 to 3, found {self.detector_padding}")
         if self.keypoint_count < 1 or self.residual_blocks < 0 or self.generator_width < 1:
             raise ConfigError("keypoint_count and generator_width must be positive, residual_blocks not negative")
 

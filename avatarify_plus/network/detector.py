@@ -17,7 +17,8 @@ class KeypointDetector(nn.Module):
     """Find keypoints and their jacobians without supervision (eq. 1-2).
 
     forward: (B, 3, H, H) in [0, 1] to Keypoints(value (B, K, 2), jacobian (B, K, 2, 2)), K = config.detected_count.
-    The convolutions are unpadded 7x7 as in FOMM, so heatmaps are (motion_size - 6) wide.
+    The last convolutions are 7x7 and unpadded as in FOMM, so heatmaps are (motion_size - 6) wide, unless
+    `detector_padding` pads them.
     """
 
     anchors: Tensor
@@ -27,8 +28,9 @@ class KeypointDetector(nn.Module):
         self.config = config
         self.hourglass = Hourglass(3, config.detector)
         count = config.detected_count
-        self.keypoint_head = nn.Conv2d(self.hourglass.out_channels, count, 7)
-        self.jacobian_head = nn.Conv2d(self.hourglass.out_channels, 4 * count, 7)
+        padding = config.detector_padding
+        self.keypoint_head = nn.Conv2d(self.hourglass.out_channels, count, 7, padding=padding)
+        self.jacobian_head = nn.Conv2d(self.hourglass.out_channels, 4 * count, 7, padding=padding)
         nn.init.zeros_(self.jacobian_head.weight)
         assert self.jacobian_head.bias is not None
         with torch.no_grad():

@@ -120,12 +120,14 @@ class Generator(nn.Module):
         """Return the prediction, or only its `window`: training decodes random crops."""
         size = features.quarter.shape[-1]
         window = window or Window(0, 0, size)
+        averages = not self.config.corner_aligned_grid  # released First Order Model weights
         deformations = [
-            window.cut(resize_deformation(motion.deformation, size * 2**level).permute(0, 3, 1, 2), level)
+            window.cut(resize_deformation(motion.deformation, size * 2**level, averages).permute(0, 3, 1, 2), level)
             for level in range(3 if self.config.blend else 1)
         ]
         occlusions = [
-            window.cut(resize(occlusion, size * 2**level), level) for level, occlusion in enumerate(motion.occlusions)
+            window.cut(resize(occlusion, size * 2**level, averages), level)
+            for level, occlusion in enumerate(motion.occlusions)
         ]
         x = warp(features.quarter, deformations[0].permute(0, 2, 3, 1))
         if not self.config.blend:
