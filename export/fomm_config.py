@@ -90,7 +90,8 @@ def parse_yaml(text: str) -> Values:
             raise ValueError(f"line {number} is not understood: {raw.strip()[:60]!r}")
         indent, key, value = len(match[1]), match[2].strip("'\" "), match[3]
         if waiting is not None and indent > waiting[0]:
-            waiting[1][waiting[2]] = inner = {}
+            inner: Values = {}
+            waiting[1][waiting[2]] = inner
             open_mappings.append((waiting[0], inner))
         while len(open_mappings) > 1 and open_mappings[-1][0] >= indent:
             open_mappings.pop()
