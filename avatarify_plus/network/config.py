@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+import math
+import re
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
 from avatarify_plus.errors import ConfigError
@@ -15,6 +17,40 @@ Occlusion = Literal["single", "multi-scale"]
 MOTION_RATIOS = (1, 2, 4, 8, 16)
 """By how much pictures may be reduced for keypoints and motion."""
 
+MAX_WIDTH = 4096
+"""The most channels of a layer, and the longest side of a model's picture in pixels."""
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "width": (1, MAX_WIDTH),
+    "max_width": (1, MAX_WIDTH),
+    "depth": (1, 10),
+    "image_size": (1, MAX_WIDTH),
+    "motion_size": (1, MAX_WIDTH),
+    "keypoint_count": (1, 512),
+    "learned_count": (0, 512),
+    "anchor_radius": (0, 10),
+    "detector_padding": (0, 3),
+    "temperature": (1e-6, 1e6),
+    "heatmap_variance": (1e-6, 1e3),
+    "mask_kernel": (1, 31),
+    "mask_prior": (-1e6, 1e6),
+    "attention_gain": (-1e6, 1e6),
+    "attention_reduction": (1, MAX_WIDTH),
+    "occlusion_entry": (0, MAX_WIDTH),
+    "keypoints_to_painter": (0, MAX_WIDTH),
+    "photo_reach": (0, 4),
+    "contour_width": (0, MAX_WIDTH),
+    "part_width": (0, MAX_WIDTH),
+    "generator_width": (1, MAX_WIDTH),
+    "generator_max_width": (1, MAX_WIDTH),
+    "residual_blocks": (0, 64),
+    "final_kernel": (1, 31),
+}
+"""The least and the most of each number: what a file from a stranger asks for must not fill the memory."""
+
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+"""What a preset, a size or a mesh layout may be called: no path."""
+
 
 @dataclass(frozen=True, slots=True)
 class HourglassConfig:
@@ -25,8 +61,7 @@ class HourglassConfig:
     depth: int = 5
 
     def __post_init__(self) -> None:
-        if min(self.width, self.max_width, self.depth) < 1:
-            raise ConfigError(f"hourglass sizes must be positive, found {self}")
+        _require_values(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +128,7 @@ class NetworkConfig:
     final_kernel: int = 1
 
     def __post_init__(self) -> None:
+        _require_values(self)
         if self.image_size not in [ratio * self.motion_size for ratio in MOTION_RATIOS]:
             raise ConfigError(
                 f"image_size must be {MOTION_RATIOS[0]}, {', '.join(map(str, MOTION_RATIOS[1:-1]))} or "
@@ -121,14 +157,14 @@ class NetworkConfig:
             raise ConfigError("contour_width needs an image_size of 4 times motion_size")
         # Hourglasses halve the picture at every level.
         unit = 2 ** max(self.motion.depth, self.detector.depth if self.detected_count else 0)
-        if self.motion_size % unit or not self.motion_size:
+        if self.motion_size % unit:
             raise ConfigError(
                 f"motion_size must be a multiple of {unit} for hourglasses of that depth, found {self.motion_size}"
             )
-        if not 0 <= self.detector_padding <= 3:
-            raise ConfigError(f"detector_padding must be from 0 to 3, found {self.detector_padding}")
-        if self.keypoint_count < 1 or self.residual_blocks < 0 or self.generator_width < 1:
-            raise ConfigError("keypoint_count and generator_width must be positive, residual_blocks not negative")
+        if self.mask_kernel % 2 == 0 or self.final_kernel % 2 == 0:
+            raise ConfigError(
+                f"mask_kernel and final_kernel must be odd, found {self.mask_kernel} and {self.final_kernel}"
+            )
 
     @property
     def detected_count(self) -> int:
@@ -161,19 +197,62 @@ class NetworkConfig:
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> NetworkConfig:
-        """Build a config from `to_dict`'s output. Raises ConfigError for unknown fields."""
-        known = NetworkConfig.__dataclass_fields__
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigError(f"the network config has unknown fields: {', '.join(unknown)}")
-        fixed = dict(values)
+        """Build a config from `to_dict`'s output, whatever a file holds. Raises ConfigError if it is none."""
+        fixed = _known_fields(values, NetworkConfig, "the network config")
         for name in ("detector", "motion"):
             if name in fixed:
-                fixed[name] = HourglassConfig(**fixed[name])
-        if "occlusion_widths" in fixed:
-            first, second = fixed["occlusion_widths"]
-            fixed["occlusion_widths"] = (int(first), int(second))
+                fixed[name] = HourglassConfig(**_known_fields(fixed[name], HourglassConfig, name))
+        if isinstance(fixed.get("occlusion_widths"), list):  # JSON knows no tuples
+            fixed["occlusion_widths"] = tuple(fixed["occlusion_widths"])
         return NetworkConfig(**fixed)
+
+
+def _known_fields(values: Any, kind: type[NetworkConfig | HourglassConfig], what: str) -> dict[str, Any]:
+    """Return a copy of an object of a file. Raises ConfigError unless it has fields of `kind` alone."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{what} must be an object, found {_shown(values)}")
+    unknown = sorted(repr(name) if not isinstance(name, str) else name for name in set(values) - set(_names(kind)))
+    if unknown:
+        raise ConfigError(f"{what} has unknown fields: {_shown(', '.join(unknown))}")
+    return dict(values)
+
+
+def _names(kind: type[NetworkConfig | HourglassConfig]) -> list[str]:
+    return [entry.name for entry in fields(kind)]
+
+
+def _require_values(config: NetworkConfig | HourglassConfig) -> None:
+    """Raise ConfigError unless every field has the type that it is declared with, and a number is within LIMITS."""
+    for entry in fields(config):
+        name, value, kind = entry.name, getattr(config, entry.name), str(entry.type)
+        if kind in ("int", "float"):
+            is_number = type(value) is int or (kind == "float" and type(value) is float and math.isfinite(value))
+            low, high = LIMITS[name]
+            if not (is_number and low <= value <= high):
+                what = "a whole number" if kind == "int" else "a number"
+                raise ConfigError(f"{name} must be {what} from {low:g} to {high:g}, found {_shown(value)}")
+        elif kind == "bool":
+            if type(value) is not bool:
+                raise ConfigError(f"{name} must be true or false, found {_shown(value)}")
+        elif kind == "HourglassConfig":
+            if not isinstance(value, HourglassConfig):
+                raise ConfigError(f"{name} must be an hourglass, found {_shown(value)}")
+        elif kind.startswith("tuple"):
+            is_pair = isinstance(value, tuple) and len(value) == 2 and all(type(width) is int for width in value)
+            if not (is_pair and all(1 <= width <= MAX_WIDTH for width in value)):
+                raise ConfigError(f"{name} must be two whole numbers from 1 to {MAX_WIDTH}, found {_shown(value)}")
+        elif not (isinstance(value, str) and PLAIN_NAME.fullmatch(value)):
+            raise ConfigError(f"{name} must be a plain name, found {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """Return a value of a file for a message: printable, and not longer than a line."""
+    if not isinstance(value, (str, int, float, type(None))):
+        return f"a {type(value).__name__}"
+    if isinstance(value, int) and value.bit_length() > 64:
+        return "a huge number"
+    text = value if isinstance(value, str) and value.isprintable() else ascii(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
 
 
 _FOMM = {"attention": "none", "occlusion": "single", "occlusion_first": True, "final_kernel": 7}

@@ -172,7 +172,7 @@ def test_a_run_starts_from_a_bundle(data: Path, blend_bundle: Bundle, tmp_path: 
     [
         (["--set", "wings=2"], "--set knows no field 'wings'"),
         (["--set", "mask_prior=soft"], "--set mask_prior wants a value of type float"),
-        (["--set", "motion.width=0"], "must be positive"),
+        (["--set", "motion.width=0"], "width must be a whole number from 1"),
         (["--weight", "beauty=1"], "--weight knows no field 'beauty'"),
         (["--stages", "64x0:1"], "batches be positive"),
         (["--photo-share", "2"], "must be from 0 to 1"),
