@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import stat
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.network.config import NetworkConfig
-from avatarify_plus.network.tensor_names import signatures
+from avatarify_plus.network.onnx_file import read_graph
+from avatarify_plus.network.tensor_names import quantized, signatures, tensors
 from avatarify_plus.program.user_folders import data_folder
 from avatarify_plus.program.whole_file import write_whole
 
@@ -30,6 +34,23 @@ ADAPTED, FOR_ONE_FACE = "adapted", "for_one_face"
 faces than the one it was adapted to look worse."""
 
 SHIPPED = Path(__file__).resolve().parent / "models"
+
+MAX_MANIFEST_BYTES = 1 << 20
+"""The shipped models' manifests have 11 kB; there is no more than this to read before anything is known of a model."""
+
+MAX_FILES, MAX_BYTES = 64, 4 << 30
+"""How many files a bundle may list, and their size together: all of them are read to hash them."""
+
+MAX_DEPTH = 100
+"""How deep values may lie in each other: what a model started from is told of all its ancestors."""
+
+MAX_TEXT = 10_000
+"""The longest text in a manifest, in characters."""
+
+MAX_NAME = 100
+"""The longest name of a file, in characters."""
+
+SHA256 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +107,16 @@ class Bundle:
         return graph_file(name) in self.manifest.files
 
     def graph(self, name: str) -> Path:
-        """Return the path of a graph, such as "animate". Raises ModelError if this bundle has none of that name."""
+        """Return the path of a graph, such as "animate".
+
+        Raises ModelError if this bundle has none of that name, or if the graph does not fit the network's config or
+        asks for more than computing: see `onnx_file.read_graph`.
+        """
         file = graph_file(name)
         if file not in self.manifest.files:
             graphs = ", ".join(sorted(other for other in self.manifest.files if other.endswith(".onnx")))
             raise ModelError(f"model {self.manifest.name} has no graph {file}: it has {graphs}")
+        _require_fitting(self.folder / file, name, self.config)
         return self.folder / file
 
 
@@ -105,20 +131,26 @@ def open_bundle(path_or_name: str | Path) -> Bundle:
     The weights may be missing, see `Bundle.weights`. Raises ModelError if the model or another file is missing, or if
     it is damaged or of another format version.
     """
-    folder = _locate(path_or_name)
+    try:
+        return _open(_locate(path_or_name))
+    except OSError as error:  # no permission, or a name that no file can have
+        raise ModelError(f"cannot read the model {str(path_or_name)!r}: {error.strerror or error}") from error
+
+
+def _open(folder: Path) -> Bundle:
     manifest = _parse_manifest(folder / MANIFEST)
     for name in (WEIGHTS, *map(graph_file, signatures(manifest.network))):
         if name not in manifest.files:
             raise ModelError(f"{folder / MANIFEST} does not list {name}, which its network needs: export it again")
-    for name, expected in manifest.files.items():
-        path = folder / name
-        if Path(name).name != name:
-            raise ModelError(f"{folder / MANIFEST} lists {name!r}, not a plain file name: do not use this model")
-        if name == WEIGHTS and not path.exists():
-            continue
+    present = {name: folder / name for name in manifest.files if name != WEIGHTS or (folder / name).exists()}
+    for path in present.values():
         if not path.is_file():
             raise ModelError(f"model {manifest.name} lacks {path}: fetch or export it again")
-        found = _sha256(path)
+    if (total := sum(path.stat().st_size for path in present.values())) > MAX_BYTES:
+        found_gb, most_gb = (f"{size / 1e9:.1f}" for size in (total, MAX_BYTES))
+        raise ModelError(f"model {manifest.name} has {found_gb} GB, more than {most_gb}: do not use it")
+    for name, path in present.items():
+        found, expected = _sha256(path), manifest.files[name]
         if found != expected:
             raise ModelError(
                 f"{path} is damaged: its SHA-256 should be {expected[:12]}..., found {found[:12]}...: "
@@ -203,14 +235,18 @@ def _named_models() -> list[Path]:
 
 def _parse_manifest(path: Path) -> Manifest:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(_read_manifest(path))
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot read {path}: {error}") from error
+    except RecursionError as error:
+        raise ModelError(f"{path} is not a model manifest: its values lie too deep in each other") from error
     if not isinstance(values, dict) or "format_version" not in values:
         raise ModelError(f"{path} is not a model manifest: it has no format_version")
-    if values["format_version"] not in range(1, FORMAT_VERSION + 1):
+    _require_plain(values, path)
+    version = values["format_version"]
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
         raise ModelError(
-            f"{path} has format version {values['format_version']!r}, this program reads 1 to {FORMAT_VERSION}: "
+            f"{path} has format version {version!r}, this program reads 1 to {FORMAT_VERSION}: "
             "update the program or export the model again"
         )
     known = {entry.name for entry in fields(Manifest)}
@@ -220,11 +256,77 @@ def _parse_manifest(path: Path) -> Manifest:
         raise ModelError(f"{path} has wrong fields ({'; '.join(found)}): export the model again")
     if not isinstance(values["files"], dict) or not isinstance(values["network"], dict):
         raise ModelError(f"{path}: files and network must be objects: export the model again")
+    for kind, what, names in (
+        (str, "a text", ("name", "revision", "licence", "intended_use")),
+        (dict, "an object", ("training", "metrics")),
+        (int, "a whole number", ("opset",)),
+    ):
+        for name in names:
+            if type(values[name]) is not kind:
+                raise ModelError(f"{path}: {name} must be {what}: export the model again")
+    _require_files(values["files"], path)
     try:
         network = NetworkConfig.from_dict(values["network"])
-    except (ConfigError, TypeError, ValueError) as error:
+    except ConfigError as error:
         raise ModelError(f"{path} does not hold a valid network config: {error}") from error
     return Manifest(**(values | {"network": network}))
+
+
+def _read_manifest(path: Path) -> bytes:
+    """Return a file's content. Raises OSError, and ValueError if it is no file or too large."""
+    # A pipe that nobody writes to would otherwise be waited for.
+    with open(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not a file but a pipe or a device")
+        content = file.read(MAX_MANIFEST_BYTES + 1)
+    if len(content) > MAX_MANIFEST_BYTES:
+        raise ValueError(f"it has more than {MAX_MANIFEST_BYTES} bytes, which no manifest has")
+    return content
+
+
+def _require_plain(value: Any, path: Path, depth: int = 0) -> None:
+    """Raise ModelError unless texts can be shown in a line, and values do not lie too deep in each other.
+
+    What a manifest says is printed, and a terminal obeys some characters.
+    """
+    if depth > MAX_DEPTH:
+        raise ModelError(f"{path} is not a model manifest: its values lie too deep in each other")
+    if isinstance(value, str):
+        if not value.isprintable() or len(value) > MAX_TEXT:
+            raise ModelError(f"{path} holds a text that cannot be shown, {value[:40]!a}: export the model again")
+    elif isinstance(value, (dict, list)):
+        for part in (*value, *value.values()) if isinstance(value, dict) else value:
+            _require_plain(part, path, depth + 1)
+
+
+def _require_files(files: dict[str, Any], path: Path) -> None:
+    """Raise ModelError unless these are plain file names with their SHA-256."""
+    if len(files) > MAX_FILES:
+        raise ModelError(f"{path} lists {len(files)} files, more than {MAX_FILES}: do not use this model")
+    for name, digest in files.items():
+        if Path(name).name != name or not 0 < len(name) <= MAX_NAME or "\\" in name or name == MANIFEST:
+            raise ModelError(f"{path} lists {name!r}, not a plain file name: do not use this model")
+        if not (isinstance(digest, str) and SHA256.fullmatch(digest)):
+            raise ModelError(f"{path} gives no SHA-256 (64 hex digits) for {name}: export the model again")
+
+
+def _require_fitting(path: Path, name: str, config: NetworkConfig) -> None:
+    """Raise ModelError unless a graph has the inputs and outputs that the config says."""
+    found = read_graph(path)
+    signature, wanted = signatures(config)[name.removesuffix(quantized(""))], tensors(name, config)
+    for kind, own, names in (("input", found.inputs, signature.inputs), ("output", found.outputs, signature.outputs)):
+        odd = sorted(set(own) ^ set(names))
+        if odd:
+            problem = "lacks" if odd[0] in names else "has an unknown"
+            raise ModelError(
+                f"{path} does not fit its manifest: it {problem} {kind} {odd[0]!a}: export the model again"
+            )
+        for entry in names:
+            if own[entry] != wanted[entry]:
+                raise ModelError(
+                    f"{path} does not fit its manifest: {kind} {entry} should be {wanted[entry]}, found {own[entry]}: "
+                    "export the model again"
+                )
 
 
 def _sha256(path: Path) -> str:

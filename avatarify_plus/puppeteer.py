@@ -9,7 +9,7 @@ import numpy as np
 
 from avatarify_plus.config import MotionMode
 from avatarify_plus.engines import Engine, Source
-from avatarify_plus.errors import SourceError
+from avatarify_plus.errors import ModelError, SourceError
 from avatarify_plus.motion.controls import Controls
 from avatarify_plus.motion.face import Face, FaceReader, enlarged, mesh_of
 from avatarify_plus.motion.face_space import AvatarShape
@@ -68,6 +68,11 @@ class Puppeteer:
         self._engine = engine
         self._reader = FaceReader(config.mesh_layout, config.reads_contours) if config.reads_mesh else None
         self._count = config.keypoint_count  # contour points may follow
+        if self._reader is not None and (own := len(self._reader.names)) != self._count - config.detected_count:
+            raise ModelError(
+                f"the model takes {self._count - config.detected_count} keypoints from the mesh, and its layout "
+                f"{config.mesh_layout} has {own}: export the model again"
+            )
         self._presence = Presence(smoothing, self._reader.nearest if self._reader is not None else None)
         self._transfer = MotionTransfer(motion, movement_scale, strength, searches, self._reader)
         self._transition = Transition()

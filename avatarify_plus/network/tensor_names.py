@@ -1,4 +1,4 @@
-"""The names of the tensors that enter and leave the graphs, and some sizes. No torch: engines without it read this."""
+"""The names and shapes of the tensors that enter and leave the graphs. No torch: engines without it read this."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ PART_PX = {"mouth": 128, "eye": 64}
 
 PART_COUNTS = {"mouth": 1, "eye": 2}
 """How many squares of a face a painter paints."""
+
+CONTOUR_MASKS, PART_MASKS = 5, 2
+"""How many masks `face.contours` draws of a whole face, and of a part."""
 
 DETECT = "detect"
 ENCODE_SOURCE = "encode_source"
@@ -74,6 +77,17 @@ class Signature(NamedTuple):
     outputs: tuple[str, ...]
 
 
+class Tensor(NamedTuple):
+    """What crosses a graph's door under a name: its kind of numbers, "float32" or "uint8", and its shape."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        sides = ", ".join(str(side) if side else "?" for side in self.shape)
+        return f"{self.kind} ({sides})"
+
+
 def encoded_source(config: NetworkConfig) -> tuple[str, ...]:
     """Return the names of the tensors that `encode_source` returns and `animate` takes."""
     features: tuple[str, ...] = (FEATURE_QUARTER,)
@@ -101,3 +115,50 @@ def signatures(config: NetworkConfig) -> dict[str, Signature]:
             for part in (PAINTED_PARTS if config.part_width else ())
         }
     )
+
+
+def tensors(graph: str, config: NetworkConfig) -> dict[str, Tensor]:
+    """Return what a graph of a config takes and returns, by name; of an int8 twin the same."""
+    name = graph.removesuffix(quantized(""))
+    signature = signatures(config)[name]
+    part = next((part for part in PAINTED_PARTS if paint(part) == name), None)
+    known = _tensors(config) if part is None else _part_tensors(part)
+    return {entry: known[entry] for entry in (*signature.inputs, *signature.outputs)}
+
+
+def _tensors(config: NetworkConfig) -> dict[str, Tensor]:
+    side, small, count, found = config.image_size, config.motion_size, config.keypoint_count, config.detected_count
+    half, quarter = (min(config.generator_max_width, config.generator_width * factor) for factor in (2, 4))
+    contours = Tensor("uint8", (1, CONTOUR_MASKS, config.contour_size, config.contour_size))
+    values, jacobians = Tensor("float32", (1, count, 2)), Tensor("float32", (1, count, 2, 2))
+    return {
+        IMAGE: Tensor("uint8", (1, side, side, 3)),
+        VALUE: Tensor("float32", (1, found, 2)),
+        JACOBIAN: Tensor("float32", (1, found, 2, 2)),
+        SOURCE_VALUE: values,
+        SOURCE_JACOBIAN: jacobians,
+        DRIVING_VALUE: values,
+        DRIVING_JACOBIAN: jacobians,
+        FEATURE_QUARTER: Tensor("float32", (1, quarter, side // 4, side // 4)),
+        FEATURE_HALF: Tensor("float32", (1, half, side // 2, side // 2)),
+        PICTURE: Tensor("float32", (1, 3, side, side)),
+        SMALL: Tensor("float32", (1, 3, small, small)),
+        SOURCE_HEATMAP: Tensor("float32", (1, count, small, small)),
+        SOURCE_CONTOURS: contours,
+        DRIVING_CONTOURS: contours,
+        PAINTED: Tensor("uint8", (1, side, side, 3)),
+        KEPT: Tensor("uint8", (1, side, side, 1)),
+        DEFORMATION: Tensor("float32", (1, small, small, 2)),
+    }
+
+
+def _part_tensors(part: str) -> dict[str, Tensor]:
+    count, side = PART_COUNTS[part], PART_PX[part]
+    picture, masks = (Tensor("uint8", shape) for shape in ((count, side, side, 3), (count, PART_MASKS, side, side)))
+    return {
+        GIVEN: picture,
+        CONTOURS: masks,
+        REFERENCE: picture,
+        REFERENCE_CONTOURS: masks,
+        PART: Tensor("uint8", (count, side, side, 4)),
+    }

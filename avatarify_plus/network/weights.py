@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -23,11 +24,16 @@ def read_model(path: Path, config: NetworkConfig) -> AnimationModel:
 
     Raises ModelError if the file cannot be read or its tensors do not fit the config.
     """
+    return build_model(config, read_weights(path), str(path))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name. Raises ModelError if it cannot be read."""
     try:
-        weights = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise ModelError(f"cannot read the weights {path}: {error}") from error
-    return build_model(config, weights, str(path))
+        return load_file(path)
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ModelError(f"cannot read the weights {path}: {reason}") from error
 
 
 def write_weights(model: AnimationModel, path: Path) -> None:
@@ -43,8 +49,8 @@ def build_model(
     origin: where the weights come from; rename: our tensor name to the origin's. Both are for error messages.
     Raises ModelError that names the missing, unknown and misshapen tensors.
     """
-    model = AnimationModel(config)
-    expected = model.state_dict()
+    with torch.device("meta"):  # names and shapes, without the memory that a config may ask for
+        expected = AnimationModel(config).state_dict()
     problems = {
         "missing": [name for name in expected if name not in weights],
         "unknown": [name for name in weights if name not in expected],
@@ -58,6 +64,7 @@ def build_model(
         raise ModelError(
             f"the tensors of {origin} do not fit a {config.preset} ({config.size}) network; {'; '.join(found)}"
         )
+    model = AnimationModel(config)
     model.load_state_dict(dict(weights))
     return model.eval()
 
