@@ -12,13 +12,17 @@ from avatarify_plus.engines.nvidia import find_gpu
 from avatarify_plus.engines.photo_engine import PhotoEngine
 from avatarify_plus.errors import EngineError
 
-__all__ = ["ChosenEngine", "Engine", "Source", "choose_engine", "open_engine", "require_parts"]
+__all__ = ["ChosenEngine", "Engine", "Source", "choose_engine", "open_engine", "require_parts", "start_limit_s"]
 
 AUTO_ORDER: tuple[EngineName, ...] = ("tensorrt", "onnxruntime-cuda", "torch-cuda", "openvino", "onnxruntime", "torch")
 """What "auto" tries, fastest first; without DirectML and CoreML, which nobody has measured."""
 
 ON_NVIDIA = frozenset({"tensorrt", "onnxruntime-cuda", "torch-cuda"})
 """The engines that need an NVIDIA GPU."""
+
+START_LIMIT_S, GPU_START_LIMIT_S = 60.0, 300.0
+"""How long a program waits for an engine's first picture. On a CPU, live-512 takes two seconds; a GPU's libraries may
+compile their kernels when they are first used."""
 
 MODULES = {
     "tensorrt": ("tensorrt", "tensorrt_rtx"),
@@ -106,6 +110,17 @@ def _open_runtime(bundle: Bundle, name: EngineName, threads: int | None, precisi
         missing = (error.name or runtime).partition(".")[0]
         package = PACKAGES.get(name, missing) if missing in MODULES[runtime] else missing
         raise EngineError(f"engine {name} cannot be loaded ({error}): pip install {package}") from error
+
+
+def start_limit_s(name: EngineName, gpu: int = 0) -> float:
+    """Return how long opening an engine may take here before something is wrong with the model."""
+    if name == "auto":
+        return max(start_limit_s(candidate, gpu) for candidate in AUTO_ORDER)
+    try:
+        require_parts(name, gpu)
+    except EngineError:
+        return START_LIMIT_S
+    return START_LIMIT_S if name in ("openvino", "onnxruntime", "torch") else GPU_START_LIMIT_S
 
 
 def require_parts(name: EngineName, gpu: int = 0) -> None:

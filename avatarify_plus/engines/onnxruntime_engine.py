@@ -69,8 +69,8 @@ class OnnxRuntimeEngine(Runtime):
             if precision == "auto" and found.has_tf32:
                 self.precision = "tf32"
         self.device = f"{provider.name} ({where}, {self.precision})"
-        if provider.is_gpu:
-            warm_up(self)
+        warm_up(self)
+        self._bound = None  # the avatar of the warm-up is not kept
         logger.info("ONNX Runtime %s on %s", onnxruntime.__version__, self.device)
 
     def close(self) -> None:

@@ -20,11 +20,15 @@ from avatarify_plus.engines.engine import (
 )
 from avatarify_plus.engines.keypoint_tensors import animated, driving_tensors, source_tensors
 from avatarify_plus.engines.openvino_graph import keep_coordinates_exact, rows_of, warp_by_rows
+from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
 from avatarify_plus.types import Image, Keypoints, PhotoRegion
 
 logger = logging.getLogger(__name__)
+
+MAX_REASON = 400
+"""So many characters of OpenVINO's own words are shown."""
 
 
 class OperatorTime(NamedTuple):
@@ -83,13 +87,16 @@ class OpenVinoEngine(Runtime):
                     self._rows = warp_by_rows(model)
                 compiled = core.compile_model(model, "CPU", options | {"INFERENCE_PRECISION_HINT": floats[name]})
             except RuntimeError as error:
-                raise EngineError(f"OpenVINO {openvino.__version__} cannot compile {path}: {error}") from error
+                reason = " ".join(str(error).split())[:MAX_REASON]  # it names its source files, a line each
+                raise EngineError(f"OpenVINO {openvino.__version__} cannot compile {path}: {reason}") from error
             self._requests[name] = compiled.create_infer_request()
         used = floats[tensor_names.ANIMATE]
         self.precision = "int8" if is_int8 else {"f32": "fp32", "f16": "fp16"}.get(used, used)
         cpu = core.get_property("CPU", "FULL_DEVICE_NAME")
         threads_used = compiled.get_property("INFERENCE_NUM_THREADS")
         self.device = f"CPU ({cpu}, {self.precision}, {threads_used} threads)"
+        warm_up(self)
+        self._bound = None  # the avatar of the warm-up is not kept
         logger.info("OpenVINO %s on %s", openvino.__version__, self.device)
 
     def close(self) -> None:

@@ -74,8 +74,7 @@ class TorchEngine(Runtime):
         except RuntimeError as error:  # of CUDA, such as when the GPU's memory is full
             reason = str(error).splitlines()[0]
             raise EngineError(f"engine {self.name} cannot load the model on {self.device}: {reason}") from error
-        if device == "cuda":
-            warm_up(self)
+        warm_up(self)
         logger.info("PyTorch %s on %s", torch.__version__, self.device)
 
     def close(self) -> None:
