@@ -8,6 +8,8 @@ import os
 import stat
 from pathlib import Path
 
+from avatarify_plus.program.file_lock import lock
+
 OWNER_ONLY = 0o600
 """A recording shows people: its owner alone may read it."""
 
@@ -30,12 +32,11 @@ class OwnFile(io.RawIOBase):
         self._is_new = not path.exists()
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
         self._descriptor = os.open(path, flags, OWNER_ONLY)
-        try:
-            _lock(self._descriptor)
-        except OSError:
+        # Windows does not let others replace a file that is open.
+        if os.name != "nt" and not lock(self._descriptor):
             os.close(self._descriptor)
             self._descriptor = -1
-            raise
+            raise OSError("another recording is being written there")
         status = os.fstat(self._descriptor)
         self._is_plain = stat.S_ISREG(status.st_mode)
         self._found = (status.st_size, status.st_mtime_ns)
@@ -110,17 +111,3 @@ class OwnFile(io.RawIOBase):
         self.close()
         if is_ours:
             self._path.unlink(missing_ok=True)
-
-
-def _lock(descriptor: int) -> None:
-    """Keep others of this kind out; where the system or the disk knows no locks, nobody is kept out."""
-    try:
-        import fcntl
-    except ImportError:  # Windows, which does not let others replace a file that is open
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise OSError("another recording is being written there") from error
-    except OSError:
-        return
