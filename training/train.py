@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import math
@@ -15,7 +16,7 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
-from avatarify_plus.errors import ConfigError
+from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 
 # isort: split
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from avatarify_plus.network.checkpoint import Checkpoint, RunState, read_checkpoint
+from avatarify_plus.network.checkpoint import Checkpoint, RunState, previous_of, read_checkpoint
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.program.option_fields import add_fields, read_fields
 from training.config import HEADINGS, StepConfig, TrainingConfig
@@ -33,7 +34,15 @@ from training.data.cache import Cache, build_cache, cache_folder, is_cache, open
 from training.data.datasets import Split
 from training.data.pairs import PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.loop.checkpoint import CHECKPOINT, SaveError, is_finite, load_what_fits, read_start, write_checkpoint
+from training.loop.checkpoint import (
+    CHECKPOINT,
+    SaveError,
+    is_finite,
+    load_what_fits,
+    read_start,
+    sole_trainer,
+    write_checkpoint,
+)
 from training.loop.guard import DivergedError, LossGuard, StopRequest
 from training.loop.loader import BatchLoader, BatchNeeds, fits_on_device
 from training.loop.logbook import Logbook
@@ -170,21 +179,24 @@ class Run:
     samples: int = 0
     elapsed_s: float = 0.0
 
-    def resume(self) -> None:
-        """Go on from the checkpoint. Raises ConfigError if it holds another network or averaged weights only."""
-        saved = read_checkpoint(self.path)
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint. Raises ConfigError if it holds another network or averaged weights only."""
+        saved = read_checkpoint(path)
         if saved.config != self.config:
-            raise ConfigError(
-                f"{self.path} holds another network: choose another --out or the options it was started with"
-            )
+            raise ConfigError(f"{path} holds another network: choose another --out or the options it was started with")
         if saved.state is None:
             raise ConfigError(
-                f"{self.path} holds averaged weights only: choose another --out and start from it by --warm-start"
+                f"{path} holds averaged weights only: choose another --out and start from it by --warm-start"
             )
-        self.model.load_state_dict(saved.state.model)
-        self.average.load_state_dict(saved.ema)
-        self.objective.load_extra_state(saved.state.objective)
-        self._load_optimiser(saved.state.optimiser)
+        try:
+            self.model.load_state_dict(saved.state.model)
+            self.average.load_state_dict(saved.ema)
+            self.objective.load_extra_state(saved.state.objective)
+            self._load_optimiser(saved.state.optimiser)
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                f"{path} does not fit its own network: choose another --out, or start from it by --warm-start"
+            ) from error
         self.step, self.samples, self.elapsed_s = saved.step, saved.samples, saved.elapsed_s
         self.summary["started_from"] = saved.training.get("started_from", {})
         logger.info("resuming at step %d, %.1f minutes", self.step, self.elapsed_s / 60)
@@ -222,7 +234,10 @@ class Run:
 
 def train(options: TrainingConfig) -> None:
     """Train as the options say. Raises AvatarifyError."""
-    with joined_ranks(options.device) as ranks:
+    with joined_ranks(options.device) as ranks, contextlib.ExitStack() as stack:
+        if ranks.is_first:
+            require_place(options.out / CHECKPOINT, "--out")
+            stack.enter_context(sole_trainer(options.out))
         _train(options, ranks)
 
 
@@ -232,8 +247,6 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
     began = time.monotonic()
     stages = parse_stages(options.stages, ranks.count)
     config, layout = options.network(), options.mesh_layout()
-    if ranks.is_first:
-        require_place(options.out / CHECKPOINT, "--out")
     pool, clips = build_pool(options, config.image_size, ranks)
     validation = Validation(clips, layout, VALIDATED_CLIPS, options.subject) if clips else None
     sampler = PairSampler(pool, layout, options.pair_options(), options.seed)
@@ -250,8 +263,9 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
     objective = build_objective(options, model, ranks)
     optimiser = build_optimiser(objective, options.rate)
     run = Run(options.out / CHECKPOINT, config, model, average, objective, optimiser, _summary(options, sampler))
-    if run.path.exists():
-        run.resume()
+    saved = next((path for path in (run.path, previous_of(run.path)) if path.exists()), None)
+    if saved is not None:
+        run.resume(saved)
     elif options.warm_start:
         run.start_from(options.warm_start, options.fresh)
     trained: nn.Module = objective

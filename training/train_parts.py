@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 import time
@@ -36,7 +37,7 @@ from training.config import TrainingConfig
 from training.data.face_points import openings
 from training.data.pairs import BatchChoice, PairOptions, PairSampler, mesh_mirror
 from training.data.warp import Renderer
-from training.loop.checkpoint import CHECKPOINT, load_what_fits, read_start_whole, write_checkpoint
+from training.loop.checkpoint import CHECKPOINT, load_what_fits, read_start_whole, sole_trainer, write_checkpoint
 from training.loop.guard import StopRequest
 from training.loop.loader import BatchLoader, BatchNeeds
 from training.loop.ranks import Ranks, joined_ranks
@@ -189,7 +190,9 @@ def build_parser() -> ProgramParser:
 def run(options: argparse.Namespace) -> None:
     """Cut the squares, train, and write the checkpoint. Raises AvatarifyError."""
     require_place(options.out / CHECKPOINT, "--out")
-    with joined_ranks("cuda" if torch.cuda.is_available() else "cpu") as ranks:
+    with joined_ranks("cuda" if torch.cuda.is_available() else "cpu") as ranks, contextlib.ExitStack() as stack:
+        if ranks.is_first:
+            stack.enter_context(sole_trainer(options.out))
         weights, config, summary = read_start_whole(options.model)
         if not config.photo_reach:
             raise DataError(f"{options.model} has no photo_reach: only networks with it can have painters of parts")
@@ -205,7 +208,8 @@ def run(options: argparse.Namespace) -> None:
 def cut_all(model: AnimationModel, crops: Crops, options: argparse.Namespace, ranks: Ranks) -> None:
     """Animate the pairs that are still missing and keep their squares."""
     done = crops.folder / "done.txt"
-    begun = int(done.read_text()) if done.exists() else 0
+    noted = done.read_text(errors="replace").strip() if done.exists() else ""
+    begun = int(noted) if noted.isdecimal() else 0
     if begun >= crops.pairs:
         return
     config = model.config

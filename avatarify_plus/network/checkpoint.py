@@ -5,14 +5,16 @@ from __future__ import annotations
 import io
 import pickle
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from avatarify_plus.errors import ConfigError, ModelError
+from avatarify_plus.network.checkpoint_seal import BrokenSealError, require_intact
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.foreign_file import what_it_is
 
@@ -78,11 +80,14 @@ class Checkpoint:
             )
         try:
             config = NetworkConfig.from_dict(values["config"])
-        except (ConfigError, TypeError, ValueError) as error:
+        except ConfigError as error:
             raise ModelError(f"{origin} holds no network of this version: {error}") from error
         state = None
         if "model" in values and "optimiser" in values:
             state = RunState(values["model"], values["optimiser"], values.get("objective", {}))
+        odd = next(_oddities(values), None)
+        if odd is not None:
+            raise ModelError(f"{origin} is not a checkpoint of training/train.py: {odd}")
         return Checkpoint(
             config=config,
             ema=values["ema"],
@@ -102,7 +107,7 @@ class Checkpoint:
     @staticmethod
     def from_bytes(content: bytes, origin: object) -> Checkpoint:
         """Return the checkpoint of a file's content, see `from_dict`."""
-        return Checkpoint.from_dict(torch.load(io.BytesIO(content), weights_only=True), origin)
+        return Checkpoint.from_dict(_load(io.BytesIO(content), origin), origin)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -113,28 +118,72 @@ def read_checkpoint(path: Path) -> Checkpoint:
 def read_torch_file(path: Path) -> dict[str, Any]:
     """Read a dictionary of tensors and plain values that torch.save wrote, on the CPU, running no code from it.
 
-    Raises ModelError if it is missing, cannot be read or is something else.
+    Raises ModelError if it is missing, damaged, cannot be read or is something else.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise ModelError(f"cannot read checkpoint {path}: it is a pipe or a device, not a file")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of files that it then refuses
-            values = torch.load(path, map_location="cpu", weights_only=True)
+        require_intact(path)
+        with open(path, "rb") as file:
+            values = _load(file, path)
     except FileNotFoundError as error:
         raise ModelError(f"no checkpoint at {path}") from error
-    except Exception as error:  # torch raises many kinds for a damaged file
-        raise ModelError(f"cannot read checkpoint {path}: {_reason(path, error)}") from error
+    except BrokenSealError as error:
+        raise ModelError(f"cannot read checkpoint {path}: it is damaged, {error}; {_way_out(path)}") from error
+    except OSError as error:
+        raise ModelError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} is not a checkpoint: it holds a {type(values).__name__} instead of a dictionary")
     return values
 
 
-def _reason(path: Path, error: Exception) -> str:
+def previous_of(path: Path) -> Path:
+    """Return where the checkpoint before the one at a path is kept."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
+
+
+def _way_out(path: Path) -> str:
+    previous = previous_of(path)
+    return f"put {previous} in its place, the one before it" if previous.is_file() else "fetch or train it again"
+
+
+def _load(file: BinaryIO, origin: object) -> Any:
+    """Return what torch.save wrote. Raises ModelError in our words: torch's advise to run the file's code."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of TorchScript, with the same advice
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # torch raises many kinds for a damaged file
+        raise ModelError(f"cannot read checkpoint {origin}: {_reason(origin, error)}") from error
+
+
+def _reason(origin: object, error: Exception) -> str:
     """Return why torch did not load a file, without its advice to run the code in it."""
     complaint = str(error)
-    if known := what_it_is(path, complaint):
+    if isinstance(origin, Path) and (known := what_it_is(origin, complaint)):
         return known
     if isinstance(error, pickle.UnpicklingError) or "weights_only" in complaint:
         return "it is not a PyTorch file of tensors and plain values alone"
-    return complaint.splitlines()[0] if complaint else type(error).__name__
+    return "it is damaged, or not a PyTorch file of tensors and plain values alone"
+
+
+def _oddities(values: dict[str, Any]) -> Iterator[str]:
+    """Yield what a checkpoint's values are not, though they should be."""
+    for name in ("ema", "model", "objective"):
+        weights = values.get(name, {})
+        if not (isinstance(weights, dict) and all(isinstance(key, str) for key in weights)):
+            yield f"{name} are no tensors by name"
+        elif any(
+            not isinstance(tensor, Tensor) or tensor.is_sparse or tensor.is_complex() for tensor in weights.values()
+        ):
+            yield f"{name} holds something else than plain tensors"
+    for name in ("step", "samples", "elapsed_s"):
+        value = values.get(name, 0)
+        if type(value) not in (int, float) or not 0 <= value < 1e15:
+            yield f"{name} is not a number of that kind"
+    if not isinstance(values.get("training", {}), dict):
+        yield "what it says of its training is no dictionary"
+    if not isinstance(values.get("optimiser", {}), dict):
+        yield "the optimiser's state is no dictionary"

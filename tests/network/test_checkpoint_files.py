@@ -1,5 +1,9 @@
 """Checkpoints are read without running code from them, and what is wrong with one is named in one line."""
 
+import pickle
+import random
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +11,8 @@ import pytest
 import torch
 
 from avatarify_plus.errors import ModelError
-from avatarify_plus.network.checkpoint import read_checkpoint
+from avatarify_plus.network.checkpoint import Checkpoint, read_checkpoint
+from avatarify_plus.network.checkpoint_seal import SEAL, seal
 from avatarify_plus.network.config import network_config
 
 CONFIG = network_config("ours", "tiny")
@@ -58,3 +63,77 @@ def test_a_missing_or_damaged_file_is_one_line(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(ModelError, match=r"^cannot read checkpoint .*cut\.pt: .+$"):
         read_checkpoint(path)
+
+
+def test_torch_gives_no_advice(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Its own words are to load the file with weights_only=False, which would run its code."""
+    path = tmp_path / "scripted.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(path))
+    with pytest.raises(ModelError, match="cannot read checkpoint") as caught:
+        read_checkpoint(path)
+    assert "weights_only" not in str(caught.value) and not recwarn.list
+    with pytest.raises(ModelError, match="cannot read checkpoint chunk: it is not a PyTorch file") as caught:
+        Checkpoint.from_bytes(pickle.dumps({"config": Path("code")}), "chunk")
+    assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"step": "three"},
+        {"step": -1},
+        {"samples": float("nan")},
+        {"elapsed_s": [1]},
+        {"training": ["none"]},
+        {"ema": [torch.ones(1)]},
+        {"ema": {"w": 5}},
+        {"ema": {3: torch.ones(1)}},
+        {"ema": {"w": torch.ones(2).to_sparse()}},
+        STATE | {"model": {"w": "x"}},
+        STATE | {"optimiser": [1]},
+        STATE | {"objective": 7},
+    ],
+)
+def test_values_of_another_kind_are_one_line(tmp_path: Path, odd: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"odd\.pt is not a checkpoint of training/train\.py: ") as caught:
+        read_checkpoint(saved(tmp_path / "odd.pt", VALUES | odd))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_flipped_bit_of_a_sealed_file_is_noticed(tmp_path: Path) -> None:
+    path = saved(tmp_path / "checkpoint.pt", VALUES | STATE)
+    seal(path)
+    assert read_checkpoint(path).step == 3
+    good, chance = path.read_bytes(), random.Random(0)
+    places = {*(chance.randrange(len(good)) for _ in range(150)), *range(len(good) - 80, len(good)), *range(8)}
+    for place in places:
+        data = bytearray(good)
+        data[place] ^= 1 << chance.randrange(8)
+        path.write_bytes(data)
+        with pytest.raises(ModelError, match="cannot read checkpoint"):
+            read_checkpoint(path)
+    for length in (len(good) - 1, len(good) - 49, len(good) // 2, 30):
+        path.write_bytes(good[:length])
+        with pytest.raises(ModelError, match="cannot read checkpoint"):
+            read_checkpoint(path)
+
+
+def test_a_weight_that_changed_in_an_unsealed_file_is_noticed_too(tmp_path: Path) -> None:
+    weights = torch.arange(1000.0)
+    path = saved(tmp_path / "old.pt", VALUES | {"ema": {"w": weights}})
+    assert torch.equal(read_checkpoint(path).ema["w"], weights), "what earlier versions wrote is read"
+    data = bytearray(path.read_bytes())
+    data[data.index(weights.numpy().tobytes()) + 2000] ^= 64
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"it is damaged, the checksum of .* is wrong; fetch or train it again"):
+        read_checkpoint(path)
+
+
+def test_a_sealed_file_is_a_zip_file_that_torch_reads(tmp_path: Path) -> None:
+    path = saved(tmp_path / "checkpoint.pt", VALUES)
+    seal(path)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.testzip() is None and archive.comment.startswith(SEAL)
+    assert torch.load(path, weights_only=True)["step"] == 3

@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.errors import AvatarifyError, ModelError
-from avatarify_plus.network.checkpoint import Checkpoint, Weights, read_checkpoint
+from avatarify_plus.network.checkpoint import Checkpoint, Weights, previous_of, read_checkpoint
+from avatarify_plus.network.checkpoint_seal import seal
 from avatarify_plus.network.config import NetworkConfig
+from avatarify_plus.network.weights import read_weights
+from avatarify_plus.program.file_lock import locked
 from avatarify_plus.program.whole_file import replaced
 
 logger = logging.getLogger("training")
 
 CHECKPOINT = "checkpoint.pt"
 """The name of the checkpoint in a run folder."""
+
+LOCK = ".lock"
+"""The file in a run folder that is locked while a training writes there; the system's lock ends with the process."""
 
 SPACE_MARGIN = 1.2
 """A checkpoint is written next to the last one: this many times its size must be free."""
@@ -35,24 +41,55 @@ class SaveError(AvatarifyError):
 def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint next to `path` and move it there in one step, so that a kill never leaves half a file.
 
-    Raises SaveError if the disk has no room, before or while writing; the old checkpoint stays.
+    The checkpoint before is kept beside it (`previous_of`), and the file holds its own hash. Raises SaveError if the
+    disk has no room, before or while writing; the old checkpoint stays.
     """
+    previous = previous_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for draft in path.parent.glob(f".{path.name}-*.part"):  # of a run that was killed while writing
             draft.unlink()
         needed, free = path.stat().st_size * SPACE_MARGIN if path.exists() else 0.0, shutil.disk_usage(path.parent).free
+        if free < needed and previous.exists():  # the new one matters more
+            free += previous.stat().st_size
+            previous.unlink()
         if free < needed:
             raise SaveError(
                 f"no room for a checkpoint in {path.parent}: {free / 1e6:.0f} MB are free, "
                 f"{needed / 1e6:.0f} MB are needed: free some space"
             )
-        with replaced(path) as draft, open(draft, "wb") as file:
-            torch.save(checkpoint.to_dict(), file)
-            file.flush()
-            os.fsync(file.fileno())
+        with replaced(path) as draft:
+            with open(draft, "wb") as file:
+                torch.save(checkpoint.to_dict(), file)
+            seal(draft)
+            _keep(path, previous)
     except (OSError, RuntimeError) as error:  # torch wraps the file's own error
         raise SaveError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def sole_trainer(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder. Raises SaveError if one is under way there, or it cannot be written."""
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            is_held = stack.enter_context(locked(folder / LOCK))
+        except OSError as error:
+            raise SaveError(f"cannot write into {folder}: {error.strerror or error}; choose another --out") from error
+        if not is_held:
+            raise SaveError(f"another training is writing into {folder}: wait for its end, or choose another --out")
+        yield
+
+
+def _keep(path: Path, previous: Path) -> None:
+    """Keep a checkpoint that is about to be replaced under a second name, so that there is one at every moment."""
+    if not path.is_file():
+        return
+    name = path.with_name(f".{previous.name}")
+    name.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # a disk without links keeps none
+        os.link(path.resolve(), name)
+        name.replace(previous)
 
 
 def read_start(path: Path) -> tuple[Weights, dict[str, Any]]:
@@ -74,7 +111,7 @@ def read_start_whole(path: Path) -> tuple[Weights, NetworkConfig, dict[str, Any]
         raise ModelError(f"no checkpoint at {path}")
     bundle = open_bundle(str(path))
     summary = {"bundle": bundle.manifest.name, "training": bundle.manifest.training}
-    return load_file(bundle.weights), bundle.config, summary
+    return read_weights(bundle.weights), bundle.config, summary
 
 
 def load_what_fits(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

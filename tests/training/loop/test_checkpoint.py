@@ -3,17 +3,20 @@
 import logging
 import resource
 import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from avatarify_plus.errors import ModelError
-from avatarify_plus.network.checkpoint import Checkpoint, RunState, read_checkpoint
+from avatarify_plus.network.checkpoint import Checkpoint, RunState, previous_of, read_checkpoint
 from avatarify_plus.network.config import network_config
 from avatarify_plus.network.model import AnimationModel
 from training.loop import checkpoint
-from training.loop.checkpoint import SaveError, load_what_fits, read_start, write_checkpoint
+from training.loop.checkpoint import SaveError, load_what_fits, read_start, sole_trainer, write_checkpoint
 
 CONFIG = network_config("ours", "tiny")
 SMALL, BIG = (Checkpoint(CONFIG, {"weights": torch.zeros(count)}, step=1) for count in (10, 100_000))
@@ -130,3 +133,56 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path: Path) -> None:
     (tmp_path / ".checkpoint.pt-killed.part").write_bytes(b"half")
     write_checkpoint(tmp_path / "checkpoint.pt", SMALL)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_the_checkpoint_before_is_kept(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pt"
+    for step in (1, 2, 3):
+        write_checkpoint(path, replace(SMALL, step=step))
+    assert read_checkpoint(path).step == 3 and read_checkpoint(previous_of(path)).step == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["checkpoint.previous.pt", "checkpoint.pt"]
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ModelError, match=r"it is damaged, its SHA-256 .*; put .*checkpoint\.previous\.pt in its place"):
+        read_checkpoint(path)
+
+
+def test_on_a_small_disk_the_new_one_matters_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, BIG)
+    write_checkpoint(path, BIG)
+    usage, size = shutil.disk_usage(tmp_path), path.stat().st_size
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda _: usage._replace(free=int(0.5 * size)))
+    write_checkpoint(path, replace(BIG, step=9))
+    assert read_checkpoint(path).step == 9
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from training.loop.checkpoint import sole_trainer
+with sole_trainer(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_trainings_do_not_share_a_run_folder(tmp_path: Path) -> None:
+    """The lock is the system's: one that is killed leaves none behind."""
+    run = tmp_path / "run"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout is not None and other.stdout.readline() == "held\n"
+            with pytest.raises(SaveError, match=r"another training is writing into .*run: wait"), sole_trainer(run):
+                pass
+        finally:
+            other.kill()
+    with sole_trainer(run):
+        pass
+
+
+def test_a_run_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(SaveError, match=r"cannot write into .*choose another --out"), sole_trainer(tmp_path / "file"):
+        pass
