@@ -131,7 +131,8 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     except BrokenSealError as error:
         raise ModelError(f"cannot read checkpoint {path}: it is damaged, {error}; {_way_out(path)}") from error
     except OSError as error:
-        raise ModelError(f"cannot read checkpoint {path}: {error.strerror or error}") from error
+        reason = what_it_is(path, "") or error.strerror or error
+        raise ModelError(f"cannot read checkpoint {path}: {reason}") from error
     if not isinstance(values, dict):
         raise ModelError(f"{path} is not a checkpoint: it holds a {type(values).__name__} instead of a dictionary")
     return values

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +22,13 @@ from avatarify_plus.errors import DataError
 from avatarify_plus.face.landmarks import LANDMARK_COUNT
 from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.pictures.images import resize
+from avatarify_plus.program.file_lock import locked
 from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
 from training.data.datasets import (
     MIN_PICTURES,
     ClipError,
+    Folder,
     FoundClip,
     Split,
     Subject,
@@ -45,8 +49,17 @@ logger = logging.getLogger(__name__)
 FRAMES, LANDMARKS = ROW_FILES = ("frames.u8", "landmarks.f32")
 """The files that hold a row for each picture: its pixels, and its face's landmarks."""
 
+LOCK = ".lock"
+"""The file that is locked while a program writes the cache."""
+
 INDEX = "index.json"
 """The file that lists the clips and their rows; it is written last, so a cache with it is finished."""
+
+PLAN, DONE = "plan.json", "done.jsonl"
+"""The files of an unfinished cache, see below."""
+
+MAX_SIDE = 8192
+"""The longest side of a cache's pictures, in pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,14 +192,44 @@ def build_cache(
         wanted["has_faces"] = False
     stamped = wanted | {"stamps": [_stamp(clip.path) for clip in clips]}
     older = wanted | {"stamps": [_stamp(clip.path)[:2] for clip in clips]}  # did not look at the frames in folders
-    index = _read_json(out / INDEX)
-    if index.get("wanted") not in (stamped, older, wanted):  # the last of a version that did not look at times
-        _write_cache(clips, out, size, processes, stamped)
-    else:
+    fitting = (stamped, older, wanted)  # the last of a version that did not look at times
+    index = sound_index(out, fitting)
+    if index is None:
+        with sole_builder(out):
+            index = sound_index(out, fitting)  # another program may have made it meanwhile
+            if index is None:
+                _write_cache(found, split_folder(folder, split), out, size, processes, stamped)
+    if index is not None:
         current = index | {"wanted": stamped, "clips": _renamed(index["clips"], clips)}
         if current != index:
             _write_json(out / INDEX, current)
     return open_cache(out)
+
+
+def sound_index(out: Path, fitting: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Return a cache's index if it is of what is wanted and its files are whole."""
+    index = _read_json(out / INDEX)
+    if index.get("wanted") not in fitting:
+        return None
+    problem = _damage(out, index)
+    if problem is not None:
+        logger.warning("the cache in %s is damaged, it is made again: %s", out, problem)
+        return None
+    return index
+
+
+@contextlib.contextmanager
+def sole_builder(out: Path) -> Iterator[None]:
+    """Keep other programs from writing a cache meanwhile; one that is there already is waited for."""
+    with contextlib.ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            if not stack.enter_context(locked(out / LOCK)):
+                logger.info("another program is decoding into %s: waiting for its end", out)
+                stack.enter_context(locked(out / LOCK, waits=True))
+        except OSError as error:
+            raise DataError(f"cannot write the cache in {out}: {error}; choose another --cache") from error
+        yield
 
 
 def _renamed(cached: list[dict[str, Any]], clips: list[FoundClip]) -> list[dict[str, Any]]:
@@ -252,8 +295,25 @@ def _counted(count: int, one: str, several: str) -> str:
 
 
 def cache_folder(folder: Path, root: Path, split: Split = "train") -> Path:
-    """Return where below `root` the clips of a folder are kept."""
-    return root / "-".join(split_folder(folder, split).resolve().parts[-2:])
+    """Return where below `root` the clips of a folder are kept.
+
+    It is named by the folder's last two names, and where those belong to another folder's cache, by a hash too.
+    """
+    place = split_folder(folder, split).resolve()
+    plain = root / "-".join(place.parts[-2:])
+    owner = next(filter(None, (_owner(plain / name) for name in (INDEX, PLAN))), place)
+    if owner == place or owner.is_relative_to(place):
+        return plain
+    return plain.with_name(f"{plain.name}-{hashlib.sha256(os.fsencode(place)).hexdigest()[:8]}")
+
+
+def _owner(file: Path) -> Path | None:
+    """Return the folder whose cache an index or plan is of; in older ones, where its first clip is."""
+    values = _read_json(file)
+    wanted = values.get("wanted")
+    paths = wanted.get("paths") if isinstance(wanted, dict) else None
+    named = values.get("folder") or (paths[0] if isinstance(paths, list) and paths else None)
+    return Path(named).resolve() if isinstance(named, str) else None
 
 
 def _stamp(path: Path) -> list[int]:
@@ -282,6 +342,9 @@ def open_cache(out: Path) -> Cache:
     values = _read_json(out / INDEX)
     if not values:
         raise DataError(f"{out} holds no finished cache")
+    problem = _damage(out, values)
+    if problem is not None:
+        raise DataError(f"the cache in {out} is damaged: {problem}; delete it to have it made again")
     size, count = values["wanted"]["size"], values["count"]
     try:
         return Cache(
@@ -293,22 +356,47 @@ def open_cache(out: Path) -> Cache:
         raise DataError(f"the cache in {out} is damaged: {error}; delete it to have it made again") from error
 
 
+def _damage(out: Path, index: dict[str, Any]) -> str | None:
+    """Return what is wrong with a cache's index, or with its files by their sizes; None if nothing is."""
+    wanted, count, clips = (index.get(name) for name in ("wanted", "count", "clips"))
+    size = wanted.get("size") if isinstance(wanted, dict) else None
+    if not (_is_count(size) and size <= MAX_SIDE and _is_count(count) and isinstance(clips, list) and clips):
+        return f"{INDEX} does not say what it holds"
+    for clip in clips:
+        if not (isinstance(clip, dict) and set(clip) == {entry.name for entry in fields(Clip)}):
+            return f"{INDEX} lists a clip that is none"
+        start, length = clip["start"], clip["count"]
+        is_named = isinstance(clip["name"], str) and isinstance(clip["identity"], str)
+        if not (is_named and type(start) is int and start >= 0 and _is_count(length) and start + length <= count):
+            return f"{INDEX} lists the clip {clip['name']!a} beyond the {count} pictures"
+    for name, row_bytes in zip(ROW_FILES, CacheRows(out, size).row_bytes, strict=True):
+        found = (out / name).stat().st_size if (out / name).is_file() else 0
+        if found != count * row_bytes:
+            return f"{name} has {found} bytes instead of {count * row_bytes}"
+    return None
+
+
+def _is_count(value: Any) -> TypeGuard[int]:
+    return type(value) is int and value > 0
+
+
 # A cache is finished when it has index.json, which is written last. Until then plan.json says which rows belong to
 # which clip, and done.jsonl grows by a line for each clip that is decoded.
 
 
-def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, wanted: dict[str, Any]) -> None:
-    plan = _read_json(out / "plan.json")
-    if plan.get("wanted") != wanted or not all((out / name).exists() for name in ROW_FILES):
-        plan = {"wanted": wanted} | _count_all(clips, processes)
+def _write_cache(found: Folder, folder: Path, out: Path, size: int, processes: int, wanted: dict[str, Any]) -> None:
+    clips, plan = found.clips, _read_json(out / PLAN)
+    is_sound = isinstance(plan.get("problems"), dict) and _are_counts(plan.get("counts"), len(clips))
+    if plan.get("wanted") != wanted or not is_sound or not all((out / name).exists() for name in ROW_FILES):
+        plan = {"wanted": wanted, "folder": str(folder.resolve())} | _count_all(clips, processes)
         try:
             _lay_out(out)
-            _write_json(out / "plan.json", plan)
+            _write_json(out / PLAN, plan)
         except OSError as error:
             raise DataError(f"cannot write the cache in {out}: {error}; choose another --cache") from error
     counts = plan["counts"]
     starts = np.cumsum([0, *counts])
-    done = _read_done(out)
+    done = {n: clip for n, clip in _read_done(out).items() if n in range(len(counts)) and clip.count <= counts[n]}
     jobs = [
         DecodeJob(index, clip.path, out, size, int(starts[index]), counts[index], wanted.get("has_faces", True))
         for index, clip in enumerate(clips)
@@ -318,7 +406,7 @@ def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, w
         logger.info("going on: %d of %d clips are decoded already", len(done), len(clips))
     _reserve(out, jobs, size, int(starts[-1]))
     try:
-        with open(out / "done.jsonl", "a") as file:
+        with open(out / DONE, "a") as file:
             for decoded in tqdm(each_result(_decode, jobs, processes), total=len(jobs), desc="decode", unit="clip"):
                 done[decoded.index] = decoded
                 file.write(json.dumps(asdict(decoded)) + "\n")
@@ -328,6 +416,11 @@ def _write_cache(clips: list[FoundClip], out: Path, size: int, processes: int, w
             f"cannot write the cache in {out}: {error}; what is decoded is kept for the next run"
         ) from error
     _finish(clips, out, plan, done)
+
+
+def _are_counts(values: Any, length: int) -> bool:
+    """Return whether these are a plan's counts: as many as there are clips."""
+    return isinstance(values, list) and len(values) == length and all(type(v) is int and v >= 0 for v in values)
 
 
 def _count_all(clips: list[FoundClip], processes: int) -> dict[str, Any]:
@@ -340,7 +433,7 @@ def _count_all(clips: list[FoundClip], processes: int) -> dict[str, Any]:
 def _lay_out(out: Path) -> None:
     """Remove what an earlier list of clips left; a process that still reads it keeps it until it closes it."""
     out.mkdir(parents=True, exist_ok=True)
-    for name in (INDEX, "plan.json", "done.jsonl", *ROW_FILES):
+    for name in (INDEX, PLAN, DONE, *ROW_FILES):
         (out / name).unlink(missing_ok=True)
 
 
@@ -376,9 +469,14 @@ def _finish(clips: list[FoundClip], out: Path, plan: dict[str, Any], done: dict[
     if missing:
         logger.warning("skipped %d of %d clips: %s", len(missing), len(clips), named(missing))
     if kept:
-        values = {"wanted": plan["wanted"], "count": start, "clips": [asdict(clip) for clip in kept]}
+        values = {
+            "wanted": plan["wanted"],
+            "folder": plan.get("folder"),
+            "count": start,
+            "clips": [asdict(clip) for clip in kept],
+        }
         _write_json(out / INDEX, values | {"skipped": skipped})
-    for name in ("plan.json", "done.jsonl"):
+    for name in (PLAN, DONE):
         (out / name).unlink()
     if not kept:
         raise DataError(f"none of the {len(clips)} clips can be read: {named(missing)}")
@@ -421,20 +519,22 @@ def _decode(job: DecodeJob) -> Decoded:
 def _read_done(out: Path) -> dict[int, Decoded]:
     """Return the clips that an interrupted build decoded; a half-written line does not count."""
     done = {}
-    if (out / "done.jsonl").exists():
-        for line in (out / "done.jsonl").read_text().splitlines():
-            with contextlib.suppress(ValueError):
+    if (out / DONE).exists():
+        for line in (out / DONE).read_text(errors="replace").splitlines():
+            with contextlib.suppress(ValueError, TypeError):
                 decoded = Decoded(**json.loads(line))
-                done[decoded.index] = decoded
+                if type(decoded.index) is int and type(decoded.count) is int:
+                    done[decoded.index] = decoded
     return done
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     """Return a file's values; none if it is missing or was not finished."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        values = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
+    return values if isinstance(values, dict) else {}
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

@@ -1,14 +1,20 @@
 """Clips are decoded once, and a clip that cannot be read costs itself alone."""
 
 import json
+import os
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
 from avatarify_plus.errors import DataError
-from training.data.cache import Cache, build_cache, list_clips, read_clip
+from avatarify_plus.program.file_lock import locked
+from training.data.cache import Cache, build_cache, cache_folder, list_clips, open_cache, read_clip
 
 
 def test_the_cache_holds_every_frame_and_its_face(cache: Cache) -> None:
@@ -81,3 +87,87 @@ def test_a_cache_is_kept_but_whose_faces_it_shows_is_read_again(clips: Path, tmp
     written = index.with_name("frames.u8").stat().st_mtime_ns
     assert [clip.identity for clip in build_cache(clips, tmp_path, 32, 1).clips] == ["a", "b", "c"]
     assert index.with_name("frames.u8").stat().st_mtime_ns == written
+
+
+DAMAGE = {
+    "pictures cut": (lambda out: os.truncate(out / "frames.u8", 1000), "frames.u8 has 1000 bytes instead of"),
+    "meshes gone": (lambda out: (out / "landmarks.f32").unlink(), "landmarks.f32 has 0 bytes"),
+    "a clip beyond the end": (lambda out: altered(out, lambda v: v["clips"][1].update(start=9000)), "beyond the 9"),
+    "a clip without its number": (
+        lambda out: altered(out, lambda v: v["clips"][0].pop("count")),
+        "a clip that is none",
+    ),
+    "no count": (lambda out: altered(out, lambda v: v.pop("count")), "does not say what it holds"),
+    "another count": (lambda out: altered(out, lambda v: v.update(count=8)), "lists the clip 'c_1' beyond the 8"),
+    "a text for a number": (lambda out: altered(out, lambda v: v["clips"][0].update(start="0")), "lists the clip"),
+}
+
+
+def altered(out: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    values = json.loads((out / "index.json").read_text())
+    change(values)
+    (out / "index.json").write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_cache_is_one_line_and_made_again(
+    clips: Path, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = build_cache(clips, tmp_path, 32, 1).frames.copy()
+    (out,) = (path.parent for path in tmp_path.rglob("index.json"))
+    damage, message = DAMAGE[name]
+    damage(out)
+    with pytest.raises(DataError, match=f"the cache in .* is damaged: .*{message}.*; delete it"):
+        open_cache(out)
+    np.testing.assert_array_equal(build_cache(clips, tmp_path, 32, 1).frames, before)
+    assert "is damaged, it is made again" in caplog.text
+
+
+def test_an_index_that_is_none_is_no_cache(tmp_path: Path) -> None:
+    for text in ("[1]", "{", "5", "[" * 100_000):
+        (tmp_path / "index.json").write_text(text)
+        with pytest.raises(DataError, match="holds no finished cache"):
+            open_cache(tmp_path)
+
+
+def test_folders_of_like_names_are_kept_apart(tmp_path: Path) -> None:
+    folders = [tmp_path / place / "data" / "train" for place in ("one", "two", "three")]
+    for number, folder in enumerate(folders):
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "a_1.png"), np.full((32, 32, 3), 10 * number + 10, np.uint8))
+    for _ in range(2):
+        for number, folder in enumerate(folders):
+            assert (build_cache(folder, tmp_path / "cache", 32, 1).frames == 10 * number + 10).all()
+    assert len(list((tmp_path / "cache").iterdir())) == 3
+    assert cache_folder(folders[0], tmp_path / "cache").name == "data-train", "the first keeps the short name"
+
+
+def test_a_cache_of_a_version_that_named_no_folder_is_its_clips(tmp_path: Path) -> None:
+    folders = [tmp_path / place / "data" for place in ("one", "two")]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        cv2.imwrite(str(folder / "a_1.png"), np.full((32, 32, 3), 10, np.uint8))
+    build_cache(folders[0], tmp_path / "cache", 32, 1)
+    out = tmp_path / "cache" / "one-data"
+    altered(out, lambda values: values.pop("folder"))
+    assert cache_folder(folders[0], tmp_path / "cache") == out
+
+
+def test_two_programs_do_not_write_one_cache(clips: Path, tmp_path: Path) -> None:
+    out = cache_folder(clips, tmp_path)
+    out.mkdir(parents=True)
+    began, found = threading.Event(), []
+
+    def build() -> None:
+        began.set()
+        found.append(build_cache(clips, tmp_path, 32, 1))
+
+    with locked(out / ".lock") as is_held:
+        assert is_held
+        other = threading.Thread(target=build)
+        other.start()
+        began.wait()
+        time.sleep(0.3)
+        assert not (out / "plan.json").exists()
+    other.join(60)
+    assert len(found[0].clips) == 3
