@@ -55,11 +55,10 @@ def join_chunks(folder: Path, out: Path) -> None:
     """
     try:
         is_old = not (folder / LIST).exists() and (folder / OLD_LIST).exists()
-        listed: dict[str, Any] = json.loads((folder / (OLD_LIST if is_old else LIST)).read_text())
-        names = listed["pieces" if is_old else "chunks"]
-        data = b"".join((folder / name).read_bytes() for name in names)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"cannot read the checkpoint chunks in {folder}: {error}") from error
+        listed = _read_list(folder / (OLD_LIST if is_old else LIST), "pieces" if is_old else "chunks")
+        data = b"".join((folder / name).read_bytes() for name in listed["chunks"])
+    except (OSError, ValueError, RecursionError) as error:
+        raise ModelError(f"cannot read the checkpoint chunks in {folder}: {error}; fetch them again") from error
     if hashlib.sha256(data).hexdigest() != listed["sha256"]:
         raise ModelError(f"the checkpoint chunks in {folder} do not fit together: fetch them again")
     if listed["whole"]:
@@ -71,6 +70,17 @@ def join_chunks(folder: Path, out: Path) -> None:
         return
     saved = Checkpoint.from_bytes(data, folder)
     write_checkpoint(out, replace(saved, ema={name: _widened(tensor) for name, tensor in saved.ema.items()}))
+
+
+def _read_list(path: Path, key: str) -> dict[str, Any]:
+    """Return what a list says, its chunks' names as "chunks". Raises OSError, and ValueError if it is no such list."""
+    listed = json.loads(path.read_bytes())
+    names = listed.get(key) if isinstance(listed, dict) else None
+    if not (isinstance(names, list) and all(isinstance(name, str) and Path(name).name == name for name in names)):
+        raise ValueError(f"{path.name} does not list them")
+    if not isinstance(listed.get("sha256"), str) or not isinstance(listed.get("whole"), bool):
+        raise ValueError(f"{path.name} does not say what they are")
+    return listed | {"chunks": names}
 
 
 def _halved(tensor: Tensor) -> Tensor:

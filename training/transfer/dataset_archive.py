@@ -6,11 +6,14 @@ differences from frame to frame, in steps of 1 / 4096 of the picture.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import lzma
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +26,7 @@ from avatarify_plus.errors import DataError, SinkError
 from avatarify_plus.face.landmarks import LANDMARK_COUNT
 from avatarify_plus.program.whole_file import replaced, write_whole
 from avatarify_plus.types import FloatArray
-from training.data.cache import INDEX, ROW_FILES, CacheRows, build_cache, read_clip
+from training.data.cache import INDEX, ROW_FILES, CacheRows, build_cache, read_clip, sole_builder, sound_index
 from training.data.datasets import FoundClip, find_clips, frames_in
 from training.data.parallel import each_result
 
@@ -31,6 +34,15 @@ logger = logging.getLogger("training")
 
 STEPS = 4096
 """Landmarks are kept in steps of the picture's side over this number."""
+
+MAX_CLIP_BYTES = 1 << 28
+"""The most that is read of a clip's description or meshes, in bytes."""
+
+MAX_PICTURES = 10_000_000
+"""The most pictures of a clip."""
+
+DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, NotImplementedError, RuntimeError, struct.error)
+"""What reading a damaged archive raises besides OSError and ValueError; RuntimeError stands for one with a password."""
 
 UNSEEN = -1.0
 """The coordinate that stands for a landmark that was not found."""
@@ -106,14 +118,19 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
     Raises DataError if a part is missing or damaged, or no clip can be decoded.
     """
     parts = sorted(folder.glob("part-*-of-*.zip"))
-    expected = int(parts[0].stem.rpartition("-")[2]) if parts else 0
+    number = parts[0].stem.rpartition("-")[2] if parts else "0"
+    expected = int(number) if number.isdecimal() else 0
     if len(parts) != expected or not parts:
         raise DataError(f"{folder} holds {len(parts)} parts of an archive of {expected}: bring the others too")
     wanted = {"size": size, "parts": [[part.name, part.stat().st_size] for part in parts]}
-    index = out / INDEX
-    if index.exists() and json.loads(index.read_text()).get("wanted") == wanted:
-        return out
-    out.mkdir(parents=True, exist_ok=True)
+    with sole_builder(out):
+        if sound_index(out, [wanted]) is None:
+            _unpack(parts, out, wanted, processes)
+    return out
+
+
+def _unpack(parts: list[Path], out: Path, wanted: dict[str, Any], processes: int) -> None:
+    size, index = wanted["size"], out / INDEX
     for name in (INDEX, *ROW_FILES):
         (out / name).unlink(missing_ok=True)
     clips: list[dict[str, Any]] = []
@@ -129,9 +146,8 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
     if problems:
         logger.warning("skipped %d of %d clips: %s", len(problems), len(jobs), "; ".join(problems))
     if len(problems) == len(jobs):
-        raise DataError(f"none of the clips in {folder} can be decoded")
+        raise DataError(f"none of the clips in {parts[0].parent} can be decoded")
     write_whole(index, json.dumps({"wanted": wanted, "count": total, "clips": clips}))
-    return out
 
 
 def _write_part(path: Path, part: list[_ArchivedClip]) -> None:
@@ -147,21 +163,42 @@ def _write_part(path: Path, part: list[_ArchivedClip]) -> None:
 
 def _entries(part: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the folder of each clip in a part, with its name, identity and count."""
+    with _opened(part) as archive:
+        for name in sorted(name for name in archive.namelist() if name.endswith("/clip.json")):
+            values = json.loads(_content(archive, name, MAX_CLIP_BYTES))
+            kinds = (("name", str), ("identity", str), ("count", int), ("folder", bool))
+            if not (isinstance(values, dict) and all(type(values.get(key)) is kind for key, kind in kinds)):
+                raise ValueError(f"{name} describes no clip")
+            if not 0 < values["count"] <= MAX_PICTURES:
+                raise ValueError(f"{name} counts {values['count']} pictures")
+            yield name.partition("/")[0], {key: values[key] for key in ("name", "identity", "count")}
+
+
+@contextlib.contextmanager
+def _opened(part: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a part for reading. Raises DataError there, and for all that turns out to be damaged in the block."""
     try:
         with zipfile.ZipFile(part) as archive:
-            for name in sorted(name for name in archive.namelist() if name.endswith("/clip.json")):
-                values = json.loads(archive.read(name))
-                yield name.partition("/")[0], {key: values[key] for key in ("name", "identity", "count")}
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise DataError(f"{part} is not a part of an archive, or damaged: {error}") from error
+            yield archive
+    except (OSError, EOFError, ValueError, KeyError, RecursionError, *DAMAGED) as error:
+        raise DataError(f"{part} is not a part of an archive, or damaged ({error}): fetch it again") from error
+
+
+def _content(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """Return a file of an archive. Raises ValueError if it is larger than such a file may be."""
+    if archive.getinfo(name).file_size > most:
+        raise ValueError(f"{name} is too large")
+    return archive.read(name)
 
 
 def _fill(job: _UnpackJob) -> str | None:
     """Write a clip's frames and meshes into the cache; return what was wrong with it, if anything."""
     landmarks = np.full((job.count, LANDMARK_COUNT, 3), np.nan, np.float32)
     rows, problem = CacheRows(job.out, job.size), None
-    with tempfile.TemporaryDirectory() as scratch, zipfile.ZipFile(job.part) as archive:
+    with tempfile.TemporaryDirectory() as scratch, _opened(job.part) as archive:
         inside = [name for name in archive.namelist() if name.startswith(f"{job.entry}/files/")]
+        if not inside or sum(archive.getinfo(name).file_size for name in inside) > job.part.stat().st_size:
+            raise ValueError(f"{job.entry} holds no files as they were")  # they are stored as they are
         archive.extractall(scratch, inside)
         is_folder = json.loads(archive.read(f"{job.entry}/clip.json"))["folder"]
         path = Path(scratch) / job.entry / "files" if is_folder else Path(scratch) / inside[0]
@@ -173,7 +210,8 @@ def _fill(job: _UnpackJob) -> str | None:
             with rows.open_frames(job.start) as file:
                 file.write(frames.data)
             count = len(frames)
-            landmarks[:count] = _unsqueezed(archive.read(f"{job.entry}/mesh.xz"), job.count)[:count]
+            mesh = _content(archive, f"{job.entry}/mesh.xz", MAX_CLIP_BYTES)
+            landmarks[:count] = _unsqueezed(mesh, job.count)[:count]
     rows.write_landmarks(job.start, landmarks)
     return problem
 
@@ -185,8 +223,9 @@ def _squeezed(landmarks: FloatArray) -> bytes:
 
 
 def _unsqueezed(data: bytes, count: int) -> FloatArray:
-    """Return (N, 478, 3) landmarks, z being 0 and NaN where no face was found."""
-    steps = np.frombuffer(lzma.decompress(data), np.int16).reshape(count, LANDMARK_COUNT, 2).cumsum(0, dtype=np.int16)
+    """Return (N, 478, 3) landmarks, z being 0 and NaN where no face was found. Raises ValueError if they are not N."""
+    unpacked = lzma.LZMADecompressor().decompress(data, count * LANDMARK_COUNT * 4 + 1)  # no more than there should be
+    steps = np.frombuffer(unpacked, np.int16).reshape(count, LANDMARK_COUNT, 2).cumsum(0, dtype=np.int16)
     landmarks = np.zeros((count, LANDMARK_COUNT, 3), np.float32)
     landmarks[..., :2] = steps.astype(np.float32) / STEPS + UNSEEN
     landmarks[(steps == 0).all((1, 2))] = np.nan

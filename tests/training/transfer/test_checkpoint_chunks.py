@@ -51,3 +51,33 @@ def test_a_folder_with_the_old_names_is_joined_and_replaced(tmp_path: Path) -> N
     (tmp_path / "new.pt").write_bytes(b"another checkpoint")
     write_chunks(tmp_path / "new.pt", folder, 12, whole=True)
     assert sorted(path.name for path in folder.iterdir()) == ["chunk-000.bin", "chunk-001.bin", "chunks.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[]",
+        "5",
+        "[" * 100_000,
+        '{"chunks": 5, "sha256": "", "whole": true}',
+        '{"chunks": ["../secret"], "sha256": "", "whole": true}',
+        '{"chunks": ["/etc/passwd"], "sha256": "", "whole": true}',
+        '{"chunks": [], "whole": true}',
+        '{"chunks": [], "sha256": "0", "whole": "yes"}',
+    ],
+)
+def test_a_damaged_list_is_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "chunks.json").write_text(text)
+    with pytest.raises(ModelError, match=r"cannot read the checkpoint chunks in .*; fetch them again") as caught:
+        join_chunks(tmp_path, tmp_path / "home.pt")
+    assert "\n" not in str(caught.value)
+
+
+def test_chunks_of_something_else_are_one_line(tmp_path: Path) -> None:
+    data = b"no checkpoint"
+    (tmp_path / "chunk-000.bin").write_bytes(data)
+    listed = {"chunks": ["chunk-000.bin"], "sha256": hashlib.sha256(data).hexdigest(), "whole": False}
+    (tmp_path / "chunks.json").write_text(json.dumps(listed))
+    with pytest.raises(ModelError, match="cannot read checkpoint") as caught:
+        join_chunks(tmp_path, tmp_path / "home.pt")
+    assert "weights_only" not in str(caught.value) and "\n" not in str(caught.value)
