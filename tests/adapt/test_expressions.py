@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
-from persons import SPEECH_HZ, acting, calm_face, person, turned
 
 from avatarify_plus.adapt.expressions import KNOWN_AFTER_S, MAX_INTERVAL_S, SHOWN_AFTER_S, Need, Tally
 from avatarify_plus.face.landmarks import FACE_SIDES, NOSE_TIP
 from avatarify_plus.types import FloatArray
+from persons import SPEECH_HZ, acting, calm_face, person, turned
 
 FPS = 25
 CALM_S = 2.0

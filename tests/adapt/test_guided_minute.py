@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from persons import acting, calm_face
 
 from avatarify_plus.adapt.expressions import Need
 from avatarify_plus.adapt.guided_minute import (
@@ -23,6 +22,7 @@ from avatarify_plus.adapt.guided_minute import (
 )
 from avatarify_plus.errors import CameraError
 from avatarify_plus.types import FloatArray
+from persons import acting, calm_face
 
 FPS = 10
 ENDLESS_S = 300
