@@ -255,7 +255,7 @@ class RunsCode:
         (tarred, "it is a tar archive: unpack it"),
         (zipped, "it is a zip archive without a checkpoint"),
         (gzip.compress, "it is a gzip archive"),
-        (lambda c: c[: len(c) // 2], "it is cut short: download it again"),
+        (lambda c: c[: len(c) // 2], "its end is not that of a checkpoint; fetch or train it again"),
         (lambda c: pickle.dumps({"generator": RunsCode()}), "not a PyTorch file of tensors"),
     ],
 )
