@@ -191,7 +191,9 @@ def _told(name: str, outcome: Outcome) -> str:
     lines = ["on clips that it was not trained on:"]
     lines += [f"  {found.name:14} {describe(found)}" for found in verdict.comparisons]
     if outcome.folder is None:
-        return "\n".join([*lines, f"not kept: {'; '.join(verdict.reasons)}", f"pictures of both: {outcome.sheet}"])
+        lines += [f"not kept: {'; '.join(verdict.reasons)}", f"pictures of both: {outcome.sheet}"]
+        lines += ["try a longer film in better light, with the face nearer, or more --minutes"]
+        return "\n".join([*lines, f"delete all of it: {app_command()} adapt --delete {name}"])
     lines.append(f"pictures (photo, driver, before, after): {outcome.sheet}")
     if outcome.harm > OTHERS_SLACK:
         lines.append(f"for this face alone: others differ {100 * outcome.harm:.0f} % more than with the shipped model")
