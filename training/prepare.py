@@ -62,6 +62,9 @@ done are not done again: stop at any time and run the same command to go on."""
 
 EXAMPLES = ("python training/prepare.py footage clips/train", "python training/train.py --data clips/train ...")
 
+MIN_RATE_HZ = Fraction(1, 1001)
+"""Slower videos, such as some of weather, count as so fast."""
+
 MAX_RATE_HZ = 30
 """The maximum frame rate of a clip; of a faster video only every second, third, ... frame is used."""
 
@@ -238,7 +241,7 @@ class Footage:
         rate_hz = frame_rate(path)
         self._path = path
         self._step = math.ceil(rate_hz / (MAX_RATE_HZ * Fraction("1.01")))
-        self.rate_hz = (rate_hz / self._step).limit_denominator(1001)
+        self.rate_hz = max((rate_hz / self._step).limit_denominator(1001), MIN_RATE_HZ)
         self.seconds = 0.0
         self.problem: str | None = None
 

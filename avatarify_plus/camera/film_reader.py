@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 USUAL_RATE = Fraction(30)
 """Frames a second, assumed where a film says nothing."""
 
+MIN_RATE = Fraction(1, 1001)
+"""Pictures that are farther apart count as so many a second: the rate is no more than a hint."""
+
 MAX_RATE = 240
 """A film that claims a higher rate means its ticks, not its pictures: their number and times are counted."""
 
@@ -72,7 +75,7 @@ class FilmReader:
         if rate is None or not 0 < rate <= MAX_RATE:
             rate = self._count_pictures()
             stream = self._stream = self._film.pictures()
-        self.rate = Fraction(rate).limit_denominator(1001)
+        self.rate = max(Fraction(rate).limit_denominator(1001), MIN_RATE)
         self._interval_s = float(1 / self.rate)
         self._frames = self._decoded()
         self._next = next(self._frames, None)

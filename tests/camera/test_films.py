@@ -69,6 +69,14 @@ def test_slow_and_uneven_films_keep_their_times(tmp_path: Path, times_s: list[fl
     assert float(source.rate) < 60
 
 
+def test_a_film_of_one_picture_an_hour_has_a_rate(tmp_path: Path) -> None:
+    pictures = [plain_picture(level) for level in (50, 100, 150)]
+    reader = open_clip(str(write_film(tmp_path / "glacier.mp4", pictures, [0, 3600, 7200], tick=Fraction(1, 1000))), 25)
+    assert 0 < reader.rate <= Fraction(1, 1000)
+    assert [reader.read() is not None for _ in range(4)] == [True, True, True, False]
+    reader.close()
+
+
 def test_a_film_whose_time_goes_back_goes_on(tmp_path: Path) -> None:
     """Two films, one behind the other in one file."""
     pieces = [write_film(tmp_path / f"{name}.ts", levels(10), tick=Fraction(1, 90_000)) for name in "ab"]
