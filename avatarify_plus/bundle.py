@@ -229,7 +229,7 @@ def _named_models() -> list[Path]:
     """Return the folders whose models are known by their names: the shipped ones before the user's own."""
     try:
         return [SHIPPED, own_models_folder()]
-    except FileNotFoundError:
+    except (FileNotFoundError, ModuleNotFoundError):  # a machine with nothing but torch has no user's models
         return [SHIPPED]
 
 

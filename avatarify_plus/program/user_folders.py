@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
-import platformdirs
-
 NAME = "avatarify_plus"
 
 
@@ -31,6 +29,8 @@ def films_folder() -> Path:
 
 
 def _folder(kind: str) -> Path:
+    import platformdirs  # bundles are opened on machines with nothing but torch, too
+
     try:
         find = getattr(platformdirs, f"user_{kind}_path")
         folder = Path(find() if kind == "videos" else find(NAME, appauthor=False))

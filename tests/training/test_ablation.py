@@ -92,7 +92,7 @@ def test_the_rows_of_table_2_differ_in_attention_and_occlusion_only() -> None:
     configs = [network_config(preset, "narrow") for preset in TABLE_2]
     assert [config.attention for config in configs] == ["none", "cbam", "max-pool", "cbam", "max-pool"]
     assert [config.occlusion for config in configs] == [*["single"] * 3, *["multi-scale"] * 2]
-    parts = {"preset": "", "attention": "none", "occlusion": "single", "occlusion_first": True, "final_kernel": 7}
+    parts = {"preset": "same", "attention": "none", "occlusion": "single", "occlusion_first": True, "final_kernel": 7}
     assert len({replace(config, **parts) for config in configs}) == 1  # type: ignore[arg-type]
 
 
