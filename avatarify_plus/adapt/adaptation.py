@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import re
 import shutil
 import subprocess
@@ -26,8 +25,6 @@ from avatarify_plus.errors import AvatarifyError, ConfigError, DataError, SinkEr
 from avatarify_plus.program.checkout import checkout, child_environment, module_command
 from avatarify_plus.program.examples import example
 from avatarify_plus.program.whole_file import write_whole
-
-logger = logging.getLogger(__name__)
 
 CLIP_S = 4.0
 MIN_CLIP_S = 1.0
@@ -120,6 +117,11 @@ class Outcome(NamedTuple):
     folder: Path | None
     sheet: Path
 
+    @property
+    def is_for_one_face(self) -> bool:
+        """Whether other people's pictures lose more than they may."""
+        return self.harm > OTHERS_SLACK
+
 
 class StoppedError(AvatarifyError):
     """The user stopped; the same command goes on."""
@@ -172,6 +174,7 @@ class Adaptation:
         size = self._start.config.image_size
         found: list[Path] = []
         reasons: list[str] = []
+        seconds = 0.0
         for number, film in enumerate(self._wish.material.films):
             folder = clips / f"{number:03d}"
             options = ["--size", size, "--min-size", MIN_FACE_PX, "--min-seconds", MIN_CLIP_S, "--max-seconds", CLIP_S]
@@ -179,8 +182,8 @@ class Adaptation:
             self._share = (number + 1) / len(self._wish.material.films)
             report = _read_json(folder / "report.json")
             reasons.append(_why_unused(film, report))
+            seconds += report.get("seconds_kept", 0.0)
             found += sorted(folder.glob("*.mp4"))
-        seconds = sum(_seconds(_read_json(folder / "report.json")) for folder in sorted(clips.iterdir()))
         if seconds < MIN_FILM_S or len(found) < 2:
             raise DataError(
                 f"the face can be used for {seconds:.0f} s of these films, and {MIN_FILM_S:.0f} s are needed: "
@@ -188,9 +191,9 @@ class Adaptation:
             )
         for folder in (own, held):
             folder.mkdir(exist_ok=True)
-        last = max(len(found) - 1, 0)
+        first_held = min(FIRST_HELD, len(found) - 1)
         for number, clip in enumerate(found):
-            is_held = number % HELD_BACK == min(FIRST_HELD, last)
+            is_held = number % HELD_BACK == first_held
             clip.replace((held if is_held else own) / f"{OWN}_{number:04d}.mp4")
         if self._wish.material.photos:
             cut_photos(self._wish.material.photos, self._work / "photos", size)
@@ -241,8 +244,10 @@ class Adaptation:
         """Keep the model if it is better, with what was found, and delete the films' pictures."""
         verdict = judge(compare(_read_json(self._work / "held.json")))
         harm = harm_to_others(compare(_read_json(self._work / "others.json")))
+        outcome = Outcome(verdict, harm, None, self._work / "held.png")
+        if not verdict.is_better:
+            return outcome
         bundle, cut = open_bundle(self._work / "bundle"), _read_json(self._work / "cut.json")
-        training = bundle.manifest.training
         about = {
             "name": self._wish.name,
             "from": self._start.manifest.name,
@@ -251,25 +256,19 @@ class Adaptation:
             "minutes": self._wish.minutes,
             "held_back": {found.name: describe(found) for found in verdict.comparisons},
             "others": round(harm, 3),
-            FOR_ONE_FACE: harm > OTHERS_SLACK,
+            FOR_ONE_FACE: outcome.is_for_one_face,
         }
-        use = ONE_FACE.format(model=self._start.manifest.name) if harm > OTHERS_SLACK else THE_FACE
-        manifest = replace(bundle.manifest, training=training | {ADAPTED: about}, intended_use=use)
-        target: Path | None = model_folder(self._wish.name)
-        sheet = self._work / "held.png"
+        use = ONE_FACE.format(model=self._start.manifest.name) if outcome.is_for_one_face else THE_FACE
+        training = bundle.manifest.training | {ADAPTED: about}
+        target = model_folder(self._wish.name)
         try:
-            if verdict.is_better:
-                assert target is not None
-                write_manifest(bundle.folder, manifest)
-                _put(bundle.folder, target)
-                shutil.copyfile(sheet, target / BEFORE_AFTER)
-                sheet = target / BEFORE_AFTER
-                shutil.rmtree(self._work)
-            else:
-                target = None
+            write_manifest(bundle.folder, replace(bundle.manifest, training=training, intended_use=use))
+            _put(bundle.folder, target)
+            shutil.copyfile(outcome.sheet, target / BEFORE_AFTER)
+            shutil.rmtree(self._work)
         except OSError as error:
             raise SinkError(f"cannot keep the model: {error}") from error
-        return Outcome(verdict, harm, target, sheet)
+        return outcome._replace(folder=target, sheet=target / BEFORE_AFTER)
 
     # --- how a step is done ---
 
@@ -432,10 +431,6 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _seconds(report: dict[str, Any]) -> float:
-    return float(report.get("seconds_kept", 0.0))
 
 
 def _why_unused(film: Path, report: dict[str, Any]) -> str:

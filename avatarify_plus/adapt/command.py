@@ -12,7 +12,7 @@ from pathlib import Path
 from avatarify_plus.adapt.adaptation import STEPS, Adaptation, Outcome, Progress, StoppedError, Wish
 from avatarify_plus.adapt.material import Material, find_material
 from avatarify_plus.adapt.own_models import GUIDED_FILM, check_name, delete, film_folder, own_models
-from avatarify_plus.adapt.verdict import OTHERS_SLACK, describe
+from avatarify_plus.adapt.verdict import describe
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.program.checkout import app_command
@@ -195,7 +195,7 @@ def _told(name: str, outcome: Outcome) -> str:
         lines += ["try a longer film in better light, with the face nearer, or more --minutes"]
         return "\n".join([*lines, f"delete all of it: {app_command()} adapt --delete {name}"])
     lines.append(f"pictures (photo, driver, before, after): {outcome.sheet}")
-    if outcome.harm > OTHERS_SLACK:
+    if outcome.is_for_one_face:
         lines.append(f"for this face alone: others differ {100 * outcome.harm:.0f} % more than with the shipped model")
     lines.append(f"use it: {app_command()} --avatar PHOTO --model {name}")
     return "\n".join(lines)

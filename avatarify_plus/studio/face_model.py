@@ -362,7 +362,7 @@ def _described(outcome: Outcome) -> dict[str, Any]:
         }
         for found in outcome.verdict.comparisons
     ]
-    harm = round(outcome.harm, 3) if outcome.harm > OTHERS_SLACK else 0
+    harm = round(outcome.harm, 3) if outcome.is_for_one_face else 0
     return {"is_kept": outcome.folder is not None, "gains": gains, "harm": harm}
 
 
