@@ -140,7 +140,7 @@ def test_the_pose_alone_decides_where_the_baseline_samples() -> None:
     assert not torch.allclose(*grids) and torch.equal(grids[1], again)
 
 
-@pytest.mark.parametrize("preset", ["ours", "fomm", "x2face"])
+@pytest.mark.parametrize("preset", ["ours", "fomm", "monkey-net", "x2face"])
 def test_a_stored_row_is_the_row(preset: str, tmp_path: Path) -> None:
     row = tiny_network(preset)
     write_trained_network(row, tmp_path / "rows" / "a.safetensors")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,7 +11,6 @@ from torch import Tensor
 from avatarify_plus.config import MotionMode
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.network.graphs import to_app_image, to_model_image
-from avatarify_plus.network.model import EncodedSource
 from avatarify_plus.pictures.images import View
 from avatarify_plus.pictures.photo_region import surround
 from avatarify_plus.types import Image, Keypoints
@@ -23,7 +24,7 @@ class NetworkAnimation:
         if motion != "absolute":
             raise ConfigError("a run's checkpoint is measured by reconstruction only: export a bundle for the rest")
         self._network = trained.network
-        self._source: EncodedSource | None = None
+        self._source: Any = None  # each network has its own form of it
         self._driving: Keypoints | None = None
 
     def set_source(self, view: View, square: Image | None = None, find: object = None) -> None:
@@ -31,7 +32,7 @@ class NetworkAnimation:
         reach = self._network.config.photo_reach
         with torch.inference_mode():
             image = network_image(view.image)
-            source = self._network.encode_source(image, self._network.locate(image, None))
+            source: Any = self._network.encode_source(image, self._network.locate(image, None))
             if reach:
                 photo = network_image(surround(view.image, reach))
                 source = source._replace(features=source.features._replace(picture=photo))

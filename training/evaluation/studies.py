@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from avatarify_plus.errors import ConfigError
 from training.data.datasets import Subject
-from training.networks import X2FACE
+from training.networks import MONKEY_NET, X2FACE
 
 
 class PaperScores(NamedTuple):
@@ -94,7 +94,7 @@ STUDIES = {
             name="faces",
             title="Table 2 at 128 px",
             data_note="training clips and photos of faces, val clips of other people",
-            rows=(*TABLE_2, X2FACE),
+            rows=(*TABLE_2, MONKEY_NET, X2FACE),
             seeds=(0, 1),
             size="narrow",
             stages="128x6:1",
@@ -109,7 +109,7 @@ STUDIES = {
             name="faces-256",
             title="Table 2 at 256 px, for a GPU",
             data_note="training clips and photos of faces, val clips of other people",
-            rows=(*TABLE_2, X2FACE),
+            rows=(*TABLE_2, MONKEY_NET, X2FACE),
             stages="256x48:1",
             steps=10_000,
             rate=4e-4,
@@ -132,7 +132,7 @@ STUDIES = {
             name="taichihd",
             title="Tables 1 and 2: TaiChiHD",
             data_note="TaiChiHD as FOMM cuts it, 2652 training and 285 test clips in the paper",
-            rows=(*TABLE_2, X2FACE),
+            rows=(*TABLE_2, MONKEY_NET, X2FACE),
             subject="body",
             stages="256x30:1",
             steps=126_000,

@@ -38,6 +38,7 @@ PAPER_MEASURES = {"l1": ("L1", 4), "akd_px": ("AKD px", 2), "mkr": ("MKR", 4), "
 
 ROW_TITLES = {
     "x2face": "X2Face-style baseline",
+    "monkey-net": "Monkey-Net",
     "fomm": "FOMM",
     "fomm-cbam": "FOMM + CBAM",
     "fomm-attention": "FOMM + the paper's attention",

@@ -16,6 +16,7 @@ from avatarify_plus.types import Keypoints
 from training.data.flow import Flow, flow_loss, keypoint_flow_loss
 from training.data.pairs import Batch
 from training.networks import Network
+from training.networks.monkey_net import MonkeyNet
 from training.objective.discriminator import (
     MultiScaleDiscriminator,
     discriminator_loss,
@@ -197,10 +198,10 @@ class TrainingModel(nn.Module):
         learned = self._learned(driving_keypoints)
         transform = RandomTransform.draw(len(batch.driving), batch.driving)
         value, jacobian = equivariance(transform, learned, self.model.detect(transform.warp(batch.driving)))
-        return {
-            "equivariance value": self.weights.equivariance_value * value,
-            "equivariance jacobian": self.weights.equivariance_jacobian * jacobian,
-        }
+        losses = {"equivariance value": self.weights.equivariance_value * value}
+        if not isinstance(self.model, MonkeyNet):  # it has no jacobians
+            losses["equivariance jacobian"] = self.weights.equivariance_jacobian * jacobian
+        return losses
 
     def _flow(self, flow: Flow, deformation: Tensor, source: Keypoints, driving: Keypoints) -> dict[str, Tensor]:
         losses = {"flow": self.weights.flow * flow_loss(flow, deformation)}
