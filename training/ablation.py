@@ -30,7 +30,7 @@ from training.evaluation.metrics import scores_to_dict
 from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.score_table import ScoreTable
 from training.evaluation.studies import STUDIES, Study, find_study
-from training.evaluation.study_page import Measured, write_tables
+from training.evaluation.study_page import PAPER_MEASURES, Measured, write_tables
 from training.evaluation.trained_network import (
     SUFFIX,
     TrainedNetwork,
@@ -204,8 +204,15 @@ def measure(paths: list[Path], study: Study, options: argparse.Namespace) -> Non
             samples=int(trained.training["samples"]),
             clips=result.count,
             stride=study.stride,
+            clip_scores=by_clip(result, path.name),
         )
         save_result(path / SCORES, json.dumps(measured.to_dict(), indent=1) + "\n")
+
+
+def by_clip(result: EvaluationResult, name: str) -> dict[str, dict[str, float | None]]:
+    """Return what the paper measures of one network, {name of the score: {clip: value}}."""
+    scores = {clip: scores_to_dict(scores) for clip, scores in result.trial_scores(name).items()}
+    return {measure: {clip: values[measure] for clip, values in scores.items()} for measure in PAPER_MEASURES}
 
 
 def reconstruct(paths: list[Path], names: list[str], study: Study, options: argparse.Namespace) -> EvaluationResult:

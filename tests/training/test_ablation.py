@@ -251,13 +251,17 @@ def test_rows_are_measured_from_their_weights(tmp_path: Path, capsys: pytest.Cap
 
 def test_the_tables_show_mean_spread_and_difference(tmp_path: Path) -> None:
     def run(preset: str, seed: int, l1: float) -> Measured:
-        return replace(MEASURED, preset=preset, seed=seed, scores=MEASURED.scores | {"l1": l1, "aed": None})
+        clips = {"l1": {"a": l1, "b": 1.1 * l1}, "aed": {"a": None, "b": None}}
+        scores = MEASURED.scores | {"l1": l1, "aed": None}
+        return replace(MEASURED, preset=preset, seed=seed, scores=scores, clip_scores=clips)
 
     found = [run("fomm", 0, 0.050), run("fomm", 1, 0.040), run("ours", 0, 0.045), run("ours", 1, 0.038)]
     text = tables(TINY, found)
     assert "0.0450 ± 0.0050" in text and "0.0415 ± 0.0035" in text
-    assert "-7.5 % (-10.0, -5.0)" in text  # each seed against its own FOMM
-    assert "-4.9 %" in text  # the paper's: 0.058 of 0.061
+    ours = next(line for line in text.splitlines() if line.startswith("| the paper's network (`ours`) | L1"))
+    assert "| -7.8 % | -10.0 to -5.0 % | -10.0, -5.0 |" in ours  # each seed against its own FOMM
+    assert "| TaiChiHD -4.9 % | confirmed |" in ours  # the paper's: 0.058 of 0.061
+    assert text.count("(`ours`)") == 2  # AKD was not measured by clip, AED not at all
     assert "| - |" in text  # AED was not measured
     page = tmp_path / "page.md"
     page.write_text("# Results\n\nBefore.\n")

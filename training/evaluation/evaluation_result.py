@@ -108,6 +108,11 @@ class EvaluationResult:
             found.append(ScoreTable(title, [rows[place] for place in self._worst_first()]))
         return found
 
+    def trial_scores(self, performer: str) -> dict[str, AnyScores]:
+        """Return a performer's scores of the first table by the names of the trials."""
+        place = self.performers.index(performer)
+        return {name: tables[0][place] for name, tables in self._in_order()}
+
     @property
     def _titles(self) -> tuple[str, ...]:
         """The titles of the tables that were measured."""

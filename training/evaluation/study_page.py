@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from avatarify_plus.errors import DataError
 from avatarify_plus.program.whole_file import write_whole
+from training.evaluation.claims import paired_change
 from training.evaluation.evaluation_result import REPEAT_SOURCE
 from training.evaluation.studies import REFERENCE, Study
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One run, measured: scores and baseline by the names of `evaluation.metrics.Scores`, None where not measured."""
+    """One run, measured: scores and baseline by the names of `evaluation.metrics.Scores`, None where not measured.
+
+    clip_scores: the same by clip, {name of the score: {clip: value}}; older files have none.
+    """
 
     preset: str
     seed: int
@@ -27,6 +32,7 @@ class Measured:
     samples: int
     clips: int
     stride: int
+    clip_scores: dict[str, dict[str, float | None]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
@@ -102,30 +108,47 @@ def _figures(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
 
 
 def _differences(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
-    reference = {run.seed: run for run in by_row[REFERENCE]}
-    names = [name for name in PAPER_MEASURES if name != "mkr"]
-    titles = [PAPER_MEASURES[name][0].removesuffix(" px") for name in names]
-    head = ["against FOMM", *(f"{title} here" for title in titles)]
-    for data_set in study.paper:
-        head += [f"{title}, {data_set}" for title in titles]
-    lines = [head]
+    """Return the differences from FOMM of the same seed with their intervals, and what becomes of each claim."""
+    lines = [["against FOMM", "measure", "here", "95 % interval", "each seed", "published", "claim"]]
     for row, runs in by_row.items():
         if row == REFERENCE:
             continue
-        cells = []
-        for name in names:
-            pairs = [
-                (run.scores.get(name), reference[run.seed].scores.get(name)) for run in runs if run.seed in reference
-            ]
-            cells.append(_range([100 * (a / b - 1) for a, b in pairs if a is not None and b]))
-        for scores in study.paper.values():
-            for name in names:
-                a, b = (getattr(scores[key], name, None) if key in scores else None for key in (row, REFERENCE))
-                cells.append("" if a is None or not b else f"{100 * (a / b - 1):+.1f} %")
-        lines.append([_title(row), *cells])
+        for name, (title, _) in PAPER_MEASURES.items():
+            change = paired_change(
+                *({run.seed: run.clip_scores.get(name, {}) for run in r} for r in (runs, by_row[REFERENCE]))
+            )
+            claims = _claims(study, row, name)
+            if change is None or not math.isfinite(change.mean):
+                continue
+            each = ", ".join(f"{value:+.1f}" for value in change.seeds)
+            verdicts = {data_set: change.verdict(claimed) for data_set, claimed in claims.items()}
+            same = len(set(verdicts.values())) == 1
+            lines.append(
+                [
+                    _title(row),
+                    title.removesuffix(" px"),
+                    f"{change.mean:+.1f} %",
+                    f"{change.low:+.1f} to {change.high:+.1f} %",
+                    each,
+                    ", ".join(f"{data_set} {claimed:+.1f} %" for data_set, claimed in claims.items()),
+                    next(iter(verdicts.values())) if same else ", ".join(f"{k}: {v}" for k, v in verdicts.items()),
+                ]
+            )
     return (
-        f"Differences from FOMM of the same seed, mean (lowest and highest), beside the paper's:\n\n{_markdown(lines)}"
+        "Differences from FOMM of the same seed; intervals by a bootstrap over clips and seeds, the same for both rows. "
+        "A claim is confirmed, or refuted, if the whole interval lies on one side of zero and the seeds differ by less "
+        f"than the difference:\n\n{_markdown(lines)}"
     )
+
+
+def _claims(study: Study, row: str, name: str) -> dict[str, float]:
+    """Return by how many per cent a row is said to differ from FOMM, by the name of the data set."""
+    claims = {}
+    for data_set, scores in study.paper.items():
+        a, b = (getattr(scores[key], name, None) if key in scores else None for key in (row, REFERENCE))
+        if a is not None and b and a != b:
+            claims[data_set] = 100 * (a / b - 1)
+    return claims
 
 
 def _title(row: str) -> str:
@@ -138,13 +161,6 @@ def _with_spread(values: Iterable[float | None], decimals: int) -> str:
         return "-"
     mean, spread = sum(known) / len(known), (max(known) - min(known)) / 2
     return f"{mean:.{decimals}f}" + (f" ± {spread:.{decimals}f}" if len(known) > 1 else "")
-
-
-def _range(values: Sequence[float]) -> str:
-    if not values:
-        return "-"
-    mean = sum(values) / len(values)
-    return f"{mean:+.1f} %" + (f" ({min(values):+.1f}, {max(values):+.1f})" if len(values) > 1 else "")
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:
