@@ -112,7 +112,12 @@ def run(name: str, seconds: int, seed: int, out: Path) -> NoReturn:
     def changed(data: bytes, max_size: int, number: int) -> bytes:
         chance = random.Random(number)
         way = chance.choice((target.change, target.change, mutated, None))
-        return atheris.Mutate(data, max_size) if way is None else way(data, chance)[:max_size]
+        if way is None:
+            return atheris.Mutate(data, max_size)
+        try:
+            return way(data, chance)[:max_size]
+        except Exception:  # what was remembered no longer has the form that is to be kept
+            return mutated(data, chance)[:max_size]
 
     limits = [f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", f"-timeout={TIMEOUT_S}", "-rss_limit_mb=8192"]
     command = [sys.argv[0], *limits, f"-seed={seed}", f"-artifact_prefix={folder}/stopped-", str(corpus)]
