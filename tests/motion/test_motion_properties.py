@@ -151,14 +151,18 @@ def test_what_is_within_the_limits_passes_as_it_is_and_again(wanted: Keypoints, 
 
 @REPEATABLE
 @given(
-    st.lists(st.tuples(keypoints(), numbers(0, 10), st.booleans()), min_size=1, max_size=12),
+    keypoints(),
+    st.lists(st.tuples(keypoints(), st.just(0.0) | numbers(0, 10), st.booleans()), min_size=2, max_size=12),
     st.lists(numbers(0, 1), min_size=1, max_size=3),
 )
 def test_presence_never_gives_what_is_no_number(
-    frames: list[tuple[Keypoints, float, bool]], strengths: list[float]
+    first: Keypoints, frames: list[tuple[Keypoints, float, bool]], strengths: list[float]
 ) -> None:
+    """Every other frame shows nearly the same face, which is smoothed."""
     presence, time_s = Presence(strengths[0]), 0.0
-    for index, (found, pause_s, is_new) in enumerate(frames):
+    for index, (other, pause_s, is_new) in enumerate(frames):
+        near = Keypoints(first.value + np.tanh(other.value) / 50, first.jacobian + np.tanh(other.jacobian) / 50)
+        found, is_new = (other, is_new) if index % 4 == 3 else (near, False)
         presence.set_smoothing(strengths[index % len(strengths)])
         time_s += pause_s
         presence.begin_frame(time_s)
