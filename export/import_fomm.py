@@ -13,7 +13,7 @@ if not __package__:
 
 from avatarify_plus.bundle import Manifest
 from avatarify_plus.errors import ConfigError, ModelError
-from avatarify_plus.network.checkpoint import read_torch_file
+from avatarify_plus.network.checkpoint import is_plain, read_torch_file
 from avatarify_plus.network.config import HourglassConfig, NetworkConfig, network_config
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import build_model
@@ -123,15 +123,19 @@ def import_model(path: Path, image_size: int, settings: FommConfig | None = None
         if not isinstance(values.get(part), dict):
             raise ModelError(f"{path} is not a First Order Motion Model checkpoint: it lacks {part!r}")
         tensors |= {
-            f"{part}.{name.removeprefix(PARALLEL)}": tensor.float() if tensor.is_floating_point() else tensor
+            f"{part}.{name.removeprefix(PARALLEL)}": tensor
             for name, tensor in values[part].items()
             if isinstance(name, str) and isinstance(tensor, Tensor)
         }
+    odd = [name for name, tensor in tensors.items() if not is_plain(tensor)]
+    if odd:
+        raise ModelError(f"{path} holds no plain numbers: {odd[0]}{' and others' if odd[1:] else ''}")
+    tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     config = infer_config(tensors, image_size, str(path), settings or FommConfig())
     for name in BLURS:
         tensors.pop(name, None)
     complete_heads(tensors)
-    broken = [name for name, tensor in tensors.items() if not tensor.is_sparse and not tensor.isfinite().all()]
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
     if broken:
         raise ModelError(
             f"{path} holds numbers that are not finite, in {broken[0]}{' and others' if broken[1:] else ''}"

@@ -125,7 +125,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises ModelError if there is none."""
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"cannot read the metrics {path}: {error}") from error
     if not isinstance(metrics, dict):
         raise ModelError(f"the metrics {path} must be a JSON object, found a {type(metrics).__name__}")

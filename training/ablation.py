@@ -30,7 +30,7 @@ from training.evaluation.metrics import scores_to_dict
 from training.evaluation.runner import Setup, TrialJob
 from training.evaluation.score_table import ScoreTable
 from training.evaluation.studies import STUDIES, Study, find_study
-from training.evaluation.study_page import PAPER_MEASURES, Measured, write_tables
+from training.evaluation.study_page import PAPER_MEASURES, Measured, read_measured, write_tables
 from training.evaluation.trained_network import (
     SUFFIX,
     TrainedNetwork,
@@ -261,8 +261,11 @@ def store(options: argparse.Namespace) -> None:
 
 
 def write_page(study: Study, out: Path, page: Path) -> None:
-    """Write the tables of what was measured into a page. Raises DataError if nothing was or it cannot be written."""
-    found = [Measured(**json.loads(path.read_text(encoding="utf-8"))) for path in sorted(out.glob(f"*-seed*/{SCORES}"))]
+    """Write the tables of what was measured into a page.
+
+    Raises DataError if nothing was or it cannot be read or written.
+    """
+    found = [read_measured(path) for path in sorted(out.glob(f"*-seed*/{SCORES}"))]
     found = [measured for measured in found if measured.preset in study.rows]
     if not found:
         raise DataError(f"{out} holds no measured run of {study.name}")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
@@ -372,15 +372,48 @@ def _write_note(job: FootageJob, outcome: Outcome) -> None:
 
 
 def _read_note(job: FootageJob) -> Outcome | None:
-    """Return what became of a video before, if it was finished under the same circumstances."""
-    if not _note(job).exists():
+    """Return what became of a video before, if it was finished under the same circumstances.
+
+    A note that is damaged counts as none: the video is done again.
+    """
+    try:
+        values = json.loads(_note(job).read_text())
+        outcome = values.pop("outcome")
+        if values != _circumstances(job):
+            return None
+        clips = [MadeClip(**clip | {"square": tuple(clip["square"])}) for clip in outcome.pop("clips")]
+        found = Outcome(clips=clips, **outcome)
+    except FileNotFoundError:
         return None
-    values = json.loads(_note(job).read_text())
-    outcome = values.pop("outcome")
-    if values != _circumstances(job):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        found = None
+    if found is None or not _is_sound(found):
+        logger.warning("%s is damaged: %s is done again", _note(job), job.label)
         return None
-    clips = [MadeClip(**clip | {"square": tuple(clip["square"])}) for clip in outcome.pop("clips")]
-    return Outcome(clips=clips, **outcome)
+    return found
+
+
+def _is_sound(outcome: Outcome) -> bool:
+    """Return whether an outcome that was read holds what it should."""
+    counts = outcome.rejected.items() if isinstance(outcome.rejected, dict) else [(None, None)]
+    return (
+        isinstance(outcome.video, str)
+        and _is_number(outcome.seconds)
+        and all(reason in get_args(Reason) and type(count) is int for reason, count in counts)
+        and isinstance(outcome.problem, (str, type(None)))
+        and all(
+            isinstance(clip.name, str)
+            and type(clip.frames) is int
+            and _is_number(clip.seconds)
+            and len(clip.square) == 3
+            and all(type(side) is int for side in clip.square)
+            for clip in outcome.clips
+        )
+    )
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]  # a type check by another name
 
 
 def _clear(out: Path, labels: set[str]) -> None:

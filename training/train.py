@@ -193,7 +193,7 @@ class Run:
             self.average.load_state_dict(saved.ema)
             self.objective.load_extra_state(saved.state.objective)
             self._load_optimiser(saved.state.optimiser)
-        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise ModelError(
                 f"{path} does not fit its own network: choose another --out, or start from it by --warm-start"
             ) from error
@@ -210,6 +210,10 @@ class Run:
         self.optimiser.load_state_dict(state)
         for group, values in zip(self.optimiser.param_groups, fresh, strict=True):
             group.update(values)
+        for parameter, kept in self.optimiser.state.items():
+            shapes = {name: value.shape for name, value in kept.items()}
+            if shapes != {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}:
+                raise ValueError("the optimiser's moments are not those of these weights")
 
     def start_from(self, path: Path, fresh: tuple[str, ...]) -> None:
         """Start from other weights, without those whose names begin with one of `fresh`."""

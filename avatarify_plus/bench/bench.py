@@ -45,6 +45,7 @@ from avatarify_plus.program.command_line import (
     run_program,
 )
 from avatarify_plus.program.examples import example
+from avatarify_plus.program.option_fields import parse_rate
 from avatarify_plus.session.avatars import require_photo
 from avatarify_plus.session.session import open_session
 from avatarify_plus.sinks import Outputs, Sink
@@ -180,7 +181,7 @@ def build_parser() -> ProgramParser:
         "--clip", type=Path, default=example("driver.mp4"), help="driver, a file or folder (default: %(default)s)"
     )
     pictures.add_argument(
-        "--rate", type=Fraction, metavar="FPS", default=Fraction(30), help="of live play (default: %(default)s)"
+        "--rate", type=parse_rate, metavar="FPS", default=Fraction(30), help="of live play (default: %(default)s)"
     )
     measuring = parser.add_argument_group("measuring")
     measuring.add_argument(

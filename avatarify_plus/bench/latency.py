@@ -29,6 +29,7 @@ from avatarify_plus.program.command_line import (
     run_program,
 )
 from avatarify_plus.program.examples import example
+from avatarify_plus.program.option_fields import parse_rate
 from avatarify_plus.session.avatars import require_photo
 from avatarify_plus.session.session import open_session
 from avatarify_plus.session.timing import PICTURE_STAGES, TurnStage
@@ -200,7 +201,7 @@ def _main(arguments: list[str] | None) -> None:
     )
     parser.add_argument("--clip", default=str(example("driver.mp4")), help="driver (default: %(default)s)")
     parser.add_argument(
-        "--rate", type=Fraction, default=Fraction(30), metavar="FPS", help="of the fake camera (default: %(default)s)"
+        "--rate", type=parse_rate, default=Fraction(30), metavar="FPS", help="of the fake camera (default: %(default)s)"
     )
     parser.add_argument("--seconds", type=float, default=30.0, help="how long to measure (default: %(default)s)")
     add_json_option(parser)

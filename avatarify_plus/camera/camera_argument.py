@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from avatarify_plus.camera.webcam import Webcam
 from avatarify_plus.errors import CameraError
 from avatarify_plus.pictures.images import PICTURE_SUFFIXES
 from avatarify_plus.pictures.moving_picture import MOVING_SUFFIXES, MovingPicture
+from avatarify_plus.program.addresses import parts_of
 
 ADDRESSED_FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif")
 """How the addresses of films on web servers end, in lower case; what else is at an address is a stream."""
@@ -81,9 +81,10 @@ def open_clip(camera: str, sequence_fps: float) -> ClipReader:
 
 def _is_film(camera: str) -> bool:
     """Return whether an address is that of a film on a web server, which ends, rather than of a stream."""
-    parts = urllib.parse.urlsplit(camera)
-    is_address = "://" in camera and parts.scheme in ("http", "https")  # "http:x.mp4" may be a file's name
-    return is_address and Path(parts.path).suffix.lower() in ADDRESSED_FILMS
+    parts = parts_of(camera) if "://" in camera else None  # "http:x.mp4" may be a file's name
+    if parts is None or parts.scheme not in ("http", "https"):
+        return False
+    return Path(parts.path).suffix.lower() in ADDRESSED_FILMS
 
 
 def _open_moving_picture(path: Path) -> MovingPictureReader | None:

@@ -101,7 +101,7 @@ class PlanCache:
         """
         _require_private(self.folder)
         for path in sorted(self.folder.glob("*.json")):
-            with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+            with contextlib.suppress(OSError, ValueError, TypeError, KeyError, RecursionError):
                 values = json.loads(path.read_text(encoding="utf-8"))
                 values["key"] = PlanKey(**values["key"])
                 yield CachedPlan(**values, path=path.with_suffix(".engine"))

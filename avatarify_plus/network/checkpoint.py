@@ -138,6 +138,19 @@ def read_torch_file(path: Path) -> dict[str, Any]:
     return values
 
 
+def is_plain(tensor: Tensor) -> bool:
+    """Return whether a tensor is real numbers in memory, each in its own place.
+
+    A file may hold others: sparse, quantized, nested and complex ones, some without any numbers, and some that have a
+    few bytes and say that they are huge.
+    """
+    if tensor.is_nested or tensor.is_quantized or tensor.is_meta or tensor.is_complex():
+        return False
+    if tensor.layout != torch.strided:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
+
+
 def previous_of(path: Path) -> Path:
     """Return where the checkpoint before the one at a path is kept."""
     return path.with_name(f"{path.stem}.previous{path.suffix}")
@@ -176,9 +189,7 @@ def _oddities(values: dict[str, Any]) -> Iterator[str]:
         weights = values.get(name, {})
         if not (isinstance(weights, dict) and all(isinstance(key, str) for key in weights)):
             yield f"{name} are no tensors by name"
-        elif any(
-            not isinstance(tensor, Tensor) or tensor.is_sparse or tensor.is_complex() for tensor in weights.values()
-        ):
+        elif not all(isinstance(tensor, Tensor) and is_plain(tensor) for tensor in weights.values()):
             yield f"{name} holds something else than plain tensors"
     for name in ("step", "samples", "elapsed_s"):
         value = values.get(name, 0)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from avatarify_plus.errors import ModelError
+from avatarify_plus.network.checkpoint import is_plain
 from avatarify_plus.network.config import NetworkConfig
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.program.whole_file import write_whole
@@ -51,13 +52,14 @@ def build_model(
     """
     with torch.device("meta"):  # names and shapes, without the memory that a config may ask for
         expected = AnimationModel(config).state_dict()
+    plain = {name: tensor.shape for name, tensor in weights.items() if is_plain(tensor)}
     problems = {
         "missing": [name for name in expected if name not in weights],
         "unknown": [name for name in weights if name not in expected],
         "of another shape": [
-            name for name, tensor in expected.items() if name in weights and weights[name].shape != tensor.shape
+            name for name, tensor in expected.items() if plain.get(name, tensor.shape) != tensor.shape
         ],
-        "no plain numbers": [name for name, tensor in weights.items() if tensor.is_sparse or tensor.is_complex()],
+        "no plain numbers": [name for name in weights if name not in plain],
     }
     found = [f"{kind}: {_first_names(map(rename, names))}" for kind, names in problems.items() if names]
     if found:

@@ -28,9 +28,20 @@ def _without_password(match: re.Match[str]) -> str:
     return f"{user}:{HIDDEN}@" if colon else f"{HIDDEN}@"  # a name without a password is a token
 
 
+def parts_of(address: str) -> urllib.parse.SplitResult | None:
+    """Return the parts of an address; None if it is none, such as "https://[" or one whose port is no number."""
+    try:
+        parts = urllib.parse.urlsplit(address)
+        return parts if parts.port is None or parts.hostname else None
+    except ValueError:
+        return None
+
+
 def by_proxy(address: str) -> str:
     """Return which proxy an address is asked for through, in words; nothing if there is none."""
-    parts = urllib.parse.urlsplit(address)
+    parts = parts_of(address)
+    if parts is None:
+        return ""
     proxy = urllib.request.getproxies_environment().get(parts.scheme)
     bypass = urllib.request.proxy_bypass_environment  # type: ignore[attr-defined]  # missing in the types
     if proxy is None or (parts.hostname and bypass(parts.hostname)):

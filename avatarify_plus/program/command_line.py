@@ -73,7 +73,12 @@ class ProgramParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Print what is wrong in one line and exit with USAGE."""
-        self.exit(USAGE, f"{NAME}: error: {message} (see {self.prog} --help)\n")
+        self.exit(USAGE, f"{NAME}: error: {in_one_line(message)} (see {self.prog} --help)\n")
+
+
+def in_one_line(text: str) -> str:
+    """Return a text with all that ends a line, or that a terminal would obey, as escapes such as \\n."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def escape_what_consoles_lack() -> None:
@@ -135,7 +140,7 @@ def run_program(work: Callable[[], int | None]) -> int:
 
 def print_error(error: object) -> None:
     """Print an error in one line on stderr."""
-    sys.stderr.write(f"{NAME}: error: {error}\n")
+    sys.stderr.write(f"{NAME}: error: {in_one_line(str(error))}\n")
 
 
 def python_problem(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, fields
+from fractions import Fraction
 from types import NoneType
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -15,6 +18,9 @@ T = TypeVar("T")
 
 AUTO = "auto"
 """The word that stands for None in options that leave something to the program."""
+
+RATE = re.compile(r"[0-9]{1,9}([./][0-9]{1,9})?")
+"""How a rate is written. Fraction takes more, such as 1e999999999, which it would compute."""
 
 
 def about(
@@ -119,9 +125,20 @@ def positive(text: str) -> int:
 def parse_number(text: str) -> float:
     """Parse a number, whole or not."""
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        value = math.nan
+    if math.isnan(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return value
+
+
+def parse_rate(text: str) -> Fraction:
+    """Parse pictures a second, such as 25, 29.97 or 30000/1001."""
+    try:
+        return Fraction(text if RATE.fullmatch(text) else "")
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate; write it like 25 or 30000/1001") from None
 
 
 def parse_whole_number(text: str) -> int:

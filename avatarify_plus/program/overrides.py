@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass, replace
@@ -53,6 +54,9 @@ def _read(kind: Any, text: str, what: str) -> Any:
             return None if text == "none" else _read(get_args(kind)[0], text, what)
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
-        return kind(text)
+        value = kind(text)
+        if kind is float and not math.isfinite(value):
+            raise ValueError("not finite")
+        return value
     except (ValueError, KeyError) as error:
         raise ConfigError(f"{what} wants a value of type {getattr(kind, '__name__', kind)}, found {text!r}") from error

@@ -20,6 +20,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from avatarify_plus.errors import ConfigError, RemoteError
 from avatarify_plus.pictures.images import at_most
+from avatarify_plus.program.addresses import parts_of
 from avatarify_plus.remote.peer import IceServer, Peer, Received
 from avatarify_plus.remote.stamp import NUMBERS, read_stamp, stamp
 from avatarify_plus.types import Frame, Image
@@ -336,9 +337,11 @@ class RemoteLink:
         """Take in a message of the server's. Raises RemoteError if it is none."""
         try:
             news = json.loads(message)
+            if not isinstance(news, dict):
+                raise ValueError("news are an object")
             with self._changed:
                 self._state |= news
-        except (ValueError, TypeError) as error:
+        except (ValueError, RecursionError) as error:
             raise RemoteError(f"{self.host} is no avatarify server") from error
 
     def _say(self, text: str) -> None:
@@ -370,9 +373,9 @@ class RemoteLink:
 
 def socket_address(address: str) -> str:
     """Return the address of the WebSocket of a server's page. Raises ConfigError if it is none."""
-    parts = urllib.parse.urlsplit(address if "://" in address else f"https://{address}")
+    parts = parts_of(address if "://" in address else f"https://{address}")
     schemes = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-    if parts.scheme not in schemes or not parts.hostname:
+    if parts is None or parts.scheme not in schemes or not parts.hostname:
         raise ConfigError(f"--remote must be an address such as https://gpu.example.org:8470, found {address!r}")
     if schemes[parts.scheme] == "ws" and parts.hostname not in LOOPBACK:
         raise ConfigError(

@@ -161,7 +161,7 @@ class Application:
         text = await asyncio.wait_for(websocket.receive_text(), self._access.limits.token_s)
         try:
             first = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return False
         return isinstance(first, dict) and is_token(str(first.get("token", "")), self._access.token)
 

@@ -136,7 +136,7 @@ class _Conversation:
             while True:
                 try:
                     request = json.loads(await self._websocket.receive_text())
-                except ValueError:
+                except (ValueError, RecursionError):
                     continue
                 if not isinstance(request, dict):
                     continue

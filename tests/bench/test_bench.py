@@ -288,6 +288,8 @@ def test_a_wrong_path_is_one_line(options: list[str], message: str, capsys: pyte
         ["--seconds", "0"],
         ["--seconds", "nan"],
         ["--rate", "0"],
+        ["--rate", "1/0"],
+        ["--rate", "1e999999999"],
         ["--warm-up", "-1"],
         ["--threads", "0"],
     ],

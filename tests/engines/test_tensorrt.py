@@ -103,6 +103,12 @@ def test_plans_are_not_taken_from_a_folder_that_others_may_write(tmp_path: Path,
         list(cache.entries())
 
 
+def test_what_describes_no_plan_is_passed_over(tmp_path: Path) -> None:
+    for number, text in enumerate(("[1]", "{", '{"key": {"a": 1}}', "[" * 100_000)):
+        (tmp_path / f"{number}.json").write_text(text)
+    assert not list(PlanCache(tmp_path).entries())
+
+
 def fill(folder: Path, bundle: Bundle, precision: str = "fp16", **changes: Any) -> PlanCache:
     """Put played engines of a bundle into a cache."""
     cache = PlanCache(folder)

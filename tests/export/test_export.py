@@ -165,7 +165,7 @@ def test_keypoints_must_fit_the_mesh_layout(blend_checkpoint: Path) -> None:
 
 def test_metrics_must_be_an_object(tmp_path: Path, blend_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     metrics = tmp_path / "metrics.json"
-    for text in ("[1]", "{"):
+    for text in ("[1]", "{", "[" * 100_000):
         metrics.write_text(text)
         assert onnx_bundle.main([str(blend_checkpoint), str(tmp_path / "out"), "--metrics", str(metrics)]) == 1
         assert "metrics" in capsys.readouterr().err

@@ -185,6 +185,14 @@ def test_how_much_pictures_are_reduced_is_read_off_the_kernel(
             lambda c: c["generator"].update({"final.bias": torch.zeros(3).to_sparse()}),
             r"no plain numbers: generator\.final\.bias",
         ),
+        (
+            lambda c: c["generator"].update({"final.weight": torch.zeros(1).expand(10**7, 10**6)}),
+            r"no plain numbers: generator\.final\.weight",
+        ),
+        (
+            lambda c: c["generator"].update({"final.weight": torch.zeros(3, device="meta")}),
+            r"no plain numbers: generator\.final\.weight",
+        ),
         (lambda c: c["kp_detector"].update({"kp.weight": torch.tensor(1.0)}), r"kp\.weight is no convolution's weight"),
         (
             lambda c: c["kp_detector"].update({"down.weight": torch.zeros(3, 1, 5, 5)}),

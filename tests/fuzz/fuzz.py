@@ -1,256 +1,130 @@
 """Feed readers with mutated files, for as long as one likes: `python tests/fuzz/fuzz.py --seconds 3600 --seed 7`.
 
-Each reader gets files of ours, changed by a seeded generator. It may take them or refuse them with an AvatarifyError;
-anything else is a finding: its file is kept, and printed with the exception. A reader that dies or hangs ends this
-process, and the file that it was given last is the one in --out called `now`.
+Each reader gets files of ours, changed by a seeded generator: half of them at any byte, half in their form. It may take
+them or refuse them with an AvatarifyError; anything else is a finding: the first file of each kind is kept, and printed
+with the exception. A reader that dies or hangs ends this process, and what it was given last lies below --out as `now`.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import faulthandler
-import io
-import json
+import importlib.util
+import logging
 import math
+import os
 import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 if not __package__:
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # run as a script
+    os.environ["TQDM_DISABLE"] = "1"  # bars of progress would fill the screen
 
-import numpy as np
-from PIL import Image as Pillow
-
-from avatarify_plus import settings
-from avatarify_plus.bundle import SHIPPED, open_bundle
-from avatarify_plus.camera import open_clip
 from avatarify_plus.errors import AvatarifyError
-from avatarify_plus.network.onnx_file import read_graph
-from avatarify_plus.pictures.images import photo_of
-from avatarify_plus.web.page_control import PageControl
-from avatarify_plus.web.session_page import key_press, named_press, wanted_values
-from films import write_film
-from heic_files import write_heic
-
-MAX_PICTURES = 40
-"""So many pictures of a film are read: a header may promise millions."""
+from mutation import mutated
+from targets import TARGETS, Target
 
 HANG_S = 30.0
 """A reader that takes longer hangs: where it is is printed, and this process ends."""
 
-WORDS = (
-    b"\0",
-    b"\xff" * 4,
-    b"\x7f\xff\xff\xff",
-    b"\x80\0\0\0",
-    b"-1",
-    b"1e999",
-    b"null",
-    b"[",
-    b"{",
-    b'"',
-    b"\n",
-    b"../",
-)
-"""What is put into files besides chance: limits of numbers, and what has a meaning in texts."""
+MAX_MEMORY = 16 << 30
+"""The most address space of this process, in bytes: a file that asks for more is a finding, not a busy machine."""
 
 
-class Target(NamedTuple):
-    """A reader: what it is fed with, under which name its file goes, and the call that reads that file."""
+def all_targets() -> Mapping[str, Target]:
+    """Return what can be fuzzed here: without torch, only what needs none."""
+    if importlib.util.find_spec("torch") is None:
+        return TARGETS
+    import torch
 
-    seeds: Callable[[], list[bytes]]
-    suffix: str
-    read: Callable[[Path], object]
+    from torch_targets import TORCH_TARGETS
 
-
-def picture() -> Pillow.Image:
-    """Return a small picture of many colours."""
-    line = np.linspace(0, 255, 48, dtype=np.uint8)
-    return Pillow.fromarray(np.stack(np.broadcast_arrays(line, line[:, None], 128), -1).astype(np.uint8))
+    torch.set_num_threads(1)  # what is read is small
+    return {**TARGETS, **TORCH_TARGETS}
 
 
-def photos() -> list[bytes]:
-    """Return a picture in the formats that are read."""
-    found = []
-    for kind, options in (
-        ("JPEG", {}),
-        ("PNG", {}),
-        ("WEBP", {}),
-        ("BMP", {}),
-        ("TIFF", {}),
-        ("GIF", {}),
-        ("AVIF", {}),
-    ):
-        file = io.BytesIO()
-        try:
-            picture().save(file, kind, **options)
-        except (OSError, KeyError):  # this Pillow is built without it
-            continue
-        found.append(file.getvalue())
-    heic = write_heic(Path(FOLDER) / "seed.heic", np.asarray(picture()).copy(), tile_px=32, turns=1)
-    return [*found, heic.read_bytes()]
-
-
-def films() -> list[bytes]:
-    """Return a short film in some containers."""
-    pictures = [np.roll(np.asarray(picture()), step, 1).copy() for step in range(6)]
-    found = []
-    for suffix, codec in ((".mp4", "libx264"), (".mkv", "libx264"), (".webm", "libvpx"), (".avi", "mpeg4")):
-        path = write_film(Path(FOLDER) / f"seed{suffix}", pictures, codec=codec)
-        found.append(path.read_bytes())
-        path.unlink()
-    return found
-
-
-def read_film(path: Path) -> None:
-    """Read a film's first pictures."""
-    reader = open_clip(str(path), 25)
+def problem_of(target: Target, path: Path) -> str | None:
+    """Return what is wrong with how a reader takes a file, None if it takes or refuses it as it should."""
+    faulthandler.dump_traceback_later(HANG_S, exit=True)
     try:
-        for _ in range(MAX_PICTURES):
-            if reader.read() is None:
-                break
+        target.read(path)
+    except AvatarifyError as error:
+        return f"more than one line: {str(error)[:200]!r}" if "\n" in str(error) else None
+    except Exception as error:  # what is looked for
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [frame for frame in frames if Path(frame.filename).is_relative_to(ROOT)] or frames
+        place = f"{Path(own[-1].filename).name}:{own[-1].lineno}"
+        return f"{type(error).__name__} in {place}: {' '.join(str(error).split())[:100]}"
     finally:
-        reader.close()
+        faulthandler.cancel_dump_traceback_later()
+    return None
 
 
-def read_settings(path: Path) -> None:
-    """Read a file as the user's settings, and write them again."""
-    settings.path().parent.mkdir(parents=True, exist_ok=True)
-    settings.path().write_bytes(path.read_bytes())
-    settings.load()
-    settings.save({"zoom": 1.5})
-
-
-def read_manifest(path: Path) -> None:
-    """Open a bundle with a file as its manifest; its other files are missing."""
-    folder = path.parent / "bundle"
-    folder.mkdir(exist_ok=True)
-    (folder / "manifest.json").write_bytes(path.read_bytes())
-    open_bundle(folder)
-
-
-def read_request(path: Path) -> None:
-    """Ask what a page may ask."""
-    try:
-        request = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):  # the server's own answer to it
-        return
-    control = PageControl()
-    for value in (request, *(request.values() if isinstance(request, dict) else ())):
-        wanted_values(value)
-        named_press(value)
-        key_press(value)
-        control.ask({"set": value})
-
-
-def graphs() -> list[bytes]:
-    """Return the smallest graphs of the shipped model."""
-    paths = sorted((SHIPPED / "live-512").glob("*.onnx"), key=lambda path: path.stat().st_size)
-    return [path.read_bytes() for path in paths[:2]]
-
-
-TARGETS: Mapping[str, Target] = {
-    "photo": Target(photos, ".img", lambda path: photo_of(path.read_bytes(), "it")),
-    "film": Target(films, ".mp4", read_film),
-    "settings": Target(
-        lambda: [b'{"zoom": 2.0, "mirror_output": true, "smoothing": 0.5}', b'{"zoom": "two"}'], ".json", read_settings
-    ),
-    "manifest": Target(lambda: [(SHIPPED / "live-512" / "manifest.json").read_bytes()], ".json", read_manifest),
-    "graph": Target(graphs, ".onnx", read_graph),
-    "request": Target(
-        lambda: [
-            b'{"set": {"mouth": 1.5, "region": "eyes", "lock_gaze": true}}',
-            b'{"key": "p"}',
-            b'{"press": "panic"}',
-        ],
-        ".json",
-        read_request,
-    ),
-}
-
-
-def mutated(data: bytes, chance: random.Random) -> bytes:
-    """Return a file with some changes: bits turned, bytes replaced, parts cut, doubled, moved, words put in."""
-    changed = bytearray(data)
-    for _ in range(chance.choice((1, 1, 2, 4, 8, 32))):
-        if not changed:
-            break
-        # Headers decide most, so half of the changes are there.
-        end = len(changed) if chance.random() < 0.5 else min(len(changed), 256)
-        at = chance.randrange(end)
-        length = min(chance.choice((1, 2, 4, 16, 64)), len(changed) - at)
-        kind = chance.randrange(7)
-        if kind == 0:
-            changed[at] ^= 1 << chance.randrange(8)
-        elif kind == 1:
-            changed[at : at + length] = chance.randbytes(length)
-        elif kind == 2:
-            del changed[at : at + length]
-        elif kind == 3:
-            changed[at:at] = changed[at : at + length]
-        elif kind == 4:
-            del changed[at:]
-        elif kind == 5:
-            word = chance.choice(WORDS)
-            changed[at : at + len(word)] = word
-        else:
-            other = chance.randrange(len(changed))
-            changed[at : at + length] = changed[other : other + length]
-    return bytes(changed)
-
-
-def fuzz(name: str, seconds: float, files: float, seed: int, out: Path) -> tuple[int, list[str]]:
-    """Feed one reader for some time or with some files; return how many it got, and what was found, a line each."""
-    target, chance = TARGETS[name], random.Random(f"{name} {seed}")
-    seeds = target.seeds()
-    count, findings = 0, list[str]()
+def fuzz(name: str, target: Target, seconds: float, files: float, seed: int, out: Path) -> tuple[int, list[str]]:
+    """Feed one reader for some time or with some files; return how many it got, and each kind of finding in a line."""
+    chance = random.Random(f"{name} {seed}")
+    seeds = target.seeds(out)
+    count, kinds = 0, dict[str, list[str]]()
     ends_s = time.monotonic() + seconds
     path = out / f"now{target.suffix}"
     while time.monotonic() < ends_s and count < files:
-        path.write_bytes(mutated(chance.choice(seeds), chance))
-        faulthandler.dump_traceback_later(HANG_S, exit=True)
-        try:
-            target.read(path)
-        except AvatarifyError as error:
-            if "\n" in str(error):
-                findings.append(f"{name}: more than one line: {error}")
-        except Exception as error:  # what is looked for
-            kept = out / f"{name}-{seed}-{count}{target.suffix}"
-            kept.write_bytes(path.read_bytes())
-            place = traceback.extract_tb(error.__traceback__)[-1]
-            findings.append(f"{name}: {type(error).__name__} in {Path(place.filename).name}:{place.lineno}, see {kept}")
-        finally:
-            faulthandler.cancel_dump_traceback_later()
+        data = chance.choice((mutated, target.change))(chance.choice(seeds), chance)
+        path.write_bytes(data)
+        problem = problem_of(target, path)
+        if problem is not None:
+            kind = problem.partition(": ")[0]
+            if kind not in kinds:  # the first of each kind is kept
+                kept = out / f"{name}-{seed}-{count}{target.suffix}"
+                kept.write_bytes(data)
+                problem += f", see {kept}"
+            kinds.setdefault(kind, []).append(problem)
         count += 1
-    return count, findings
+    return count, [f"{name}: {len(found)} x {found[0]}" for found in kinds.values()]
 
 
-FOLDER = "."
-"""Where files lie while they are read; set by `main`."""
+def prepare(out: Path) -> None:
+    """Make a folder for files, keep the user's own settings and caches out of it, and memory within limits."""
+    out.mkdir(parents=True, exist_ok=True)
+    for kind in ("CONFIG", "CACHE", "DATA"):
+        os.environ[f"XDG_{kind}_HOME"] = str(out.resolve() / "home")
+    for kind in ("APPDATA", "LOCAL_APPDATA"):
+        os.environ[f"WIN_PD_OVERRIDE_{kind}"] = str(out.resolve() / "home")
+    logging.disable(logging.CRITICAL)
+    with contextlib.suppress(ImportError, ValueError, OSError):  # there is none on Windows
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, MAX_MEMORY))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return 1 if something was found."""
-    global FOLDER
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--target", nargs="+", choices=TARGETS, default=list(TARGETS), help="readers (default: all)")
+    parser.add_argument("--target", nargs="+", metavar="NAME", help="readers, see --list (default: all)")
+    parser.add_argument("--list", action="store_true", help="print the readers' names, and leave")
     parser.add_argument("--seconds", type=float, default=60, help="for each reader (default: 60)")
     parser.add_argument("--files", type=float, default=math.inf, help="for each reader at most (default: no limit)")
     parser.add_argument("--seed", type=int, default=0, help="what chance starts from (default: 0)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for files")
+    parser.add_argument("--out", type=Path, default=Path("fuzz"), help="folder for files (default: %(default)s)")
     options = parser.parse_args(arguments)
-    options.out.mkdir(parents=True, exist_ok=True)
-    FOLDER = str(options.out)
+    targets = all_targets()
+    if options.list:
+        print(*targets)
+        return 0
+    if unknown := set(options.target or ()) - set(targets):
+        parser.error(f"there is no reader {', '.join(sorted(unknown))}: choose of {', '.join(targets)}")
+    prepare(options.out)
     is_clean = True
-    for name in options.target:
-        count, findings = fuzz(name, options.seconds, options.files, options.seed, options.out)
-        print(f"{name}: {count} files, {len(findings)} findings", *findings[:20], sep="\n  ", flush=True)
+    for name in options.target or targets:
+        folder = options.out / name
+        folder.mkdir(exist_ok=True)
+        count, findings = fuzz(name, targets[name], options.seconds, options.files, options.seed, folder)
+        print(f"{name}: {count} files, {len(findings)} findings", *findings, sep="\n  ", flush=True)
         is_clean = is_clean and not findings
     return 0 if is_clean else 1
 

@@ -4,6 +4,7 @@ import pickle
 import random
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from avatarify_plus.errors import ModelError
-from avatarify_plus.network.checkpoint import Checkpoint, read_checkpoint
+from avatarify_plus.network.checkpoint import Checkpoint, is_plain, read_checkpoint
 from avatarify_plus.network.checkpoint_seal import SEAL, seal
 from avatarify_plus.network.config import network_config
 
@@ -100,6 +101,26 @@ def test_values_of_another_kind_are_one_line(tmp_path: Path, odd: dict[str, Any]
     with pytest.raises(ModelError, match=r"odd\.pt is not a checkpoint of training/train\.py: ") as caught:
         read_checkpoint(saved(tmp_path / "odd.pt", VALUES | odd))
     assert "\n" not in str(caught.value)
+
+
+ODD_TENSORS: dict[str, Callable[[], torch.Tensor]] = {
+    "sparse": lambda: torch.ones(2, 2).to_sparse_csr(),
+    "without numbers": lambda: torch.ones(2, device="meta"),
+    "complex": lambda: torch.ones(2, dtype=torch.complex64),
+    "quantized": lambda: torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+    "nested": lambda: torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    "huge, of four bytes": lambda: torch.ones(1).expand(10**13),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_TENSORS)
+def test_tensors_that_are_no_plain_numbers_are_one_line(tmp_path: Path, kind: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, that it may change how it makes them
+        path = saved(tmp_path / "odd.pt", VALUES | {"ema": {"w": ODD_TENSORS[kind]()}})
+    with pytest.raises(ModelError, match=r"odd\.pt is not a checkpoint of .*: ema holds something else than plain"):
+        read_checkpoint(path)
+    assert is_plain(torch.ones(3, 4).t()[1:]) and is_plain(torch.tensor(1)) and is_plain(torch.ones(0))
 
 
 def test_every_flipped_bit_of_a_sealed_file_is_noticed(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from avatarify_plus.program.addresses import shown
+from avatarify_plus.program.addresses import by_proxy, parts_of, shown
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,12 @@ from avatarify_plus.program.addresses import shown
 )
 def test_secrets_are_hidden_and_nothing_else(address: str, expected: str) -> None:
     assert shown(address) == expected
+
+
+@pytest.mark.parametrize(
+    "address", ["https://[", "http://[::1/a", "https://host:port/", "rtsp://host:99999", "http://\u2100"]
+)
+def test_what_is_no_address_has_no_parts(address: str) -> None:
+    assert parts_of(address) is None and by_proxy(address) == ""
+    found = parts_of("https://host:8470/a")
+    assert found is not None and (found.hostname, found.port) == ("host", 8470)

@@ -13,7 +13,7 @@ import pytest
 
 from avatarify_plus import __version__
 from avatarify_plus.__main__ import main
-from avatarify_plus.errors import DataError, SinkError
+from avatarify_plus.errors import DataError, ModelError, SinkError
 from avatarify_plus.program.command_line import (
     FAILED,
     LineFormatter,
@@ -89,6 +89,19 @@ def test_a_wrong_option_is_one_line_that_says_where_the_right_ones_are(capsys: p
         assert caught.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert re.fullmatch(r"avatarify: error: .*(clubs|balls|ball).* \(see avatarify juggle --help\)", line)
+
+
+def test_what_is_quoted_in_an_error_neither_ends_its_line_nor_steers_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail() -> None:
+        raise ModelError("no model at one\ntwo\x1b[2J")
+
+    with pytest.raises(SystemExit):
+        ProgramParser(prog="avatarify juggle").parse_args(["one\ntwo\x1b[2J\u2028"])
+    assert run_program(fail) == 1
+    wrong_usage, failure = capsys.readouterr().err.splitlines()
+    assert r"one\ntwo\x1b[2J\u2028 (see" in wrong_usage and failure == r"avatarify: error: no model at one\ntwo\x1b[2J"
 
 
 def test_help_ends_with_examples_and_every_program_knows_its_version(capsys: pytest.CaptureFixture[str]) -> None:

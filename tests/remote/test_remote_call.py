@@ -252,11 +252,22 @@ def test_addresses(address: str, wanted: str) -> None:
         ("http://gpu.example.org", "where others can read them"),
         ("ftp://gpu.example.org", "must be an address such as"),
         ("https://", "must be an address such as"),
+        ("https://[", "must be an address such as"),
+        ("gpu.example.org:port", "must be an address such as"),
     ],
 )
 def test_addresses_that_are_refused(address: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         socket_address(address)
+
+
+@pytest.mark.parametrize("message", ["{", "5", '[["state", 1]]', "[" * 100_000])
+def test_what_is_no_news_is_no_server(message: str) -> None:
+    link = RemoteLink("http://127.0.0.1:1", TOKEN, [], {})
+    link._read('{"pictures": 3}')
+    with pytest.raises(RemoteError, match=r"127\.0\.0\.1 is no avatarify server"):
+        link._read(message)
+    assert link.state == {"pictures": 3}
 
 
 def test_a_token_is_never_shown(running: Running) -> None:

@@ -101,7 +101,7 @@ def test_slow_requests_are_cut_off(attacked: tuple[Running, Victim], monkeypatch
         victim.gets_more()
 
 
-@pytest.mark.parametrize("first", ['{"token": "guess"}', "", "{", None])
+@pytest.mark.parametrize("first", ['{"token": "guess"}', "", "{", "[" * 20_000, None])
 def test_guessed_tokens_are_stopped_and_the_door_is_not_blocked(
     attacked: tuple[Running, Victim], first: str | None
 ) -> None:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -18,7 +19,7 @@ from synthetic_cache import tiny_command, write_cache
 from training import ablation, train
 from training.evaluation.network_animation import NetworkAnimation
 from training.evaluation.studies import STUDIES, TABLE_2, TABLE_2_TAICHI, Study, find_study
-from training.evaluation.study_page import Measured, tables, write_tables
+from training.evaluation.study_page import Measured, read_measured, tables, write_tables
 from training.evaluation.trained_network import TrainedNetwork, read_trained_network, write_trained_network
 from training.networks import TRAINABLE, base_config, build_network
 from training.networks.x2face import CODE, X2Face
@@ -273,6 +274,33 @@ def test_the_tables_show_mean_spread_and_difference(tmp_path: Path) -> None:
     assert written.count("0.0450 ± 0.0050") == 1 and json.dumps(written).count("## Tiny") == 1
     with pytest.raises(DataError, match="holds no measured run"):
         ablation.write_page(TINY, tmp_path, page)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"preset": 5}, {"steps": 10**30}, {"seed": None}, {"scores": [1]}, {"baseline": {"l1": "a"}}, {"more": 1}),
+        *({"clip_scores": [1]}, {"clip_scores": {"l1": 1}}, {"clip_scores": {"l1": {"a": "b"}}}),
+    ],
+)
+def test_scores_that_are_none_are_one_line(tmp_path: Path, change: dict[str, Any]) -> None:
+    path = tmp_path / "scores.json"
+    path.write_text(json.dumps(MEASURED.to_dict()))
+    assert read_measured(path) == MEASURED
+    for text in (json.dumps(MEASURED.to_dict() | change), "{", "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(
+            DataError, match=r"scores\.json does not hold what .*: delete it and measure that run again$"
+        ):
+            read_measured(path)
+
+
+def test_what_a_stored_network_says_wrong_is_one_line(tmp_path: Path) -> None:
+    header = b'{"a": {"dtype": "one\\ntwo", "shape": [], "data_offsets": [0, 0]}}'
+    (tmp_path / "a.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(ModelError, match="cannot read the trained network") as caught:
+        read_trained_network(tmp_path / "a.safetensors")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["voxceleb1", "taichihd", "mgif"])

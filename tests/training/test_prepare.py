@@ -25,6 +25,8 @@ from training.prepare import (
     ClipRange,
     ClipRules,
     Footage,
+    FootageJob,
+    _read_note,
     clip_or_reason,
     clips_or_reasons,
     main,
@@ -220,6 +222,15 @@ def test_changed_settings_and_changed_videos_are_done_again(footage: Path, tmp_p
     assert main(command(video, out)) == 0
     changed = times(out)
     assert changed != before and changed.keys() == before.keys()
+    job = FootageJob(video, "talk", out, ClipRules(min_seconds=1.0))
+    (note,) = (out / ".done").iterdir()
+    written = note.read_text()
+    assert _read_note(job) is not None
+    for damaged in ("", "[" * 100_000, "[]", "{}", written.replace(": 26,", ": [26],"), written.replace("null", "5")):
+        note.write_text(damaged)
+        assert damaged != written and _read_note(job) is None, damaged[:200]
+    assert main(command(video, out)) == 0
+    assert note.read_text() == written and times(out) != changed
     assert main(command(video, out, "--max-seconds", "1")) == 0
     assert list(times(out)) == ["talk#000000#000024.mp4"]  # the other frame is too short a clip
     assert main(command(video, out, "--min-size", "400")) == 1

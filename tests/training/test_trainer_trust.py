@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -120,6 +121,25 @@ def test_weights_that_are_not_finite_never_replace_a_checkpoint(
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "moments",
+    [torch.zeros(2, 2), {"step": torch.tensor(1.0), "exp_avg": torch.zeros(1, 7), "exp_avg_sq": torch.zeros(1, 7)}],
+)
+def test_an_optimiser_of_other_weights_is_one_line(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], moments: Any
+) -> None:
+    assert train.main(tiny_command(data, tmp_path, "--steps", "1")) == 0
+    saved = read_checkpoint(tmp_path / "checkpoint.pt")
+    assert saved.state is not None
+    saved.state.optimiser["state"][0] = moments
+    write_checkpoint(tmp_path / "checkpoint.pt", saved)
+    capsys.readouterr()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's, of what it then finds
+        assert train.main(tiny_command(data, tmp_path, "--steps", "2")) == 1
+    assert "checkpoint.pt does not fit its own network: " in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_training_outlives_a_full_disk_but_says_so_at_the_end(
     data: Path,
     tmp_path: Path,
@@ -174,6 +194,8 @@ def test_a_run_starts_from_a_bundle(data: Path, blend_bundle: Bundle, tmp_path: 
         (["--set", "mask_prior=soft"], "--set mask_prior wants a value of type float"),
         (["--set", "motion.width=0"], "width must be a whole number from 1"),
         (["--weight", "beauty=1"], "--weight knows no field 'beauty'"),
+        (["--weight", "pixels=nan"], "--weight pixels wants a value of type float, found 'nan'"),
+        (["--rate", "nan"], "'nan' is not a number"),
         (["--stages", "64x0:1"], "batches be positive"),
         (["--photo-share", "2"], "must be from 0 to 1"),
         (["--mesh-warmup", "5"], "--mesh-warmup needs --keypoints learned"),

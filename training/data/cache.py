@@ -97,6 +97,10 @@ class CacheRows:
         """The bytes of a row of each of ROW_FILES."""
         return self.size * self.size * 3, LANDMARK_COUNT * 12
 
+    def lengths(self) -> list[int]:
+        """Return how many bytes each of ROW_FILES has, 0 where there is none."""
+        return [(self.out / name).stat().st_size if (self.out / name).is_file() else 0 for name in ROW_FILES]
+
     def reserve(self, count: int) -> None:
         """Give both files room for a number of rows; what they hold stays, and disk space is used only as they fill."""
         for name, row_bytes in zip(ROW_FILES, self.row_bytes, strict=True):
@@ -313,7 +317,10 @@ def _owner(file: Path) -> Path | None:
     wanted = values.get("wanted")
     paths = wanted.get("paths") if isinstance(wanted, dict) else None
     named = values.get("folder") or (paths[0] if isinstance(paths, list) and paths else None)
-    return Path(named).resolve() if isinstance(named, str) else None
+    try:
+        return Path(named).resolve() if isinstance(named, str) else None
+    except (OSError, ValueError):  # no name of a folder
+        return None
 
 
 def _stamp(path: Path) -> list[int]:
@@ -369,8 +376,8 @@ def _damage(out: Path, index: dict[str, Any]) -> str | None:
         is_named = isinstance(clip["name"], str) and isinstance(clip["identity"], str)
         if not (is_named and type(start) is int and start >= 0 and _is_count(length) and start + length <= count):
             return f"{INDEX} lists the clip {clip['name']!a} beyond the {count} pictures"
-    for name, row_bytes in zip(ROW_FILES, CacheRows(out, size).row_bytes, strict=True):
-        found = (out / name).stat().st_size if (out / name).is_file() else 0
+    rows = CacheRows(out, size)
+    for name, row_bytes, found in zip(ROW_FILES, rows.row_bytes, rows.lengths(), strict=True):
         if found != count * row_bytes:
             return f"{name} has {found} bytes instead of {count * row_bytes}"
     return None
@@ -386,8 +393,7 @@ def _is_count(value: Any) -> TypeGuard[int]:
 
 def _write_cache(found: Folder, folder: Path, out: Path, size: int, processes: int, wanted: dict[str, Any]) -> None:
     clips, plan = found.clips, _read_json(out / PLAN)
-    is_sound = isinstance(plan.get("problems"), dict) and _are_counts(plan.get("counts"), len(clips))
-    if plan.get("wanted") != wanted or not is_sound or not all((out / name).exists() for name in ROW_FILES):
+    if plan.get("wanted") != wanted or not _is_sound(plan, len(clips), CacheRows(out, size)):
         plan = {"wanted": wanted, "folder": str(folder.resolve())} | _count_all(clips, processes)
         try:
             _lay_out(out)
@@ -418,9 +424,16 @@ def _write_cache(found: Folder, folder: Path, out: Path, size: int, processes: i
     _finish(clips, out, plan, done)
 
 
-def _are_counts(values: Any, length: int) -> bool:
-    """Return whether these are a plan's counts: as many as there are clips."""
-    return isinstance(values, list) and len(values) == length and all(type(v) is int and v >= 0 for v in values)
+def _is_sound(plan: dict[str, Any], clip_count: int, rows: CacheRows) -> bool:
+    """Return whether a plan is one of so many clips, and the files have room for all that it counts."""
+    counts, problems = plan.get("counts"), plan.get("problems")
+    if not (isinstance(counts, list) and len(counts) == clip_count and all(type(c) is int and c >= 0 for c in counts)):
+        return False
+    if not (isinstance(problems, dict) and all(isinstance(reason, str) for reason in problems.values())):
+        return False
+    return set(problems) <= {str(index) for index in range(clip_count)} and rows.lengths() == [
+        sum(counts) * row_bytes for row_bytes in rows.row_bytes
+    ]
 
 
 def _count_all(clips: list[FoundClip], processes: int) -> dict[str, Any]:
@@ -521,7 +534,7 @@ def _read_done(out: Path) -> dict[int, Decoded]:
     done = {}
     if (out / DONE).exists():
         for line in (out / DONE).read_text(errors="replace").splitlines():
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(ValueError, TypeError, RecursionError):
                 decoded = Decoded(**json.loads(line))
                 if type(decoded.index) is int and type(decoded.count) is int:
                     done[decoded.index] = decoded

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -37,6 +38,43 @@ class Measured:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-ready values."""
         return asdict(self)
+
+
+COUNTS = ("parameters", "frame_operations", "steps", "samples", "clips", "stride")
+"""The fields of Measured that count something."""
+
+MAX_NUMBER = 1e18
+"""Larger numbers are no measurements."""
+
+
+def read_measured(path: Path) -> Measured:
+    """Read a JSON file of what `Measured.to_dict` returned. Raises DataError if it is missing or something else."""
+    try:
+        found = Measured(**json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"cannot read the scores {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _no_scores(path) from error
+    counts = (getattr(found, name) for name in ("seed", *COUNTS))
+    by_clip = found.clip_scores.values() if isinstance(found.clip_scores, dict) else [None]
+    tables = (found.scores, found.baseline, *by_clip)
+    is_sound = isinstance(found.preset, str) and all(type(count) is int and _is_number(count) for count in counts)
+    if not (is_sound and all(isinstance(table, dict) and all(map(_is_score, table.values())) for table in tables)):
+        raise _no_scores(path)
+    return found
+
+
+def _no_scores(path: Path) -> DataError:
+    return DataError(f"{path} does not hold what training/ablation.py measured: delete it and measure that run again")
+
+
+def _is_score(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
+def _is_number(value: object) -> bool:
+    """Return whether a value is a number, NaN included, that can be computed with."""
+    return type(value) in (int, float) and not abs(value) > MAX_NUMBER  # type: ignore[arg-type]  # a number by now
 
 
 PAPER_MEASURES = {"l1": ("L1", 4), "akd_px": ("AKD px", 2), "mkr": ("MKR", 4), "aed": ("AED", 3)}

@@ -110,6 +110,7 @@ def _read_stored(path: Path) -> tuple[NetworkConfig, Weights, dict[str, Any]]:
             about = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # no mapping
         config, training = NetworkConfig.from_dict(json.loads(about["config"])), json.loads(about["training"])
-    except (OSError, SafetensorError, KeyError, ValueError, TypeError, ConfigError) as error:
-        raise ModelError(f"cannot read the trained network {path}: {error}") from error
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RecursionError, ConfigError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"cannot read the trained network {path}: {reason}") from error
     return config, {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}, training

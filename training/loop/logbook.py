@@ -20,6 +20,9 @@ logger = logging.getLogger("training")
 NOT_LOSSES = ("step", "samples", "elapsed_s", "rate", "samples_per_s")
 """The columns of metrics.csv that are not losses."""
 
+NEEDED = ("step", "samples", "elapsed_s")
+"""The columns that a row must have for the next ones to follow."""
+
 TENSORBOARD_STEPS = 20
 """TensorBoard gets the mean losses of this many steps at a time."""
 
@@ -103,10 +106,20 @@ def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a log, none if there is no file; one that is damaged is kept aside, and a new one begins."""
     if not path.exists():
         return []
-    with open(path, newline="") as file:
-        return [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    try:
+        with open(path, newline="") as file:
+            rows = [{name: _number(value) for name, value in row.items()} for row in csv.DictReader(file)]
+        if any(not isinstance(row.get(name), (int, float)) for row in rows for name in NEEDED):
+            raise ValueError("a row lacks a number")
+    except (ValueError, TypeError, csv.Error):
+        aside = path.with_name(f"{path.stem}.damaged{path.suffix}")
+        path.replace(aside)
+        logger.warning("%s is damaged: it is kept as %s, and a new one begins", path, aside.name)
+        return []
+    return rows
 
 
 def _number(text: str) -> int | float | None:

@@ -14,7 +14,7 @@ import pytest
 
 from avatarify_plus.errors import DataError
 from avatarify_plus.program.file_lock import locked
-from training.data.cache import Cache, build_cache, cache_folder, list_clips, open_cache, read_clip
+from training.data.cache import Cache, _read_done, build_cache, cache_folder, list_clips, open_cache, read_clip
 
 
 def test_the_cache_holds_every_frame_and_its_face(cache: Cache) -> None:
@@ -128,6 +128,52 @@ def test_an_index_that_is_none_is_no_cache(tmp_path: Path) -> None:
         (tmp_path / "index.json").write_text(text)
         with pytest.raises(DataError, match="holds no finished cache"):
             open_cache(tmp_path)
+
+
+def test_an_index_of_a_folder_that_no_folder_can_be_is_nobodys(tmp_path: Path) -> None:
+    plain = cache_folder(tmp_path / "clips", tmp_path)
+    plain.mkdir()
+    for name in ("\ud800", "a\0b"):
+        (plain / "index.json").write_text(json.dumps({"folder": name}))
+        assert cache_folder(tmp_path / "clips", tmp_path) == plain
+
+
+UNSOUND: dict[str, Callable[[dict[str, Any]], object]] = {
+    "problems of clips that there are none of": lambda plan: plan.update(problems={"a": "none"}),
+    "a problem that is no text": lambda plan: plan.update(problems={"1": [1]}),
+    "more pictures than the files hold": lambda plan: plan.update(counts=[1, 10**19]),
+    "fewer": lambda plan: plan.update(counts=[1, 0]),
+}
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+def test_a_damaged_plan_of_an_unfinished_cache_is_made_again(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    for number in (1, 2):
+        cv2.imwrite(str(folder / f"a_{number}.png"), np.full((32, 32, 3), 40 * number, np.uint8))
+    build_cache(folder, tmp_path / "cache", 32, 1, subject="body")
+    (index,) = (tmp_path / "cache").rglob("index.json")
+    values = json.loads(index.read_text())
+    plan = {"wanted": values["wanted"], "folder": values["folder"], "counts": [1, 1], "problems": {}}
+    UNSOUND[name](plan)
+    index.with_name("plan.json").write_text(json.dumps(plan))
+    index.with_name("done.jsonl").write_text(
+        "\n".join(
+            ('{"index": 0, "count": 1, "problem": null}', '{"index": 1, "count": 1, "problem": null}', "[" * 9000)
+        )
+    )
+    index.with_name("frames.u8").write_bytes(bytes(2 * 32 * 32 * 3))  # all that is done is black
+    index.unlink()
+    assert [int(frame.mean()) for frame in build_cache(folder, tmp_path / "cache", 32, 1, subject="body").frames] == [
+        40,
+        80,
+    ]
+
+
+def test_what_is_done_of_an_unfinished_cache_is_kept_beside_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "done.jsonl").write_text('{"index": 0, "count": 1, "problem": null}\n' + "[" * 100_000 + "\n[1]\n5")
+    assert list(_read_done(tmp_path)) == [0]
 
 
 def test_folders_of_like_names_are_kept_apart(tmp_path: Path) -> None:
