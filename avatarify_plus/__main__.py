@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from avatarify_plus.program.command_line import FAILED, print_error, python_problem
+from avatarify_plus.program.command_line import python_problem
+from avatarify_plus.program.ending import FAILED, print_error
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -24,7 +24,8 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import EngineError
 from avatarify_plus.live import run
 from avatarify_plus.program.checkout import child_environment, module_command
-from avatarify_plus.program.command_line import NAME, ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.ending import NAME
 from avatarify_plus.types import Frame
 
 FRAME_COUNT = 50
