@@ -64,6 +64,10 @@ class Summary:
     output: Path | None
 
 
+NOTHING_DONE = Summary(0, 0, 0, 0.0, 0.0, 0.0, 0.0, "", "", None)
+"""What a run did that was stopped before its first frame."""
+
+
 class Viewer(Protocol):
     """Sees the session after every turn of the loop, in the loop's thread, and may act on it."""
 
@@ -103,9 +107,13 @@ def run(
         is_own_source = frame_source is None
         if frame_source is None:
             request = CaptureRequest(config.camera_size, config.camera_fps, config.camera_format)
-            frame_source = stack.enter_context(
-                open_frame_source(config.camera, config.sequence_fps, config.live, request)
-            )
+            try:
+                opened = open_frame_source(config.camera, config.sequence_fps, config.live, request, stop)
+            except CameraError:
+                if stop.is_set():
+                    return NOTHING_DONE
+                raise
+            frame_source = stack.enter_context(opened)
         _require_destination(config, frame_source)
         file = _reserve_file(config, frame_source.is_live)
         if file is not None:
@@ -128,6 +136,8 @@ def run(
         else:
             if engine is None:
                 engine = stack.enter_context(open_wanted_engine(config))
+            if stop.is_set():
+                return NOTHING_DONE
             logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
             own = stack.enter_context(open_session(config, engine, outputs, frame_source.is_live))
             session, computing, device = own, f"{engine.name} {engine.precision}", engine.device
