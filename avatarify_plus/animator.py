@@ -162,7 +162,8 @@ def load_animator(
     driver's pose. smoothing: how much jitter is smoothed away, from 0 (nothing) to 1 (sluggish). photo_px: at most so
     many pixels has the side of the pictures of a model that shows the photo in its own size. controls: how much of each
     part of the face is followed. gpu: which GPU computes, from 0, if there are several. Raises ModelError if the model
-    is missing or damaged, EngineError if the engine does not work here.
+    is missing or damaged, EngineError if the engine does not work here. A model that gives no picture for a minute ends
+    the program with a line, see `engines.open_engine`.
     """
     return Animator(
         open_engine(open_bundle(model), engine, threads, precision, gpu), motion, smoothing, photo_px, controls

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from avatarify_plus.config import WEBCAM, WHO, AppConfig
 from avatarify_plus.errors import ConfigError
-from avatarify_plus.program.command_line import DONE, ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.ending import DONE
 from avatarify_plus.program.option_fields import add_fields
 from avatarify_plus.program.stop import stop_on_signal
 

@@ -19,11 +19,10 @@ from tqdm import tqdm
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.camera import CaptureRequest, FileSource, FrameSource, open_frame_source
 from avatarify_plus.config import AppConfig
-from avatarify_plus.engines import Engine, choose_engine, open_engine, start_limit_s
+from avatarify_plus.engines import Engine, choose_engine, open_engine
 from avatarify_plus.errors import CameraError, ConfigError, RemoteError, SinkError, SourceError
 from avatarify_plus.preview.window import PreviewWindow
 from avatarify_plus.program.addresses import shown
-from avatarify_plus.program.deadline import deadline
 from avatarify_plus.program.stop import stop_on_signal
 from avatarify_plus.session.avatars import photos_in, require_photo
 from avatarify_plus.session.driven import Driven
@@ -65,6 +64,10 @@ class Summary:
     output: Path | None
 
 
+NOTHING_DONE = Summary(0, 0, 0, 0.0, 0.0, 0.0, 0.0, "", "", None)
+"""What a run did that was stopped before its first frame."""
+
+
 class Viewer(Protocol):
     """Sees the session after every turn of the loop, in the loop's thread, and may act on it."""
 
@@ -104,9 +107,13 @@ def run(
         is_own_source = frame_source is None
         if frame_source is None:
             request = CaptureRequest(config.camera_size, config.camera_fps, config.camera_format)
-            frame_source = stack.enter_context(
-                open_frame_source(config.camera, config.sequence_fps, config.live, request)
-            )
+            try:
+                opened = open_frame_source(config.camera, config.sequence_fps, config.live, request, stop)
+            except CameraError:
+                if stop.is_set():
+                    return NOTHING_DONE
+                raise
+            frame_source = stack.enter_context(opened)
         _require_destination(config, frame_source)
         file = _reserve_file(config, frame_source.is_live)
         if file is not None:
@@ -129,6 +136,8 @@ def run(
         else:
             if engine is None:
                 engine = stack.enter_context(open_wanted_engine(config))
+            if stop.is_set():
+                return NOTHING_DONE
             logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
             own = stack.enter_context(open_session(config, engine, outputs, frame_source.is_live))
             session, computing, device = own, f"{engine.name} {engine.precision}", engine.device
@@ -226,14 +235,11 @@ def _open_remote(
 def open_wanted_engine(config: AppConfig) -> Engine:
     """Open the engine that the config names, and log which it is; "auto" also logs why it is not another."""
     bundle = open_bundle(config.model)
-    limit_s = start_limit_s(config.engine, config.gpu)
-    complaint = f"the model {config.model} gave no picture within {limit_s:.0f} s: choose another --model or --engine"
-    with deadline(limit_s, complaint):
-        if config.engine == "auto":
-            engine, reason = choose_engine(bundle, precision=config.precision, gpu=config.gpu)
-        else:
-            engine = open_engine(bundle, config.engine, precision=config.precision, gpu=config.gpu)
-            reason = f"{engine.name} on {engine.device}"
+    if config.engine == "auto":
+        engine, reason = choose_engine(bundle, precision=config.precision, gpu=config.gpu)
+    else:
+        engine = open_engine(bundle, config.engine, precision=config.precision, gpu=config.gpu)
+        reason = f"{engine.name} on {engine.device}"
     logger.info("engine %s", reason)
     if bundle.is_for_one_face:
         logger.warning("%s: %s", bundle.manifest.name, bundle.manifest.intended_use)

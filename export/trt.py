@@ -18,14 +18,8 @@ from avatarify_plus.engines.engine import require_precision
 from avatarify_plus.engines.tensorrt_library import INSTALL_HINT, RTX, TENSORRT, load_library
 from avatarify_plus.engines.tensorrt_plans import PORTABLE, PlanCache, PlanKey, graph_precisions
 from avatarify_plus.errors import EngineError, ModelError
-from avatarify_plus.program.command_line import (
-    DONE,
-    INTERRUPTED,
-    ProgramParser,
-    configure_logging,
-    print_error,
-    run_program,
-)
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.ending import DONE, INTERRUPTED, print_error
 from avatarify_plus.program.model_help import MODEL_HELP
 from export.trt_builder import Builder, TargetGpu
 

@@ -418,6 +418,28 @@ def test_a_signal_leaves_a_recording_that_plays(config: AppConfig, kind: type[Fa
     assert handlers() == before
 
 
+@pytest.mark.parametrize("waits_for", ["camera", "engine"])
+def test_a_run_that_is_stopped_before_its_first_frame_has_done_nothing(
+    config: AppConfig, monkeypatch: pytest.MonkeyPatch, waits_for: str
+) -> None:
+    stop, engine = threading.Event(), FakeEngine()
+
+    def open_camera(*given: Any) -> FileSource:
+        stop.set()
+        raise CameraError("it has not answered yet")
+
+    def open_engine(config: AppConfig) -> FakeEngine:
+        stop.set()
+        return engine
+
+    if waits_for == "camera":
+        monkeypatch.setattr(live, "open_frame_source", open_camera)
+    monkeypatch.setattr(live, "open_wanted_engine", open_engine)
+    assert run(config, stop=stop) == live.NOTHING_DONE
+    assert config.output is not None and not config.output.exists()
+    assert not engine.sources and engine.is_closed is (waits_for == "engine")
+
+
 def test_a_failing_engine_leaves_a_recording_that_plays(config: AppConfig) -> None:
     class Broken(FakeEngine):
         def animate(self, source: Any, keypoints: Keypoints) -> Image:

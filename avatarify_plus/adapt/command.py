@@ -16,15 +16,8 @@ from avatarify_plus.adapt.verdict import describe
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.program.checkout import app_command
-from avatarify_plus.program.command_line import (
-    DONE,
-    FAILED,
-    INTERRUPTED,
-    ProgramParser,
-    configure_logging,
-    print_error,
-    run_program,
-)
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.ending import DONE, FAILED, INTERRUPTED, print_error
 from avatarify_plus.program.model_help import MODEL_HELP
 from avatarify_plus.program.option_fields import parse_number
 from avatarify_plus.program.stop import stop_on_signal

@@ -33,17 +33,16 @@ from avatarify_plus.config import AppConfig, EngineName
 from avatarify_plus.engines import Engine
 from avatarify_plus.errors import ConfigError, EngineError
 from avatarify_plus.program.command_line import (
-    FAILED,
     ProgramParser,
     add_json_option,
     add_model_option,
     configure_logging,
-    print_error,
     print_report,
     require_json_file,
     require_writable,
     run_program,
 )
+from avatarify_plus.program.ending import FAILED, print_error
 from avatarify_plus.program.examples import example
 from avatarify_plus.program.option_fields import parse_rate
 from avatarify_plus.session.avatars import require_photo

@@ -21,8 +21,6 @@ import numpy as np
 from avatarify_plus.bench.memory import memory_mb
 from avatarify_plus.program.checkout import child_environment, module_command
 from avatarify_plus.program.command_line import (
-    DONE,
-    FAILED,
     STDOUT,
     ProgramParser,
     add_json_option,
@@ -31,6 +29,7 @@ from avatarify_plus.program.command_line import (
     require_json_file,
     run_program,
 )
+from avatarify_plus.program.ending import DONE, FAILED
 
 MINUTE_S = 60.0
 WARM_UP_MINUTES = 2

@@ -24,7 +24,8 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import EngineError
 from avatarify_plus.live import run
 from avatarify_plus.program.checkout import child_environment, module_command
-from avatarify_plus.program.command_line import NAME, ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.ending import NAME
 from avatarify_plus.types import Frame
 
 FRAME_COUNT = 50
@@ -67,18 +68,19 @@ def measure_start(contender: Contender, avatar: Path, clip: Path) -> Start:
     and EngineError with the reason why the app fails.
     """
     folder = open_bundle(contender.model).folder.resolve()
-    options = (avatar.resolve(), clip.resolve(), folder, contender.engine, contender.precision)
-    command = module_command("avatarify_plus.bench.startup", [str(option) for option in options])
-    spawned_at = time.time()
-    done = subprocess.run(
-        command,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as output:  # this process's, which outlives one that is ended
+        options = (avatar.resolve(), clip.resolve(), folder, contender.engine, contender.precision, output)
+        command = module_command("avatarify_plus.bench.startup", [str(option) for option in options])
+        spawned_at = time.time()
+        done = subprocess.run(
+            command,
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
     if done.returncode:
         last_line = (done.stderr.strip().splitlines() or [f"the app ended with code {done.returncode}"])[-1]
         raise EngineError(last_line.removeprefix(f"{NAME}: error: "))
@@ -93,16 +95,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _main(arguments: list[str] | None) -> None:
     parser = ProgramParser(prog="python -m avatarify_plus.bench.startup", description=__doc__)
-    for name in ("avatar", "clip", "model", "engine", "precision"):
+    for name in ("avatar", "clip", "model", "engine", "precision", "folder"):
         parser.add_argument(name)
     options = parser.parse_args(arguments)
     configure_logging(options.verbose)
     opening = TimedOpening(open_clip(options.clip, 25.0))
-    with tempfile.TemporaryDirectory() as folder, opening:
+    with opening:
         config = AppConfig(
             avatar=(Path(options.avatar),),
             camera=options.clip,
-            output=Path(folder) / "avatar.mp4",
+            output=Path(options.folder) / "avatar.mp4",
             model=options.model,
             engine=options.engine,
             precision=options.precision,

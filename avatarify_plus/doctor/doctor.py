@@ -17,7 +17,6 @@ from avatarify_plus.doctor.installation import NOTHING_INSTALLED, installed
 from avatarify_plus.doctor.isolation import findings_of
 from avatarify_plus.program.checkout import app_command
 from avatarify_plus.program.command_line import (
-    DONE,
     STDOUT,
     ProgramParser,
     add_json_option,
@@ -27,7 +26,8 @@ from avatarify_plus.program.command_line import (
     require_json_file,
     run_program,
 )
-from avatarify_plus.program.command_line import FAILED as EXIT_FAILED
+from avatarify_plus.program.ending import DONE
+from avatarify_plus.program.ending import FAILED as EXIT_FAILED
 
 GROUPS = ("installation", "storage", "model", "engines", "gpu", "cameras", "outputs", "speed")
 """The modules of checks, in the order in which a newcomer fixes things."""

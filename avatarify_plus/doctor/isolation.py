@@ -11,11 +11,13 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from avatarify_plus.doctor.finding import FAILED, REPORT, Finding, Wanted, name_of, of_error
 from avatarify_plus.native_log import hidden_native_messages
+from avatarify_plus.program.stop import signals_held
 
 LIMIT_S = 120.0
 """How long one check may take; loading PyTorch from a slow disk takes a minute."""
@@ -61,7 +63,10 @@ class _Worker:
         context = multiprocessing.get_context("spawn")
         self._answers, theirs = context.Pipe(duplex=False)
         self._process = context.Process(target=_work, args=(theirs, group, wanted, first, str(log)), daemon=True)
-        self._process.start()
+        if os.name != "nt":
+            resource_tracker.ensure_running()  # which lets signals in when it is started
+        with signals_held():
+            self._process.start()
         theirs.close()
 
     def findings(self, limit_s: float) -> Iterator[Finding]:

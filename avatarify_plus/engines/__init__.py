@@ -11,8 +11,9 @@ from avatarify_plus.engines.engine import Engine, Runtime, Source
 from avatarify_plus.engines.nvidia import find_gpu
 from avatarify_plus.engines.photo_engine import PhotoEngine
 from avatarify_plus.errors import EngineError
+from avatarify_plus.program.deadline import deadline
 
-__all__ = ["ChosenEngine", "Engine", "Source", "choose_engine", "open_engine", "require_parts", "start_limit_s"]
+__all__ = ["ChosenEngine", "Engine", "Source", "choose_engine", "open_engine", "require_parts"]
 
 AUTO_ORDER: tuple[EngineName, ...] = ("tensorrt", "onnxruntime-cuda", "torch-cuda", "openvino", "onnxruntime", "torch")
 """What "auto" tries, fastest first; without DirectML and CoreML, which nobody has measured."""
@@ -20,9 +21,12 @@ AUTO_ORDER: tuple[EngineName, ...] = ("tensorrt", "onnxruntime-cuda", "torch-cud
 ON_NVIDIA = frozenset({"tensorrt", "onnxruntime-cuda", "torch-cuda"})
 """The engines that need an NVIDIA GPU."""
 
+ON_CPU = frozenset({"openvino", "onnxruntime", "torch"})
+"""The engines that compute on the processor."""
+
 START_LIMIT_S, GPU_START_LIMIT_S = 60.0, 300.0
-"""How long a program waits for an engine's first picture. On a CPU, live-512 takes two seconds; a GPU's libraries may
-compile their kernels when they are first used."""
+"""How long is waited for an engine's first picture. On a CPU, live-512 takes two seconds; a GPU's libraries may compile
+their kernels when they are first used."""
 
 MODULES = {
     "tensorrt": ("tensorrt", "tensorrt_rtx"),
@@ -76,7 +80,9 @@ def open_engine(
     threads: CPU threads, None for the runtime's own choice. precision: what `animate` computes in, see `Precision`.
     gpu: which GPU, from 0 in the order of CUDA or DirectML; without effect on other engines. Raises EngineError if the
     runtime is not installed or cannot compute on the device and in the precision, and ModelError if the model does not
-    fit it; an engine that is named never falls back to another.
+    fit it; an engine that is named never falls back to another. A model that gives no first picture for START_LIMIT_S,
+    on a GPU for GPU_START_LIMIT_S, ends the program with a line and the exit code 1: what hangs in a native library
+    hears no exception.
     """
     if name not in get_args(EngineName):
         raise EngineError(f"unknown engine {name!r}: choose one of {', '.join(get_args(EngineName))}")
@@ -84,7 +90,10 @@ def open_engine(
         raise EngineError(f"engine {name} needs at least 1 thread, found {threads}")
     if name == "auto":
         return choose_engine(bundle, threads, precision, gpu).engine
-    runtime = _open_runtime(bundle, name, threads, precision, gpu)
+    limit_s = START_LIMIT_S if name in ON_CPU else GPU_START_LIMIT_S
+    model = bundle.manifest.name
+    with deadline(limit_s, f"the model {model} gave no picture within {limit_s:.0f} s: choose another model or engine"):
+        runtime = _open_runtime(bundle, name, threads, precision, gpu)
     return PhotoEngine(runtime) if bundle.config.photo_reach else runtime
 
 
@@ -110,17 +119,6 @@ def _open_runtime(bundle: Bundle, name: EngineName, threads: int | None, precisi
         missing = (error.name or runtime).partition(".")[0]
         package = PACKAGES.get(name, missing) if missing in MODULES[runtime] else missing
         raise EngineError(f"engine {name} cannot be loaded ({error}): pip install {package}") from error
-
-
-def start_limit_s(name: EngineName, gpu: int = 0) -> float:
-    """Return how long opening an engine may take here before something is wrong with the model."""
-    if name == "auto":
-        return max(start_limit_s(candidate, gpu) for candidate in AUTO_ORDER)
-    try:
-        require_parts(name, gpu)
-    except EngineError:
-        return START_LIMIT_S
-    return START_LIMIT_S if name in ("openvino", "onnxruntime", "torch") else GPU_START_LIMIT_S
 
 
 def require_parts(name: EngineName, gpu: int = 0) -> None:

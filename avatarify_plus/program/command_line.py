@@ -13,16 +13,11 @@ from typing import Any, NoReturn
 
 from avatarify_plus import __version__
 from avatarify_plus.errors import AvatarifyError, SinkError
+from avatarify_plus.program.ending import DONE, FAILED, INTERRUPTED, NAME, USAGE, in_one_line, print_error
 from avatarify_plus.program.model_help import MODEL_HELP
 from avatarify_plus.program.whole_file import save_result
 
 logger = logging.getLogger(__name__)
-
-NAME = "avatarify"
-"""Every line on stderr starts with it."""
-
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
-"""Exit codes: all is well; a failure that was reported in one line; wrong usage; Ctrl-C."""
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 14)
 """The Pythons that all packages are built for."""
@@ -74,11 +69,6 @@ class ProgramParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print what is wrong in one line and exit with USAGE."""
         self.exit(USAGE, f"{NAME}: error: {in_one_line(message)} (see {self.prog} --help)\n")
-
-
-def in_one_line(text: str) -> str:
-    """Return a text with all that ends a line, or that a terminal would obey, as escapes such as \\n."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def escape_what_consoles_lack() -> None:
@@ -136,11 +126,6 @@ def run_program(work: Callable[[], int | None]) -> int:
         logger.debug("where that happened", exc_info=True)
         print_error("there is not enough memory for this")
         return FAILED
-
-
-def print_error(error: object) -> None:
-    """Print an error in one line on stderr."""
-    sys.stderr.write(f"{NAME}: error: {in_one_line(str(error))}\n")
 
 
 def python_problem(version: tuple[int, ...] = sys.version_info[:2]) -> str | None:

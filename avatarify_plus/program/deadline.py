@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-from avatarify_plus.program.command_line import FAILED, print_error
+from avatarify_plus.program.ending import FAILED, print_error
 
 
 @contextlib.contextmanager

@@ -22,7 +22,8 @@ from typing import Any
 from avatarify_plus import live
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError
-from avatarify_plus.program.command_line import DONE, ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.ending import DONE
 from avatarify_plus.program.examples import example
 from avatarify_plus.program.model_help import MODEL_HELP
 from avatarify_plus.program.option_fields import choices_of, parse_size, positive

@@ -23,7 +23,8 @@ from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import AvatarifyError, SinkError
 from avatarify_plus.preview.keys import Press
 from avatarify_plus.program.addresses import shown
-from avatarify_plus.program.command_line import DONE, ProgramParser, configure_logging, run_program
+from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.ending import DONE
 from avatarify_plus.program.examples import example
 from avatarify_plus.program.model_help import MODEL_HELP
 from avatarify_plus.program.option_fields import parse_size

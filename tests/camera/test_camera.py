@@ -5,8 +5,10 @@ import functools
 import http.server
 import re
 import shutil
+import socket
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -300,7 +302,7 @@ def test_a_url_is_a_live_stream(clip: Path) -> None:
         reader = open_reader(url, 25)
         assert reader.is_live
         assert count_pictures(reader) == COUNT
-        with open_frame_source(url, 25, plays_live=False) as frame_source:
+        with open_frame_source(url, 25, plays_live=False, stop=threading.Event()) as frame_source:
             assert isinstance(frame_source, LiveCamera)
             for frame in frame_source.frames(threading.Event()):
                 if frame is not None and frame.index >= COUNT:  # it ended and was opened again
@@ -320,6 +322,29 @@ def test_a_film_at_a_url_is_played_like_a_file_and_ends(clip: Path) -> None:
         np.testing.assert_array_equal(frames[-1].image, expected[-1].image)
         with pytest.raises(CameraError, match=r"cannot read the film http://me:\*\*\*@.*/none\.mp4: check the address"):
             open_reader(f"{address}/none.mp4", 25)
+
+
+@contextlib.contextmanager
+def silent_server() -> Iterator[str]:
+    """Take connections on loopback and never answer; give the address."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    for thread in threading.enumerate():  # now that the connection is reset, they end
+        if thread.name == "opening":
+            thread.join(30)
+
+
+@pytest.mark.parametrize("name", ["video", "film.mp4"])
+def test_a_camera_that_does_not_answer_is_not_waited_for_once_all_is_to_stop(name: str) -> None:
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    with silent_server() as address:
+        began_s = time.monotonic()
+        with pytest.raises(CameraError, match=rf"{address}/{name} has not answered yet"):
+            open_frame_source(f"{address}/{name}", 25, plays_live=True, stop=stop)
+        assert time.monotonic() - began_s < 4  # FFmpeg would wait for ten seconds
 
 
 def count_pictures(reader: PictureReader) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import guest_image
-from avatarify_plus.program.command_line import FAILED
+from avatarify_plus.program.ending import FAILED
 
 
 def test_a_missing_command_is_reported_in_one_line(

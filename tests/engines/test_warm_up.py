@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 import shutil
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +15,20 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from onnx import numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file, save_file
 
-from avatarify_plus import engines, live
+from avatarify_plus import engines, live, load_animator
+from avatarify_plus.bench.contender import parse_contender
 from avatarify_plus.bundle import WEIGHTS, Bundle, open_bundle, write_manifest
 from avatarify_plus.config import AppConfig
-from avatarify_plus.engines import open_engine, start_limit_s
+from avatarify_plus.doctor.engines import refusal
+from avatarify_plus.engines import open_engine
 from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError, ModelError
+from avatarify_plus.program.checkout import child_environment
 from avatarify_plus.program.deadline import deadline
-from fakes import EXAMPLES, FakeEngine
+from fakes import FakeEngine
 
 
 def poisoned(bundle: Bundle, folder: Path) -> Bundle:
@@ -75,26 +81,78 @@ def test_what_cannot_be_computed_is_the_engines_fault() -> None:
         warm_up(Broken())  # type: ignore[arg-type]
 
 
-def test_a_program_waits_for_a_first_picture_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_gpu(name: str, gpu: int = 0) -> None:
-        if name in engines.ON_NVIDIA:
-            raise EngineError("no NVIDIA driver")
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let every engine take long to open, wait for little, and note exit codes instead of ending."""
+    codes: list[int] = []
+    monkeypatch.setattr(engines, "START_LIMIT_S", 0.02)
+    monkeypatch.setattr(engines, "GPU_START_LIMIT_S", 60.0)
+    monkeypatch.setattr(engines, "deadline", functools.partial(deadline, end=codes.append))
+    monkeypatch.setattr(engines, "_open_runtime", lambda *_: time.sleep(0.3) or FakeEngine())
+    return codes
 
-    monkeypatch.setattr(engines, "require_parts", no_gpu)
-    assert start_limit_s("openvino") == start_limit_s("auto") == start_limit_s("tensorrt") == engines.START_LIMIT_S
-    monkeypatch.setattr(engines, "require_parts", lambda name, gpu=0: None)
-    assert start_limit_s("openvino") < start_limit_s("tensorrt") == start_limit_s("auto") == engines.GPU_START_LIMIT_S
 
-
-def test_a_model_that_never_ends_ends_the_program_with_a_line(
-    ours_bundle: Bundle, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    "open_it",
+    [
+        lambda folder: live.open_wanted_engine(AppConfig(avatar=(Path("a.jpg"),), model=folder, engine="onnxruntime")),
+        lambda folder: load_animator(folder, "openvino"),
+        lambda folder: parse_contender(f"onnxruntime@{folder}", "").open(threads=None),
+        lambda folder: refusal(open_bundle(folder), "openvino"),
+        lambda folder: open_engine(open_bundle(folder), "torch"),
+    ],
+    ids=["app", "library", "bench", "doctor", "engine"],
+)
+def test_a_model_without_a_first_picture_ends_each_program_with_a_line(
+    ours_bundle: Bundle, ended: list[int], capsys: pytest.CaptureFixture[str], open_it: Callable[[str], Any]
 ) -> None:
-    ended: list[int] = []
-    monkeypatch.setattr(live, "start_limit_s", lambda *_: 0.02)
-    monkeypatch.setattr(live, "deadline", functools.partial(deadline, end=ended.append))
-    monkeypatch.setattr(live, "open_engine", lambda *_, **__: time.sleep(0.5) or FakeEngine())
-    live.open_wanted_engine(
-        AppConfig(avatar=(EXAMPLES / "avatar_2.jpg",), model=str(ours_bundle.folder), engine="onnxruntime")
-    )
+    open_it(str(ours_bundle.folder))
     assert ended == [1]
-    assert "tiny-ours gave no picture within 0 s: choose another --model or --engine" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "avatarify: error: the model tiny-ours gave no picture within 0 s: choose another model or engine"
+
+
+def test_a_gpu_may_compile_its_kernels_first(ours_bundle: Bundle, ended: list[int]) -> None:
+    open_engine(ours_bundle, "torch-cuda")
+    assert not ended
+
+
+ENDLESS = """
+import sys
+from avatarify_plus import engines, load_animator
+engines.START_LIMIT_S = 1.0
+load_animator(sys.argv[1], "onnxruntime", threads=1)
+"""
+
+
+def endless(bundle: Bundle, folder: Path) -> Bundle:
+    """Return a copy of a bundle that multiplies large matrices for an hour before it shows anything."""
+    shutil.copytree(bundle.folder, folder)
+    model = onnx.load(folder / "animate.onnx")
+    graph, name = model.graph, model.graph.output[0].name
+    last = next(node for node in graph.node if name in node.output)
+    last.output[list(last.output).index(name)] = "shown"
+    numbers = graph.input[0].name
+    graph.initializer.append(numpy_helper.from_array(np.array([4096, 4096]), "large"))
+    graph.initializer.append(numpy_helper.from_array(np.array(0, np.uint8), "nothing"))
+    graph.node.append(helper.make_node("ReduceMax", [numbers], ["most"], keepdims=0))
+    graph.node.append(helper.make_node("Cast", ["most"], ["number"], to=TensorProto.FLOAT))
+    graph.node.append(helper.make_node("Expand", ["number", "large"], ["product0"]))
+    for turn in range(3600):
+        graph.node.append(helper.make_node("MatMul", [f"product{turn}", "product0"], [f"product{turn + 1}"]))
+    graph.node.append(helper.make_node("ReduceMin", ["product3600"], ["least"], keepdims=0))
+    graph.node.append(helper.make_node("Cast", ["least"], ["level"], to=TensorProto.UINT8))
+    graph.node.append(helper.make_node("Mul", ["level", "nothing"], ["zero"]))
+    graph.node.append(helper.make_node("Add", ["shown", "zero"], [name]))
+    onnx.save(model, folder / "animate.onnx")
+    write_manifest(folder, bundle.manifest)
+    return open_bundle(folder)
+
+
+def test_a_model_that_computes_for_an_hour_is_not_waited_for(ours_bundle: Bundle, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ENDLESS, str(endless(ours_bundle, tmp_path / "endless").folder)]
+    ended = subprocess.run(command, env=child_environment(), capture_output=True, text=True, timeout=100)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "avatarify: error: the model tiny-ours gave no picture within 1 s: choose another model or engine\n"
+    )

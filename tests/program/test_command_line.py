@@ -15,7 +15,6 @@ from avatarify_plus import __version__
 from avatarify_plus.__main__ import main
 from avatarify_plus.errors import DataError, ModelError, SinkError
 from avatarify_plus.program.command_line import (
-    FAILED,
     LineFormatter,
     ProgramParser,
     configure_logging,
@@ -25,6 +24,7 @@ from avatarify_plus.program.command_line import (
     require_writable,
     run_program,
 )
+from avatarify_plus.program.ending import FAILED
 from avatarify_plus.program.examples import example
 
 ROOT = Path(__file__).resolve().parents[2]

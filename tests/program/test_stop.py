@@ -2,11 +2,16 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from avatarify_plus.program.stop import stop_on_signal
+from avatarify_plus import __main__ as command
+from avatarify_plus.program.ending import INTERRUPTED
+from avatarify_plus.program.stop import interrupt_on_signal, signals_held, stop_on_signal
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot send itself these signals")
@@ -55,3 +60,64 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     thread.start()
     thread.join(10)
     assert seen == [before, False]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send itself these signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_interrupts_but_not_before_it_is_let_in(name: str) -> None:
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with interrupt_on_signal() as let_in:
+        os.kill(os.getpid(), number)
+        with pytest.raises(KeyboardInterrupt):
+            let_in()
+    with interrupt_on_signal() as let_in:
+        let_in()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+            threading.Event().wait(5)
+    assert signal.getsignal(number) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send itself these signals")
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_while_a_program_is_imported_ends_it_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    begun: list[list[str]] = []
+
+    def import_program(program: str) -> Callable[[list[str]], int]:
+        os.kill(os.getpid(), getattr(signal, name))
+        return lambda given: begun.append(given) or 0
+
+    monkeypatch.setattr(command, "_import", import_program)
+    assert command.main(["bench", "--seconds", "1"]) == INTERRUPTED
+    assert not begun
+
+
+ENDING = """
+import atexit, os, signal
+atexit.register(lambda: [os.kill(os.getpid(), number) for number in (signal.SIGINT, signal.SIGTERM)])
+from avatarify_plus.program.stop import interrupt_on_signal
+with interrupt_on_signal():
+    print("done")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send itself these signals")
+def test_a_signal_while_the_interpreter_ends_changes_nothing() -> None:
+    ended = subprocess.run([sys.executable, "-c", ENDING], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="Windows has no masks of signals")
+def test_held_signals_come_later_here_and_never_in_a_process_begun_meanwhile() -> None:
+    with stop_on_signal() as stop:
+        with signals_held():
+            child = subprocess.Popen([sys.executable, "-c", "print(input())"], stdin=-1, stdout=-1, text=True)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not stop.wait(0.1)
+        assert stop.wait(5)
+    child.send_signal(signal.SIGINT)
+    child.send_signal(signal.SIGTERM)
+    assert child.communicate("still here\n", timeout=30)[0] == "still here\n" and child.returncode == 0
