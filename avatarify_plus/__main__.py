@@ -22,7 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     with interrupt_on_signal() as let_in:  # first of all: importing the rest takes a second
         from avatarify_plus.program.command_line import run_program
+        from avatarify_plus.program.native_memory import keep_few_arenas
 
+        keep_few_arenas()
         return run_program(lambda: _run(given, let_in))
 
 

@@ -134,9 +134,9 @@ def run(
             session, frame_source = stack.enter_context(_open_remote(config, outputs, frame_source))
             computing, device = "remote", shown(config.remote)
         else:
-            if engine is None:
+            if engine is None and not stop.is_set():
                 engine = stack.enter_context(open_wanted_engine(config))
-            if stop.is_set():
+            if engine is None or stop.is_set():
                 return NOTHING_DONE
             logger.debug("model %s, engine %s on %s", config.model, engine.name, engine.device)
             own = stack.enter_context(open_session(config, engine, outputs, frame_source.is_live))

@@ -56,6 +56,7 @@ EXAMPLES = (
     "avatarify bench --compare openvino onnxruntime:fp32 torch@paper  side by side",
     "avatarify bench latency --seconds 30                             how old a picture is when it is sent",
     "avatarify bench soak --minutes 30 -- --avatar face.jpg           memory and speed over a long run",
+    "avatarify bench soak --minutes 30 --switch                       the same while everything is switched",
     "avatarify bench callers --callers 1 2 3                          how many callers a service holds",
 )
 

@@ -41,6 +41,7 @@ def findings_of(group: str, wanted: Wanted, limit_s: float = LIMIT_S) -> Iterato
         while True:
             worker = _Worker(group, wanted, done_count, Path(folder) / f"{done_count}.log")
             try:
+                worker.start()
                 yield from worker.findings(limit_s)
             finally:
                 worker.close()
@@ -61,13 +62,16 @@ class _Worker:
         self._log = log
         self._name = group.rpartition(".")[2]
         context = multiprocessing.get_context("spawn")
-        self._answers, theirs = context.Pipe(duplex=False)
-        self._process = context.Process(target=_work, args=(theirs, group, wanted, first, str(log)), daemon=True)
+        self._answers, self._theirs = context.Pipe(duplex=False)
+        self._process = context.Process(target=_work, args=(self._theirs, group, wanted, first, str(log)), daemon=True)
+
+    def start(self) -> None:
+        """Start the process."""
         if os.name != "nt":
             resource_tracker.ensure_running()  # which lets signals in when it is started
         with signals_held():
             self._process.start()
-        theirs.close()
+            self._theirs.close()
 
     def findings(self, limit_s: float) -> Iterator[Finding]:
         """Yield what it finds until it is through, dies, or does not answer within the limit."""
@@ -93,9 +97,10 @@ class _Worker:
         )
 
     def close(self) -> None:
-        """End the process."""
-        self._process.kill()
-        self._process.join()
+        """End the process, if it was started."""
+        if self._process.pid is not None:
+            self._process.kill()
+            self._process.join()
         self._answers.close()
 
     def _death(self) -> Finding:

@@ -53,8 +53,8 @@ def interrupt_on_signal() -> Iterator[Callable[[], None]]:
 def signals_held() -> Iterator[None]:
     """Keep signals waiting until the block ends, and for good in processes that are started in it.
 
-    Such a process is ended by this one: a Ctrl-C, which the terminal sends to both, is not its business. Without effect
-    on Windows.
+    Such a process is ended by this one: a Ctrl-C, which the terminal sends to both, is not its business. In a program
+    of several threads another one may take a signal all the same. Without effect on Windows.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from avatarify_plus.bench import bench, latency, soak
+from avatarify_plus.bench import bench, latency
 from avatarify_plus.bench.contender import Contender, parse_contender
 from avatarify_plus.bench.full_speed import BLOCK_S, FullSpeedLoop, take_turns
 from avatarify_plus.bench.machine import Machine, this_machine
@@ -355,37 +355,6 @@ def test_the_latency_bench_finds_a_late_sink() -> None:
     assert "50.0 % of the frames" in str(report)
 
 
-def test_a_soak_watches_the_app_itself(clip: Path, tmp_path: Path) -> None:
-    video = tmp_path / "soak.mp4"
-    options = ["--avatar", str(EXAMPLES / "avatar_2.jpg"), "--camera", str(clip), "--live", "--output", str(video)]
-    quiet = ["--no-preview", "--no-virtual-camera", "--no-config"]
-    with (tmp_path / "progress.txt").open("w") as progress:
-        result = soak.soak([*options, *quiet], 0.05, progress)
-    printed = (tmp_path / "progress.txt").read_text()
-    assert printed.startswith("minute    fps") and f"wrote {video}" in printed
-    assert result.exit_code == 0
-    assert not result.complaints
-    (minute,) = result.minutes
-    assert min(minute.fps) > 0
-    assert min(minute.memory_mb) > 50
-    assert read_video(video)[0]
-
-
-def test_a_soak_judges() -> None:
-    def minutes(*memory_mb: float) -> list[soak.Minute]:
-        return [soak.Minute([25.0], [30.0], [40.0], [each]) for each in memory_mb]
-
-    assert not soak.Soak(minutes(100, 300, 301, 305), [], 0).verdict()
-    assert "grew by 25.0 MB" in soak.Soak(minutes(100, 300, 301, 326), [], 0).verdict()[0]
-    wrong = soak.Soak(minutes(100, 300, 301, 302), ["avatarify: warning: no camera"], 1).verdict()
-    assert wrong == ["complaint: avatarify: warning: no camera", "the app ended with exit code 1"]
-
-
-def test_a_soak_too_short_to_judge_memory_says_so() -> None:
-    (wrong,) = soak.Soak([soak.Minute([25.0], [30.0], [40.0], [100.0])], [], 0).verdict()
-    assert wrong == "memory was not measured after warm-up: run for more than 2 minutes"
-
-
 @pytest.mark.parametrize("name", ["latency", "soak"])
 def test_the_other_programs_of_the_bench_have_the_same_command(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -409,8 +378,3 @@ def test_where_results_go_is_checked_before_anything_is_measured(
     assert bench.main([*quick, option, str(tmp_path / "nowhere" / "it")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(f"avatarify: error: cannot write .*nowhere.*; choose another file for {option}", line)
-
-
-def test_a_soak_needs_options_for_the_app() -> None:
-    with pytest.raises(SystemExit):
-        soak.main(["--minutes", "1"])

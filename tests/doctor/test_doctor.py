@@ -3,8 +3,10 @@
 import ast
 import importlib
 import json
+import multiprocessing
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +30,7 @@ from avatarify_plus.engines.nvidia import Gpu
 from avatarify_plus.errors import CameraError, EngineError, VirtualCameraError
 from avatarify_plus.program import checkout as checkout_module
 from avatarify_plus.program.command_line import NEWEST_PYTHON, OLDEST_PYTHON
+from avatarify_plus.program.stop import interrupt_on_signal
 from avatarify_plus.sinks.virtual_camera import Backend
 from avatarify_plus.types import Frame, Image
 from fakes import EXAMPLES, plain_picture
@@ -240,6 +243,25 @@ def test_the_whole_run_on_this_machine() -> None:
     assert "frames a second" in findings["speed"].message
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows cannot send itself these signals")
+def test_a_signal_while_a_check_starts_ends_its_process(module: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    start = multiprocessing.get_context("spawn").Process.start
+
+    def start_and_interrupt(process: Any) -> None:
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+        start(process)
+        started.append(process)
+
+    monkeypatch.setattr(multiprocessing.get_context("spawn").Process, "start", start_and_interrupt)
+    with interrupt_on_signal() as let_in:
+        let_in()
+        with pytest.raises(KeyboardInterrupt):
+            list(findings_of(module("trouble", TROUBLE), Wanted()))
+    (process,) = started
+    assert process.exitcode == -signal.SIGKILL
+
+
 # --- Python and packages ---
 
 
@@ -260,7 +282,7 @@ def test_what_looks_at_python_loads_with_any_python_and_nothing_installed() -> N
                 if own and imported not in seen:
                     waiting.append(imported)
     doctors = {f"avatarify_plus.doctor.{name}" for name in ("doctor", "finding", "installation", "isolation")}
-    names = ("checkout", "command_line", "examples", "model_help", "whole_file")
+    names = ("checkout", "command_line", "ending", "examples", "model_help", "stop", "whole_file")
     programs = {f"avatarify_plus.program.{name}" for name in names}
     assert seen == doctors | programs | {"avatarify_plus", "avatarify_plus.errors", "avatarify_plus.native_log"}
 

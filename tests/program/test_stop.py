@@ -115,7 +115,7 @@ def test_held_signals_come_later_here_and_never_in_a_process_begun_meanwhile() -
     with stop_on_signal() as stop:
         with signals_held():
             child = subprocess.Popen([sys.executable, "-c", "print(input())"], stdin=-1, stdout=-1, text=True)
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
             assert not stop.wait(0.1)
         assert stop.wait(5)
     child.send_signal(signal.SIGINT)
