@@ -47,18 +47,22 @@ def test_what_is_kept_comes_back(first: dict[str, Any], second: dict[str, Any]) 
     assert all(type(value) is type(DEFAULTS[name]) for name, value in settings.load().items())
 
 
+FILES = (
+    st.dictionaries(NAMES, st.integers(-3, 5) | st.floats() | st.booleans() | JSON, min_size=1, max_size=6)
+    | st.dictionaries(NAMES, st.integers(-1, 1) | st.floats(-10, 10), min_size=1, max_size=6)
+    | JSON
+).map(lambda value: json.dumps(value).encode())
+
+
 @REPEATABLE
-@given(
-    st.dictionaries(NAMES, JSON).map(lambda values: json.dumps(values).encode())
-    | JSON.map(lambda value: json.dumps(value).encode())
-    | st.binary()
-)
+@given(FILES | st.binary())
 def test_any_file_gives_settings_that_the_app_takes(content: bytes) -> None:
     write(content)
     config = AppConfig(avatar=(Path("a.png"),), **settings.load())
     settings.save({"zoom": 1.5})
     assert settings.load()["zoom"] == 1.5
     assert all(low <= getattr(config, name) <= high for name, (low, high) in RANGES.items() if name in DEFAULTS)
+    assert all(type(getattr(config, name)) is type(value) for name, value in DEFAULTS.items())
 
 
 def test_only_what_persists_can_be_kept() -> None:

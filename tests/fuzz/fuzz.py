@@ -15,6 +15,7 @@ import logging
 import math
 import os
 import random
+import shutil
 import sys
 import time
 import traceback
@@ -69,10 +70,11 @@ def problem_of(target: Target, path: Path) -> str | None:
 def fuzz(name: str, target: Target, seconds: float, files: float, seed: int, out: Path) -> tuple[int, list[str]]:
     """Feed one reader for some time or with some files; return how many it got, and each kind of finding in a line."""
     chance = random.Random(f"{name} {seed}")
-    seeds = target.seeds(out)
+    work = empty_folder(out / "work")
+    seeds = target.seeds(work)
     count, kinds = 0, dict[str, list[str]]()
     ends_s = time.monotonic() + seconds
-    path = out / f"now{target.suffix}"
+    path = work / f"now{target.suffix}"
     while time.monotonic() < ends_s and count < files:
         data = chance.choice((mutated, target.change))(chance.choice(seeds), chance)
         path.write_bytes(data)
@@ -86,6 +88,13 @@ def fuzz(name: str, target: Target, seconds: float, files: float, seed: int, out
             kinds.setdefault(kind, []).append(problem)
         count += 1
     return count, [f"{name}: {len(found)} x {found[0]}" for found in kinds.values()]
+
+
+def empty_folder(path: Path) -> Path:
+    """Make a folder for what lies around while a reader is fed, without what another run left there."""
+    shutil.rmtree(path, ignore_errors=True)
+    path.mkdir(parents=True)
+    return path
 
 
 def prepare(out: Path) -> None:

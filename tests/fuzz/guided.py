@@ -87,7 +87,7 @@ def run(name: str, seconds: int, seed: int, out: Path) -> NoReturn:
     import atheris
 
     with atheris.instrument_imports(include=list(INSTRUMENTED)):
-        from fuzz import all_targets, prepare, problem_of
+        from fuzz import all_targets, empty_folder, prepare, problem_of
         from targets import TARGETS
 
         target = TARGETS.get(name) or all_targets()[name]  # torch takes its time
@@ -95,9 +95,10 @@ def run(name: str, seconds: int, seed: int, out: Path) -> NoReturn:
     folder = out / name
     corpus = folder / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    for data in target.seeds(folder):
+    work = empty_folder(folder / "work")
+    for data in target.seeds(work):
         (corpus / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
-    path, kinds = folder / f"now{target.suffix}", set[str]()
+    path, kinds = work / f"now{target.suffix}", set[str]()
 
     def feed(data: bytes) -> None:
         path.write_bytes(data)
