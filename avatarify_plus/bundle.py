@@ -7,6 +7,7 @@ import json
 import os
 import re
 import stat
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -159,12 +160,14 @@ def _open(folder: Path) -> Bundle:
     return Bundle(folder, manifest)
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+def write_manifest(folder: Path, manifest: Manifest, without: Collection[str] = ()) -> Manifest:
     """Fill in the hashes of all files in the folder, write the manifest there and return it. Raises OSError.
 
-    Weights that this copy leaves out stay listed as they are in the manifest, see `Bundle.weights`.
+    without: names of files that are not listed, nor are hidden ones. Weights that this copy leaves out stay listed as
+    they are in the manifest, see `Bundle.weights`.
     """
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != MANIFEST)
+    found = (path.name for path in folder.iterdir() if path.is_file())
+    names = sorted(name for name in found if name not in (MANIFEST, *without) and not name.startswith("."))
     left_out = {name: digest for name, digest in manifest.files.items() if name == WEIGHTS and name not in names}
     files = {name: _sha256(folder / name) for name in names} | left_out
     complete = replace(manifest, files=files, format_version=format_of(manifest.network))

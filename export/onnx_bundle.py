@@ -28,6 +28,7 @@ from avatarify_plus.network.graphs import build_graphs
 from avatarify_plus.network.model import AnimationModel
 from avatarify_plus.network.weights import build_model, read_model, write_weights
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
+from avatarify_plus.program.whole_folder import put_folder
 
 # isort: split
 import numpy as np
@@ -169,9 +170,7 @@ def export_bundle(
                 onnx.save(export_graph(name, graph, cases[0][name], model.config), path)
                 errors |= compare_graph(name, path, graph, [case[name] for case in cases], model.config)
             write_manifest(folder, replace(manifest, network=model.config, opset=OPSET))
-            if out.exists():
-                out.rename(Path(scratch) / "replaced")
-            folder.rename(out)
+            put_folder(folder, out)
     except OSError as error:
         raise ModelError(f"cannot write {out}: {error}") from error
     return errors

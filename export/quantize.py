@@ -19,7 +19,7 @@ from typing import Any
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
-from avatarify_plus.bundle import Bundle, graph_file, open_bundle, write_manifest
+from avatarify_plus.bundle import Bundle, Manifest, graph_file, open_bundle, write_manifest
 from avatarify_plus.errors import DataError, ModelError
 from avatarify_plus.network import tensor_names
 from avatarify_plus.network.config import NetworkConfig
@@ -152,7 +152,8 @@ def quantize_bundle(
     """Write the int8 versions of `frame_graphs` into a bundle's folder and list them in the manifest.
 
     examples: calibrated on, by graph. trials: the losses are measured on these. Raises ModelError if the tolerance
-    cannot be met or the folder cannot be written; then the bundle is as before.
+    cannot be met, and then the bundle is as before; or if the folder cannot be written, and then it is as before or
+    without int8.
     """
     reports: dict[str, QuantizeReport] = {}
     quality: dict[str, dict[str, Any]] = {}
@@ -167,11 +168,19 @@ def quantize_bundle(
                     "difference_levels": round(report.loss, 3),
                     "convolutions_in_float": list(report.kept),
                 }
+            # At no moment does the manifest list a file that is another one already.
+            write_manifest(
+                bundle.folder, _without_int8(bundle.manifest), [int8_file(bundle, graph).name for graph in reports]
+            )
         described = quality.pop(tensor_names.ANIMATE) | quality
         write_manifest(bundle.folder, replace(bundle.manifest, metrics=bundle.manifest.metrics | {"int8": described}))
     except OSError as error:
         raise ModelError(f"cannot write to {bundle.folder}: {error}") from error
     return reports
+
+
+def _without_int8(manifest: Manifest) -> Manifest:
+    return replace(manifest, metrics={name: value for name, value in manifest.metrics.items() if name != "int8"})
 
 
 def quantize_file(

@@ -222,3 +222,11 @@ def test_a_network_that_they_cannot_compute_has_format_2(tmp_path: Path) -> None
     write_manifest(folder, Manifest("m", network))
     with pytest.raises(ModelError, match=r"does not list paint_eye\.onnx"):
         open_bundle(folder)
+
+
+def test_hidden_files_and_what_is_left_out_are_not_listed(tmp_path: Path) -> None:
+    manifest = write_bundle(tmp_path / "m", Manifest("m", LEARNED))
+    (tmp_path / "m" / ".animate-int8.onnx-killed.part").write_bytes(b"half")
+    (tmp_path / "m" / "animate-int8.onnx").write_bytes(b"changing")
+    assert write_manifest(tmp_path / "m", manifest, without=["animate-int8.onnx"]).files == manifest.files
+    assert "animate-int8.onnx" in write_manifest(tmp_path / "m", manifest).files

@@ -103,7 +103,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def work() -> None:
         require_place(options.out, "OUT")
-        values = build_layout(open_cache(options.cache).landmarks)
+        values = build_layout(open_cache(options.cache).landmarks[:])
         save_result(options.out, json.dumps(values) + "\n")
         print(f"{len(values['clusters'])} keypoints written to {options.out}")
 

@@ -278,7 +278,6 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
 
     # --- loop
     guard = LossGuard()
-    log = Logbook(options.out, run.step) if ranks.is_first else None
     renderer = Renderer(layout, mesh_mirror(config.mesh_layout), ranks.device)
     hold = {"yes": True, "no": False, "auto": fits_on_device(pool, ranks.device)}[options.data_on_device]
     needs = BatchNeeds.of(config, bool(objective.weights.flow), options.photo_px)
@@ -286,6 +285,7 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
     pending: tuple[int, list[str], Tensor] | None = None  # the last step's losses, not yet read from the device
     with (
         StopRequest() as request,
+        Logbook(options.out, run.step) if ranks.is_first else contextlib.nullcontext() as log,
         BatchLoader(sampler, pool, renderer, ranks, hold, needs) as loader,
         tqdm(total=100, unit="%", bar_format=BAR, disable=not ranks.is_first) as progress_bar,
     ):
@@ -364,7 +364,6 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
         if log:
             progress_bar.n = min(100, round(100 * progress, 1))
             report(show=True)
-            log.close()
             done = "stopped by request, resume with the same command: " if stop else ""
             logger.info(
                 "%s%d steps, %d samples in %.1f minutes: %s", done, run.step, run.samples, run.elapsed_s / 60, run.path

@@ -18,6 +18,7 @@ if not __package__:
 from avatarify_plus.errors import DataError
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 from avatarify_plus.program.option_fields import positive
+from avatarify_plus.program.whole_file import write_whole
 
 # isort: split
 import numpy as np
@@ -80,6 +81,8 @@ JUDGE_RATE = 3 * DISCRIMINATOR_RATE
 """The discriminator's learning rate; it has little time."""
 
 FIELDS = ("given", "target", "reference", "contours", "reference_contours")
+IS_PHOTO = "is_photo.u8"
+"""The file that says of each pair whether it is of one photo."""
 
 
 class ExpressivePairs(PairSampler):
@@ -108,7 +111,10 @@ class ExpressivePairs(PairSampler):
 
 
 class Crops:
-    """Squares of all pairs in memory-mapped files, (pairs, n, channels, s, s) uint8 for each field of each part."""
+    """Squares of all pairs in memory-mapped files, (pairs, n, channels, s, s) uint8 for each field of each part.
+
+    They are written as files: what a full disk cannot take of memory that is mapped ends a process without a word.
+    """
 
     def __init__(self, folder: Path, pairs: int) -> None:
         self.folder, self.pairs = folder, pairs
@@ -118,21 +124,18 @@ class Crops:
         for part, size in PART_PX.items():
             for name in FIELDS:
                 shape = (pairs, counts[part], 2 if "contours" in name else 3, size, size)
-                path = folder / f"{part}-{name}.u8"
-                is_there = path.exists() and path.stat().st_size == int(np.prod(shape))
-                self.arrays[part, name] = np.memmap(path, np.uint8, "r+" if is_there else "w+", shape=shape)
-        path = folder / "is_photo.u8"
-        is_there = path.exists() and path.stat().st_size == pairs
-        self.is_photo: NDArray[np.uint8] = np.memmap(path, np.uint8, "r+" if is_there else "w+", shape=(pairs,))
+                self.arrays[part, name] = _mapped(folder / f"{part}-{name}.u8", shape)
+        self.is_photo = _mapped(folder / IS_PHOTO, (pairs,))
 
     def write(self, start: int, samples: dict[str, PartSample], count: int) -> None:
-        """Keep the samples of `count` pairs from pair `start` on."""
+        """Keep the samples of `count` pairs from pair `start` on. Raises OSError."""
+        is_photo = samples["mouth"].is_photo.cpu().numpy().astype(np.uint8)
         for part, sample in samples.items():
             for name in FIELDS:
                 levels = (getattr(sample, name).float().clamp(0, 1) * 255).round().to(torch.uint8)
-                shape = (count, -1, *levels.shape[1:])
-                self.arrays[part, name][start : start + count] = levels.reshape(shape).cpu().numpy()[:count]
-        self.is_photo[start : start + count] = samples["mouth"].is_photo.cpu().numpy()
+                squares = levels.reshape(len(is_photo), -1, *levels.shape[1:]).cpu().numpy()
+                _write_rows(self.folder / f"{part}-{name}.u8", start, squares[:count])
+        _write_rows(self.folder / IS_PHOTO, start, is_photo[:count])
 
     def difficulty(self) -> FloatArray:
         """Return for each pair how far its mouth is from the truth before it is painted, (pairs,)."""
@@ -161,6 +164,22 @@ class Crops:
         lit = {n: v if "contours" in n else (v * gain).clamp(0, 1) for n, v in values.items()}
         is_photo = torch.from_numpy(self.is_photo[rows].astype(bool)).to(device).repeat_interleave(count)
         return PartSample(**lit, is_photo=is_photo)
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Map a file for reading, which is made of zeros unless it has that size."""
+    size = int(np.prod(shape))
+    if not path.exists() or path.stat().st_size != size:
+        with open(path, "wb") as file:
+            file.truncate(size)
+    return np.memmap(path, np.uint8, "r", shape=shape)
+
+
+def _write_rows(path: Path, start: int, rows: NDArray[np.uint8]) -> None:
+    """Write rows (n, ...) into a file of such rows, from row `start` on."""
+    with open(path, "r+b") as file:
+        file.seek(start * rows[0].size)
+        file.write(np.ascontiguousarray(rows).data)
 
 
 def build_parser() -> ProgramParser:
@@ -233,7 +252,7 @@ def cut_all(model: AnimationModel, crops: Crops, options: argparse.Namespace, ra
             picture = blend_photo(predicted.painting, predicted.motion.deformation, batch.photo, config.photo_reach)
             count = min(CUT_BATCH, crops.pairs - start)
             crops.write(start, cut_parts(picture, batch, config.photo_reach), count)
-            done.write_text(str(start + count))
+            write_whole(done, str(start + count))
 
 
 def train(

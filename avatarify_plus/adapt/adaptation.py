@@ -25,6 +25,7 @@ from avatarify_plus.errors import AvatarifyError, ConfigError, DataError, SinkEr
 from avatarify_plus.program.checkout import checkout, child_environment, module_command
 from avatarify_plus.program.examples import example
 from avatarify_plus.program.whole_file import write_whole
+from avatarify_plus.program.whole_folder import copy_folder, remove_folder
 
 CLIP_S = 4.0
 MIN_CLIP_S = 1.0
@@ -170,6 +171,9 @@ class Adaptation:
 
     def _cut(self) -> None:
         clips, own, held = (self._work / name for name in ("clips", OWN, "held"))
+        if own.exists() or held.exists():  # an earlier call ended while it divided the clips
+            for folder in (clips, own, held):
+                remove_folder(folder)
         clips.mkdir(exist_ok=True)
         size = self._start.config.image_size
         found: list[Path] = []
@@ -263,8 +267,9 @@ class Adaptation:
         target = model_folder(self._wish.name)
         try:
             write_manifest(bundle.folder, replace(bundle.manifest, training=training, intended_use=use))
-            _put(bundle.folder, target)
-            shutil.copyfile(outcome.sheet, target / BEFORE_AFTER)
+            shutil.copyfile(outcome.sheet, bundle.folder / BEFORE_AFTER)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            copy_folder(bundle.folder, target)
             shutil.rmtree(self._work)
         except OSError as error:
             raise SinkError(f"cannot keep the model: {error}") from error
@@ -386,21 +391,6 @@ def _process(command: Sequence[str], folder: Path) -> Any:
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-
-
-def _put(made: Path, target: Path) -> None:
-    """Move a model's folder to its place; the one that was there is replaced. Raises OSError."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft, old = target.with_name(f".{target.name}.new"), target.with_name(f".{target.name}.old")
-    for path in (draft, old):
-        if path.exists():
-            shutil.rmtree(path)
-    shutil.copytree(made, draft)
-    if target.exists():
-        target.rename(old)
-    draft.rename(target)
-    if old.exists():
-        shutil.rmtree(old)
 
 
 def _require_trainer() -> None:

@@ -76,7 +76,8 @@ def unfinished() -> list[str]:
 def own_models() -> list[OwnModel]:
     """Return the user's own models, by name."""
     try:
-        folders = sorted(path for path in own_models_folder().iterdir() if (path / MANIFEST).is_file())
+        found = (path for path in own_models_folder().iterdir() if not path.name.startswith("."))
+        folders = sorted(path for path in found if (path / MANIFEST).is_file())
     except OSError:
         return []
     return [_described(folder) for folder in folders]

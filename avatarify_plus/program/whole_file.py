@@ -15,19 +15,22 @@ from avatarify_plus.errors import SinkError
 def replaced(path: Path) -> Iterator[Path]:
     """Give the path of a draft beside a file; it takes the file's place when the block ends without an error.
 
-    Whoever reads the file meets the old one or the new one, never a part; after an error the draft is gone and the old
-    one stays. A link stays a link. Raises OSError.
+    Whoever reads the file meets the old one or the new one, never a part, after a power cut too; after an error the
+    draft is gone and the old one stays. A link stays a link. Raises OSError.
     """
     target = path.resolve()
     handle, name = tempfile.mkstemp(prefix=f".{target.name}-", suffix=".part", dir=target.parent)
-    os.close(handle)
     draft = Path(name)
     try:
+        os.close(handle)
         yield draft
+        with open(draft, "r+b") as file:
+            os.fsync(file.fileno())
         _copy_mode(target, draft)
         draft.replace(target)
     except BaseException:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # what failed first is what is reported
+            draft.unlink(missing_ok=True)
         raise
 
 
@@ -39,10 +42,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
         return
-    with replaced(path) as draft, open(draft, "wb") as file:
-        file.write(content.encode("utf-8") if isinstance(content, str) else content)
-        file.flush()
-        os.fsync(file.fileno())
+    with replaced(path) as draft:
+        draft.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def save_result(path: Path, content: str | bytes) -> None:

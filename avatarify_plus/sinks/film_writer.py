@@ -50,6 +50,7 @@ class FilmWriter:
         self._time_base = time_base
         self._held: av.Packet | None = None
         self._last_tick = -1
+        self._is_begun = False
         self._is_lost = False
         self._interval = max(round(1 / (rate * time_base)), 1)
         self._container: av.container.OutputContainer | None = None
@@ -113,6 +114,7 @@ class FilmWriter:
             for packet in self._stream.encode(frame):
                 self._mux(packet)
         except (av.error.FFmpegError, OSError, ValueError) as error:
+            self._is_lost = not self._is_begun  # FFmpeg dies if it writes a film's beginning twice
             raise SinkError(f"cannot write {self._path}: {error}; check the free space of the disk") from error
 
     def _mux(self, packet: av.Packet | None, end_tick: int | None = None) -> None:
@@ -127,6 +129,7 @@ class FilmWriter:
         if self._sound is not None:
             self._sound.write_until(float(((held.pts or 0) + self._interval) * self._time_base))
         self._container.mux(held)
+        self._is_begun = True
 
     def close(self, end_tick: int | None = None) -> None:
         """Finish the file; one that got no picture is left as it was before. Raises SinkError if it cannot be finished.
@@ -138,28 +141,26 @@ class FilmWriter:
         import av
 
         container = self._container
+        problem: Exception | None = None
         try:
             if not self._is_lost:
                 self._require_own()
             if self._last_tick >= 0 and not self._is_lost:
                 self._encode(None)
                 self._mux(None, end_tick)
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SinkError(f"cannot finish {self._path}: {error}; check the free space of the disk") from error
+        except (SinkError, av.error.FFmpegError, OSError, ValueError) as error:
+            problem = error
         finally:
             self._container = None
-            self._finish(container)
-
-    def _finish(self, container: av.container.OutputContainer) -> None:
-        import av
-
-        try:
-            container.close()
-        except (av.error.FFmpegError, OSError, ValueError) as error:
-            raise SinkError(f"cannot finish {self._path}: {error}; check the free space of the disk") from error
-        finally:
-            with contextlib.suppress(OSError):
-                self._file.close()
+            for close in (container.close, self._file.close):  # some disks say only now that they are full
+                try:
+                    close()
+                except (av.error.FFmpegError, OSError, ValueError) as error:
+                    problem = problem or error  # the first one says why
+        if isinstance(problem, SinkError):
+            raise problem
+        if problem is not None:
+            raise SinkError(f"cannot finish {self._path}: {problem}; check the free space of the disk") from problem
 
     def discard(self) -> None:
         """Close and delete the file."""

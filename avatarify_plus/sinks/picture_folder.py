@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -38,11 +39,16 @@ class PictureFolder:
         encoded = cv2.imencode(".png", image[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, COMPRESSION])[1]
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), OWNER_ONLY)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(encoded.tobytes())
         except FileExistsError as error:
             raise SinkError(f"cannot write {path}: another program has put it there; it stays as it is") from error
         except OSError as error:
+            raise SinkError(f"cannot write {path}: {error.strerror}; check the free space of the disk") from error
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(encoded.tobytes())
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                path.unlink()  # half a picture is none
             raise SinkError(f"cannot write {path}: {error.strerror}; check the free space of the disk") from error
         self._count += 1
 

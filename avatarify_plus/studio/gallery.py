@@ -63,9 +63,13 @@ class Gallery:
         plain = harmless_name(name)
         self._count += 1
         path = self.folder / f"{self._count:04d}-{plain}"
-        path.write_bytes(data)
         try:
+            path.write_bytes(data)
             image = load_photo(path)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            reason = error.strerror or error
+            raise SourceError(f"cannot keep a copy of {name} in {self.folder}: {reason}; free some space") from error
         except SourceError as error:
             path.unlink()
             raise SourceError(str(error).replace(str(path), name)) from error

@@ -30,6 +30,29 @@ def test_an_error_leaves_the_old_file_and_no_draft(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+def test_the_disk_has_the_content_before_the_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, Path.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (done.append("sync"), sync(handle)))
+    monkeypatch.setattr(Path, "replace", lambda draft, to: (done.append("replace"), replace(draft, to)))
+    with replaced(tmp_path / "a.txt") as draft:
+        draft.write_text("new")
+    assert done == ["sync", "replace"]
+
+
+def test_a_draft_whose_closing_fails_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = os.close
+
+    def fail(handle: int) -> None:
+        close(handle)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "close", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        write_whole(tmp_path / "a.txt", "new")
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions, and links need rights")
 def test_permissions_and_links_stay(tmp_path: Path) -> None:
     target, link = tmp_path / "target.txt", tmp_path / "link.txt"

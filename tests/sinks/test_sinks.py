@@ -1,5 +1,6 @@
 """Recording, recording beside the preview window, and several sinks at once."""
 
+import contextlib
 import logging
 import os
 import shutil
@@ -8,6 +9,7 @@ import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -18,6 +20,8 @@ from avatarify_plus.preview.window import require_x_server
 from avatarify_plus.sinks import Outputs
 from avatarify_plus.sinks.film_writer import FilmWriter
 from avatarify_plus.sinks.outputs import RETRY_S
+from avatarify_plus.sinks.own_file import OwnFile
+from avatarify_plus.sinks.picture_folder import PictureFolder
 from avatarify_plus.sinks.recorder import MAX_BACKLOG, Recorder
 from avatarify_plus.types import Image, Size
 from fakes import FakeClock, FakeSink, FakeTimeline, plain_picture, read_video
@@ -149,6 +153,71 @@ def test_a_disk_that_fills_up_is_reported_once_and_leaves_a_video_that_plays(
     assert done.stdout.count("\n") == 1
     assert "check the free space" in done.stdout
     assert len(read_video(path)[0]) >= 25
+
+
+@pytest.mark.parametrize("made", ["FakeTimeline(Fraction(25))", "None"])
+def test_a_film_that_cannot_even_begin_is_one_line(tmp_path: Path, made: str) -> None:
+    """In a program of its own: FFmpeg would die of writing the beginning a second time."""
+    code = (
+        "import sys, time, numpy as np\n"
+        "from fractions import Fraction\nfrom pathlib import Path\n"
+        "from avatarify_plus.errors import SinkError\n"
+        "from avatarify_plus.sinks.own_file import OwnFile\n"
+        "from avatarify_plus.sinks.recorder import Recorder\n"
+        "sys.path.append('tests')\n"
+        "from fakes import FakeTimeline\n"
+        "from avatarify_plus.types import Size\n"
+        "def full(file, data): raise OSError(28, 'No space left on device')\n"
+        "OwnFile.write = full\n"
+        f"recorder = Recorder(Path(sys.argv[1]), Size(64, 64), Fraction(25), {made})\n"
+        "for index in range(60):\n"
+        "    try:\n"
+        "        recorder.send(np.full((64, 64, 3), 4 * index, np.uint8), index / 25)\n"
+        "    except SinkError as error:\n"
+        "        print(error)\n"
+        "        break\n"
+        "    time.sleep(0.002)\n"
+        "try: recorder.close()\n"
+        "except SinkError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "out.mp4")], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1 and "No space left" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_that_is_full_when_the_film_is_closed_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder(tmp_path / "out.mp4", SIZE, Fraction(25), FakeTimeline(Fraction(25)))
+    recorder.send(plain_picture(9, 64, 64), 0.0)
+    close = OwnFile.close
+
+    def fail(file: OwnFile) -> None:
+        close(file)
+        raise OSError(122, "Disk quota exceeded")  # as disks in a network do
+
+    monkeypatch.setattr(OwnFile, "close", fail)
+    with pytest.raises(SinkError, match=r"cannot finish .*quota exceeded.*free space"):
+        recorder.close()
+
+
+def test_half_a_picture_is_not_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = PictureFolder(tmp_path / "pictures")
+    pictures.send(plain_picture(9), 0.0)
+    opened = os.fdopen
+
+    def full(descriptor: int, mode: str) -> Any:
+        file = opened(descriptor, mode)
+        file.write = lambda data: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+        return contextlib.closing(file)
+
+    monkeypatch.setattr(os, "fdopen", full)
+    with pytest.raises(SinkError, match=r"No space left.*free space"):
+        pictures.send(plain_picture(9), 0.04)
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["000001.png"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not delete open files")

@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -267,3 +268,17 @@ def test_it_listens_on_loopback_alone_and_a_taken_port_is_named(control: PageCon
 def test_large_pictures_are_reduced_for_the_page() -> None:
     noise = np.random.default_rng(0).integers(0, 255, (720, 1280, 3)).astype(np.uint8)
     assert len(jpeg_of(noise, 320)) < len(jpeg_of(noise)) / 8
+
+
+def test_a_full_disk_is_told_to_the_page_and_leaves_no_half_photo(
+    client: Client, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> int:
+        with open(path, "wb") as file:
+            file.write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    answer = client.ask("POST", "/photos", PHOTO, x_name="me.png", **BEARER)
+    assert answer.status == 400 and "me.png" in answer.error and "No space left" in answer.error
+    assert not gallery.photos and not list(gallery.folder.iterdir())

@@ -9,7 +9,7 @@ import pytest
 
 from avatarify_plus.adapt.adaptation import STEPS, Adaptation, Progress, StoppedError, Wish
 from avatarify_plus.adapt.command import main
-from avatarify_plus.adapt.material import Material
+from avatarify_plus.adapt.material import OWN, Material
 from avatarify_plus.adapt.own_models import model_folder, own_models, work_folder
 from avatarify_plus.bundle import ADAPTED, Bundle, open_bundle
 from avatarify_plus.program.examples import example
@@ -121,3 +121,38 @@ def test_films_that_changed_are_cut_anew(tmp_path: Path, photo_bundle: Bundle) -
     assert adapt(Wish("anna", Material((films[0],), ()), start, 5), stop_at_train)[0] == "cut"
     assert adapt(Wish("anna", Material((films[0],), ()), start, 5), stop_at_train)[0] == "train"
     assert adapt(Wish("anna", Material(tuple(films), ()), start, 5), stop_at_train)[0] == "cut"
+
+
+def test_clips_that_were_being_divided_when_it_ended_are_cut_again(
+    tmp_path: Path, photo_bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    film = tmp_path / "film.mp4"
+    film.write_bytes(b"stands for a film")
+    wish = Wish("anna", Material((film,), ()), str(photo_bundle.folder), 0.02)
+
+    def cut(self: Adaptation, module: str, film: Path, folder: Path, *options: object, may_fail: bool = False) -> None:
+        """Cut as the trainer does: what a note says is done is not done again."""
+        if folder.exists():
+            return
+        folder.mkdir()
+        for number in range(4):
+            (folder / f"{number}.mp4").write_text(f"clip {number}")
+        (folder / "report.json").write_text('{"seconds_kept": 20.0}')
+
+    class KilledError(Exception):
+        pass
+
+    def replace(clip: Path, target: Path) -> Path:
+        if clip.name == "2.mp4":
+            raise KilledError
+        return clip.rename(target)
+
+    monkeypatch.setattr(Adaptation, "_child", cut)
+    adaptation = Adaptation(wish, lambda progress: None, threading.Event())
+    adaptation._prepare_folder()
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(Path, "replace", replace)
+        adaptation._cut()
+    adaptation._cut()
+    clips = [*(work_folder("anna") / OWN).iterdir(), *(work_folder("anna") / "held").iterdir()]
+    assert sorted(clip.read_text() for clip in clips) == [f"clip {number}" for number in range(4)]

@@ -144,7 +144,7 @@ def test_a_published_layout_trains_and_its_test_part_stays_out(
 def test_no_mesh_is_sought_without_a_face(mgif: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(training.data.cache, "FaceMesh")
     cache = build_cache(mgif, tmp_path, 64, 1, subject="any")
-    assert [clip.count for clip in cache.clips] == [5, 4] and np.isnan(cache.landmarks).all()
+    assert [clip.count for clip in cache.clips] == [5, 4] and np.isnan(cache.landmarks[:]).all()
 
 
 def test_a_cache_without_meshes_does_not_pass_for_one_of_faces(mgif: Path, tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_cache_without_meshes_does_not_pass_for_one_of_faces(mgif: Path, tmp_p
 def test_pairs_take_every_frame_and_no_mesh(has_meshes: bool, tmp_path: Path) -> None:
     cache = open_cache(write_cache(tmp_path, {"a_1": 6, "b_1": 3, "b_2": 1}))
     if not has_meshes:
-        cache = training.data.cache.Cache(cache.clips, cache.frames, np.full_like(cache.landmarks, np.nan))
+        cache = training.data.cache.Cache(cache.clips, cache.frames, np.full_like(cache.landmarks[:], np.nan))
     pool, layout, cpu = Pool([cache], "any"), load_mesh_layout("face-20"), torch.device("cpu")
     sampler = PairSampler(pool, layout, PairOptions(hard_share=1), seed=0)
     assert sampler.summary["frames"] == 9 and sampler.summary["hard_share"] == 0

@@ -1,4 +1,4 @@
-"""Decode clips and photos once: pictures and face landmarks in memory-mapped files that training reads at random."""
+"""Decode clips and photos once: pictures and face landmarks in files of rows that training reads at random."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ from training.data.datasets import (
     tells_person,
 )
 from training.data.parallel import each_result
+from training.data.row_file import RowFile, Rows
 
 logger = logging.getLogger(__name__)
 
@@ -76,13 +77,13 @@ class Clip:
 class Cache:
     """Decoded clips.
 
-    frames: (N, S, S, 3) uint8 RGB, memory-mapped. landmarks: (N, 478, 3) float32, x and y in [0, 1] of the frame, NaN
-    where no face was found. Where the subject is not a face, no face is looked for.
+    frames: (N, S, S, 3) uint8 RGB. landmarks: (N, 478, 3) float32, x and y in [0, 1] of the frame, NaN where no face
+    was found. Both are read when they are asked for. Where the subject is not a face, no face is looked for.
     """
 
     clips: list[Clip]
-    frames: NDArray[np.uint8]
-    landmarks: NDArray[np.float32]
+    frames: Rows[np.uint8]
+    landmarks: Rows[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -356,10 +357,10 @@ def open_cache(out: Path) -> Cache:
     try:
         return Cache(
             [Clip(**clip) for clip in values["clips"]],
-            np.memmap(out / FRAMES, np.uint8, "r", shape=(count, size, size, 3)),
-            np.memmap(out / LANDMARKS, np.float32, "r", shape=(count, LANDMARK_COUNT, 3)),
+            RowFile(out / FRAMES, np.uint8, (count, size, size, 3)),
+            RowFile(out / LANDMARKS, np.float32, (count, LANDMARK_COUNT, 3)),
         )
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise DataError(f"the cache in {out} is damaged: {error}; delete it to have it made again") from error
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from avatarify_plus.errors import DataError
 from avatarify_plus.face.landmarks import (
     ACROSS_MOUTH,
     FACE_HEIGHT,
@@ -20,6 +21,9 @@ from avatarify_plus.face.landmarks import (
 )
 from avatarify_plus.types import FloatArray
 
+FARTHEST = 100.0
+"""No landmark of a face that was found lies so many sides of its picture away."""
+
 LIPS = (*OUTER_LIPS, *INNER_LIPS)
 """The mesh points of the lips' outer and inner rims."""
 
@@ -31,6 +35,15 @@ NEAR_LIPS = (0, 17, 61, 291, 37, 267, 84, 314)
 
 NEAR_EYES = (33, 133, 159, 145, 158, 153, 160, 144, 362, 263, 386, 374, 385, 380, 387, 373)
 """Some points of the eyes' rims, close enough together to cover the eyes with Gaussians."""
+
+
+def require_face(mesh: FloatArray) -> None:
+    """Raise DataError if landmarks (478, 2 or 3) in [0, 1] of the frame are no face's, but numbers of a damaged file.
+
+    Nothing that was computed with them would mean anything.
+    """
+    if not np.abs(mesh).max() <= FARTHEST:
+        raise DataError("landmarks in the decoded cache are no face's: it is damaged, delete it to have it made again")
 
 
 class Openings(NamedTuple):

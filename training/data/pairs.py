@@ -15,7 +15,7 @@ from avatarify_plus.types import FloatArray, Keypoints
 from training.data.cache import Cache, Clip
 from training.data.contours import BatchContours
 from training.data.datasets import Subject, tells_person
-from training.data.face_points import openings
+from training.data.face_points import openings, require_face
 from training.data.flow import Flow
 
 IntArray = NDArray[np.int64]
@@ -135,7 +135,7 @@ class Pool:
         rows = np.arange(clip.start, clip.start + clip.count)
         if not self.has_meshes:
             return rows
-        return rows[~np.isnan(cache.landmarks[rows[0] : rows[-1] + 1, 0, 0])]
+        return rows[~np.isnan(cache.landmarks[clip.start : clip.start + clip.count][:, 0, 0])]
 
     def frames(self, rows: IntArray, out: NDArray[np.uint8]) -> None:
         """Copy frames (n, S, S, 3) into `out`."""
@@ -144,12 +144,16 @@ class Pool:
             out[index] = self.caches[cache].frames[row - self.starts[cache]]
 
     def meshes(self, rows: IntArray) -> FloatArray:
-        """Return meshes (..., 478, 2) in [0, 1] of the frame for rows (...)."""
+        """Return meshes (..., 478, 2) in [0, 1] of the frame for rows (...).
+
+        Raises DataError if one is no face's.
+        """
         flat = rows.ravel()
         found = np.empty((flat.size, self.caches[0].landmarks.shape[1], 2), np.float32)
         for index, row in enumerate(flat):
             cache = int(np.searchsorted(self.starts, row, "right")) - 1
-            found[index] = self.caches[cache].landmarks[row - self.starts[cache], :, :2]
+            found[index] = self.caches[cache].landmarks[row - self.starts[cache]][:, :2]
+            require_face(found[index])
         return found.reshape(*rows.shape, *found.shape[1:])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import shutil
@@ -29,6 +30,9 @@ CHECKPOINT = "checkpoint.pt"
 
 LOCK = ".lock"
 """The file in a run folder that is locked while a training writes there; the system's lock ends with the process."""
+
+WITHOUT_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What disks say on which a file cannot have two names."""
 
 SPACE_MARGIN = 1.2
 """A checkpoint is written next to the last one: this many times its size must be free."""
@@ -63,8 +67,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
                 torch.save(checkpoint.to_dict(), file)
             seal(draft)
             _keep(path, previous)
-    except (OSError, RuntimeError) as error:  # torch wraps the file's own error
-        raise SaveError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+    except (OSError, RuntimeError) as error:
+        raise SaveError(f"cannot write {path}: {_reason(error)}") from error
 
 
 @contextlib.contextmanager
@@ -87,9 +91,21 @@ def _keep(path: Path, previous: Path) -> None:
         return
     name = path.with_name(f".{previous.name}")
     name.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # a disk without links keeps none
+    try:
         os.link(path.resolve(), name)
         name.replace(previous)
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            logger.warning("the checkpoint before cannot be kept as %s: %s", previous, error.strerror or error)
+    name.unlink(missing_ok=True)
+
+
+def _reason(error: BaseException) -> str:
+    """Return why a file could not be written: torch meets the file's own error, and then one of its own."""
+    first = error
+    while not isinstance(first, OSError) and first.__context__ is not None:
+        first = first.__context__
+    return str(first if isinstance(first, OSError) else error).splitlines()[0]
 
 
 def read_start(path: Path) -> tuple[Weights, dict[str, Any]]:

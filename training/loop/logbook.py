@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 from avatarify_plus.errors import DataError
 from avatarify_plus.program.whole_file import replaced
 from avatarify_plus.types import Image
 from training.contact_sheet import write_picture
+
+if TYPE_CHECKING:
+    from training.loop.event_file import EventFile
 
 logger = logging.getLogger("training")
 
@@ -30,7 +33,8 @@ TENSORBOARD_STEPS = 20
 class Logbook:
     """Average the losses of every step; write a row of them when asked, and to TensorBoard every 20 steps.
 
-    step: where the run goes on. Later rows are dropped, since they are about to come again.
+    A context manager, which closes it. step: where the run goes on. Later rows are dropped, since they are about to
+    come again.
     """
 
     def __init__(self, out: Path, step: int) -> None:
@@ -39,7 +43,15 @@ class Logbook:
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
         self._recent: dict[str, list[float]] = {}
-        self._writer = _tensorboard_writer(out / "tensorboard", step)
+        self._events = _begun_events(out, step)
+
+    def __enter__(self) -> Logbook:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     def add(self, step: int, losses: dict[str, float]) -> None:
         """Take in one step's losses."""
@@ -47,9 +59,11 @@ class Logbook:
             self._sums[name] = self._sums.get(name, 0.0) + value
             self._counts[name] = self._counts.get(name, 0) + 1
             self._recent.setdefault(name, []).append(value)
-        if step % TENSORBOARD_STEPS == 0 and self._writer is not None:
-            for name, values in self._recent.items():
-                self._writer.add_scalar(f"loss/{name}", sum(values) / len(values), step)
+        if step % TENSORBOARD_STEPS == 0:
+            with _failing_softly(self._out):
+                for name, values in self._recent.items():
+                    if self._events is not None:
+                        self._events.add_scalar(f"loss/{name}", sum(values) / len(values), step)
             self._recent = {}
 
     def write(self, step: int, samples: int, elapsed_s: float, rate: float, validation: dict[str, float]) -> None:
@@ -65,10 +79,10 @@ class Logbook:
         self._rows.append(row)
         with _failing_softly(self._out):
             _write_rows(self._out / "metrics.csv", self._rows)
-            if self._writer is not None:
+            if self._events is not None:
                 for name, value in {"rate": rate, "samples/s": speed, **validation}.items():
-                    self._writer.add_scalar(f"run/{name}", value, step)
-                self._writer.flush()
+                    self._events.add_scalar(f"run/{name}", value, step)
+                self._events.flush()
 
     def draw(self, step: int, sheet: Image | None) -> None:
         """Draw the loss curves, and write a contact sheet."""
@@ -77,14 +91,14 @@ class Logbook:
                 _write_loss_curve(self._out / "loss.png", self._rows)
             if sheet is not None:
                 write_picture(self._out / f"sheet-{step:07d}.png", sheet)
-            if sheet is not None and self._writer is not None:
-                self._writer.add_image("sheet", sheet, step, dataformats="HWC")
+            if sheet is not None and self._events is not None:
+                self._events.add_picture("sheet", sheet, step)
 
     def close(self) -> None:
         """Finish the TensorBoard log."""
         with _failing_softly(self._out):
-            if self._writer is not None:
-                self._writer.close()
+            if self._events is not None:
+                self._events.close()
 
 
 @contextlib.contextmanager
@@ -129,13 +143,16 @@ def _number(text: str) -> int | float | None:
         return float(text) if text else None
 
 
-def _tensorboard_writer(folder: Path, step: int) -> Any:
-    """Return a writer that drops what follows `step`; without TensorBoard log that and return None."""
+def _begun_events(out: Path, step: int) -> EventFile | None:
+    """Return a file for TensorBoard that goes on after `step`; without TensorBoard log that and return None."""
     try:
-        return importlib.import_module("torch.utils.tensorboard").SummaryWriter(str(folder), purge_step=step + 1)
+        from training.loop.event_file import EventFile
     except ImportError:
         logger.info("no TensorBoard log: tensorboard is not installed (pip install tensorboard)")
         return None
+    with _failing_softly(out):
+        return EventFile(out / "tensorboard", step + 1)
+    return None
 
 
 def _write_loss_curve(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -20,6 +20,7 @@ from avatarify_plus.types import FloatArray, Image, Keypoints
 from training.contact_sheet import contact_sheet
 from training.data.cache import Cache
 from training.data.datasets import Subject
+from training.data.face_points import require_face
 from training.networks import Network
 
 
@@ -39,10 +40,10 @@ class Validation:
         picked = usable[:: max(1, len(usable) // clips)][:clips]
         farthest = _farthest_face if subject == "face" else _farthest_picture
         rows = [(clip.start, farthest(cache, clip.start, clip.count)) for clip in picked]
-        self._pairs = [
-            (np.array(cache.frames[a]), np.array(cache.frames[b]), cache.landmarks[a], cache.landmarks[b])
-            for a, b in rows
-        ]
+        if self._layout is not None:
+            for row in {row for pair in rows for row in pair}:
+                require_face(cache.landmarks[row])
+        self._pairs = [(cache.frames[a], cache.frames[b], cache.landmarks[a], cache.landmarks[b]) for a, b in rows]
 
     def run(self, model: Network) -> tuple[dict[str, float], Image]:
         """Return "val L1", the mean over the pairs, and the contact sheet; leave the model in evaluation mode."""
@@ -97,7 +98,7 @@ class Validation:
 
 def _farthest_face(cache: Cache, start: int, count: int) -> int:
     """Return the frame whose face differs most from the first's."""
-    meshes = cache.landmarks[start : start + count, :MESH_POINTS, :2]
+    meshes = cache.landmarks[start : start + count][:, :MESH_POINTS, :2]
     distance = np.abs(meshes - meshes[0]).mean((1, 2))
     return start + int(np.nanargmax(distance))
 

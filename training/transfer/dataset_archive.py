@@ -77,9 +77,10 @@ class _UnpackJob:
 def write_archive(folder: Path, cache_root: Path, out: Path, part_bytes: int, size: int, processes: int) -> list[Path]:
     """Pack a folder's clips with the meshes of its cache, which is built if need be; return the parts.
 
-    Raises DataError if a clip is larger than a part or `out` holds an archive already, SinkError if writing fails.
+    Parts that an interrupted call has left are replaced. Raises DataError if a clip is larger than a part or `out`
+    holds a whole archive already, SinkError if writing fails.
     """
-    if is_archive(out):
+    if (found_parts := _parts(out)) and len(found_parts) == _announced(found_parts[0]):
         raise DataError(f"{out} holds a data set archive already: choose another folder")
     cache = build_cache(folder, cache_root, size, processes)
     found = iter(find_clips(folder))  # the cache has some of them, in their order; a name may occur twice
@@ -100,6 +101,8 @@ def write_archive(folder: Path, cache_root: Path, out: Path, part_bytes: int, si
     paths = [out / f"part-{index:03}-of-{len(parts):03}.zip" for index in range(len(parts))]
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for path in found_parts:
+            path.unlink()
         for path, part in zip(paths, parts, strict=True):
             _write_part(path, part)
     except OSError as error:
@@ -109,7 +112,17 @@ def write_archive(folder: Path, cache_root: Path, out: Path, part_bytes: int, si
 
 def is_archive(folder: Path) -> bool:
     """Return whether a folder holds parts of an archive."""
-    return any(folder.glob("part-*-of-*.zip"))
+    return bool(_parts(folder))
+
+
+def _parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*-of-*.zip"))
+
+
+def _announced(part: Path) -> int:
+    """Return of how many parts its name says that it is one."""
+    number = part.stem.rpartition("-")[2]
+    return int(number) if number.isdecimal() else 0
 
 
 def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
@@ -117,9 +130,8 @@ def unpack(folder: Path, out: Path, size: int, processes: int) -> Path:
 
     Raises DataError if a part is missing or damaged, or no clip can be decoded.
     """
-    parts = sorted(folder.glob("part-*-of-*.zip"))
-    number = parts[0].stem.rpartition("-")[2] if parts else "0"
-    expected = int(number) if number.isdecimal() else 0
+    parts = _parts(folder)
+    expected = _announced(parts[0]) if parts else 0
     if len(parts) != expected or not parts:
         raise DataError(f"{folder} holds {len(parts)} parts of an archive of {expected}: bring the others too")
     wanted = {"size": size, "parts": [[part.name, part.stat().st_size] for part in parts]}
@@ -151,8 +163,8 @@ def _unpack(parts: list[Path], out: Path, wanted: dict[str, Any], processes: int
 
 
 def _write_part(path: Path, part: list[_ArchivedClip]) -> None:
-    # Stored as it is: what is inside is compressed already.
-    with replaced(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED) as archive:
+    # Stored as it is: what is inside is compressed already. Zip files know no times before 1980, file systems do.
+    with replaced(path) as draft, zipfile.ZipFile(draft, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
         for number, archived in enumerate(part):
             values = {"name": archived.clip.name, "identity": archived.clip.identity, "count": archived.count}
             archive.writestr(f"{number:05}/clip.json", json.dumps(values | {"folder": archived.clip.path.is_dir()}))

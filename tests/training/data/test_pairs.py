@@ -96,7 +96,7 @@ def test_hard_pairs_open_mouths_and_close_eyes(tmp_path: Path) -> None:
     pool = Pool([open_cache(write_cache(tmp_path, {"a_1": 30}))])
     layout, random = load_mesh_layout("face-20"), np.random.default_rng(0)
     lower_lip, lower_lids = [14, 87, 317], [144, 145, 153, 373, 374, 380]
-    landmarks = np.array(pool.caches[0].landmarks)
+    landmarks = pool.caches[0].landmarks[:]
     landmarks[:, :, :2] = mean_face() * 0.2 + 0.5
     for points in (lower_lip, lower_lids):
         landmarks[:, points, 1] += random.uniform(0, 0.05, (30, 1))
@@ -124,7 +124,7 @@ def test_an_open_mouth_is_a_change_of_the_mouth_alone_whatever_the_pose() -> Non
 
 
 def test_no_face_is_an_error(cache: Cache) -> None:
-    blank = Cache(cache.clips, cache.frames, np.full_like(cache.landmarks, np.nan))
+    blank = Cache(cache.clips, cache.frames, np.full_like(cache.landmarks[:], np.nan))
     with pytest.raises(DataError, match="no face was found"):
         PairSampler(Pool([blank]), load_mesh_layout("face-20"), PairOptions(), seed=0)
     with pytest.raises(DataError, match="no clip for validation"):

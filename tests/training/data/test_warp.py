@@ -19,7 +19,7 @@ def test_keypoints_follow_the_cropped_picture(cache: Cache, size: int, photos: f
     layout = load_mesh_layout("face-20")
     nose = layout.names.index("nose tip")
     points = np.flatnonzero(layout.operator[nose, 0])
-    frames = np.zeros_like(cache.frames)
+    frames = np.zeros_like(cache.frames[:])
     for index, mesh in enumerate(cache.landmarks):
         x, y = mesh[points, :2].mean(0) * 256
         cv2.circle(frames[index], (round(x), round(y)), 6, (255, 255, 255), -1)
@@ -35,7 +35,7 @@ def test_keypoints_follow_the_cropped_picture(cache: Cache, size: int, photos: f
 
 def test_keypoints_in_torch_are_those_of_the_app(cache: Cache) -> None:
     layout = load_mesh_layout("face-20")
-    expected = keypoints_from_mesh(cache.landmarks, layout)
-    found = mesh_keypoints(torch.from_numpy(cache.landmarks[..., :2] * 2 - 1), torch.from_numpy(layout.operator))
+    expected = keypoints_from_mesh(cache.landmarks[:], layout)
+    found = mesh_keypoints(torch.from_numpy(cache.landmarks[:][..., :2] * 2 - 1), torch.from_numpy(layout.operator))
     np.testing.assert_allclose(found.value, expected.value, atol=1e-5)
     np.testing.assert_allclose(found.jacobian, expected.jacobian, atol=1e-4)

@@ -9,7 +9,7 @@ from training.evaluation.metrics import FaceDescriber, FaceDescription, Scorer, 
 
 def test_metrics_of_a_picture_with_itself_and_with_noise(cache: Cache) -> None:
     describer = FaceDescriber()
-    image = np.array(cache.frames[8])
+    image = cache.frames[8]
     noisy = np.clip(image + np.random.default_rng(0).normal(0, 10, image.shape), 0, 255).astype(np.uint8)
     blank = np.zeros_like(image)
     face, noisy_face, nobody = (describer.describe(picture) for picture in (image, noisy, blank))

@@ -1,10 +1,14 @@
 """A checkpoint is written whole or not at all, and its weights start other networks."""
 
+import contextlib
+import errno
 import logging
+import os
 import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +49,35 @@ def test_a_disk_that_fills_up_while_saving_costs_that_save_alone(tmp_path: Path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, Linux's full disk")
+def test_the_disks_own_words_say_why_it_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextlib.contextmanager
+    def full(path: Path) -> Iterator[Path]:
+        yield Path("/dev/full")
+
+    monkeypatch.setattr(checkpoint, "replaced", full)
+    with pytest.raises(SaveError, match=r"cannot write .*checkpoint\.pt: \[Errno 28\] No space left on device$"):
+        write_checkpoint(tmp_path / "checkpoint.pt", BIG)
+
+
+def test_a_checkpoint_before_that_cannot_be_kept_is_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "checkpoint.pt"
+    write_checkpoint(path, SMALL)
+
+    def fail(code: int) -> None:
+        raise OSError(code, "no link")
+
+    monkeypatch.setattr(os, "link", lambda *names: fail(errno.EPERM))
+    write_checkpoint(path, SMALL)
+    assert not caplog.text, "a disk without links keeps none"
+    monkeypatch.setattr(os, "link", lambda *names: fail(errno.EIO))
+    write_checkpoint(path, replace(SMALL, step=4))
+    assert "the checkpoint before cannot be kept" in caplog.text and read_checkpoint(path).step == 4
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:

@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from training.loop.logbook import Logbook
+from training.loop.event_file import EventFile
+from training.loop.logbook import TENSORBOARD_STEPS, Logbook
 
 
 def test_a_full_disk_does_not_end_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -35,8 +38,40 @@ def test_a_damaged_log_is_kept_aside_and_a_new_one_begins(
     assert [row["step"] for row in Logbook(tmp_path, 6)._rows] == [6]
 
 
+def test_a_full_disk_ends_neither_the_log_nor_a_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = Logbook(tmp_path, 0)
+
+    def full(events: EventFile, *values: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(EventFile, "_write", full)
+    log.add(TENSORBOARD_STEPS, {"pixels": 1.0})
+    log.write(TENSORBOARD_STEPS, 4, 1.0, 1e-3, {})
+    log.close()
+    assert caplog.text.count("No space left") == 2 and (tmp_path / "metrics.csv").exists()
+
+
+def test_tensorboard_reads_what_is_logged(tmp_path: Path) -> None:
+    log = Logbook(tmp_path, 0)
+    for step in range(1, TENSORBOARD_STEPS + 1):
+        log.add(step, {"pixels": float(step)})
+    log.write(TENSORBOARD_STEPS, 80, 1.0, 1e-3, {"val L1": 0.25})
+    log.draw(TENSORBOARD_STEPS, np.full((8, 8, 3), 200, np.uint8))
+    log.close()
+    found = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    values = {name: [(event.step, event.value) for event in found.Scalars(name)] for name in found.Tags()["scalars"]}
+    assert values["loss/pixels"] == [(20, pytest.approx(10.5))] and values["run/val L1"] == [(20, 0.25)]
+    assert [event.step for event in found.Images("sheet")] == [20]
+    later = Logbook(tmp_path, 10)  # gone on with from a checkpoint before
+    later.close()
+    assert EventAccumulator(str(tmp_path / "tensorboard")).Reload().Scalars("loss/pixels") == []
+
+
 def test_no_tensorboard_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.delitem(sys.modules, "training.loop.event_file", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
     with caplog.at_level(logging.INFO):
         Logbook(tmp_path, 0).close()
     assert [record.getMessage() for record in caplog.records] == [

@@ -1,6 +1,5 @@
 """The losses obey their own definitions."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -47,7 +46,7 @@ def test_transform_jacobian_matches_finite_differences() -> None:
 
 def test_perceptual_distance_grows_with_distortion(cache: Cache) -> None:
     network = perceptual_network("efficientnet-lite0")
-    image = torch.from_numpy(np.array(cache.frames[8]))[None].permute(0, 3, 1, 2).float() / 255
+    image = torch.from_numpy(cache.frames[8])[None].permute(0, 3, 1, 2).float() / 255
     distances = [
         float(
             perceptual_pyramid(
@@ -61,7 +60,7 @@ def test_perceptual_distance_grows_with_distortion(cache: Cache) -> None:
 
 
 def test_errors_at_the_eyes_and_in_the_mouth_count_more(cache: Cache) -> None:
-    mesh = torch.from_numpy(np.array(cache.landmarks[:1, :, :2]))
+    mesh = torch.from_numpy(cache.landmarks[:1][..., :2].copy())
     mesh[:, list(range(468, 478))] = 0.5
     weight = expression_weight(mesh, 128, gain=3.0)
     upper, lower, eye = mesh[0, 13], mesh[0, 14], mesh[0, 159]

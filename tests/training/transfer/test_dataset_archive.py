@@ -1,5 +1,6 @@
 """Meshes travel small."""
 
+import os
 import random
 import zipfile
 from pathlib import Path
@@ -83,3 +84,18 @@ def test_flipped_bits_are_one_line_or_nothing(pack: Path, tmp_path: Path) -> Non
             refused += 1
             assert "\n" not in str(error)
     assert refused > 20
+
+
+def test_parts_that_an_interrupted_call_left_are_replaced(pack: Path, tmp_path: Path) -> None:
+    (part,) = pack.iterdir()
+    with pytest.raises(DataError, match="holds a data set archive already"):
+        archive.write_archive(tmp_path / "clips", tmp_path / "cache", pack, 1 << 20, 32, 1)
+    part.rename(pack / "part-000-of-002.zip")
+    archive.write_archive(tmp_path / "clips", tmp_path / "cache", pack, 1 << 20, 32, 1)
+    assert list(pack.iterdir()) == [part]
+
+
+def test_files_of_before_1980_are_packed(pack: Path, tmp_path: Path) -> None:
+    os.utime(tmp_path / "clips" / "a_1.png", (0, 0))
+    archive.write_archive(tmp_path / "clips", tmp_path / "cache", tmp_path / "again", 1 << 20, 32, 1)
+    assert len(list((tmp_path / "again").iterdir())) == 1
