@@ -177,10 +177,14 @@ def test_a_soak_that_is_ended_ends_the_app(tmp_path: Path) -> None:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGINT)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a program in the background ignores Ctrl-C
     threading.Thread(target=interrupt, daemon=True).start()
     began_s = time.monotonic()
-    with (tmp_path / "progress.txt").open("w") as progress, pytest.raises(KeyboardInterrupt):
-        soak._run([sys.executable, "-c", code], Soak([Minute()], [], 0), progress)
+    try:
+        with (tmp_path / "progress.txt").open("w") as progress, pytest.raises(KeyboardInterrupt):
+            soak._run([sys.executable, "-c", code], Soak([Minute()], [], 0), progress)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began_s < 30
 
 
