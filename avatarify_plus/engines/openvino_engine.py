@@ -20,6 +20,7 @@ from avatarify_plus.engines.engine import (
 )
 from avatarify_plus.engines.keypoint_tensors import animated, driving_tensors, source_tensors
 from avatarify_plus.engines.openvino_graph import keep_coordinates_exact, rows_of, warp_by_rows
+from avatarify_plus.engines.signal_stack import kept_signal_stack
 from avatarify_plus.engines.warm_up import warm_up
 from avatarify_plus.errors import EngineError
 from avatarify_plus.network import tensor_names
@@ -63,10 +64,11 @@ class OpenVinoEngine(Runtime):
         options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profiles}
         if threads is not None:
             options["INFERENCE_NUM_THREADS"] = threads
-        core = openvino.Core()
+        with kept_signal_stack():
+            core = openvino.Core()
+            preferred = core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
         self._rows: set[str] = set()
         self._requests: dict[str, Any] = {}
-        preferred = core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
         asked = {"fp32": "f32", "bf16": "bf16"}.get(precision, preferred)
         is_int8 = precision == "int8"
         floats = {
