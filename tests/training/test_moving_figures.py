@@ -48,7 +48,7 @@ def test_bodies_are_clips_of_their_pictures(tmp_path: Path, assets: Path, capsys
     out = tmp_path / "bodies"
     assert moving_figures.main(bodies(out, assets)) == 0
     clips = find_clips(out)
-    assert [clip.identity for clip in clips] == ["00000"]
+    assert [(clip.path.name, clip.identity) for clip in clips] == [("00000#000000#000002.mp4", "00000")]
     pictures = np.stack(list(stream_pictures(clips[0].path)))
     assert pictures.shape == (2, 32, 32, 3) and pictures.std() > 10
     assert train.main(["--data", str(out), "--val", str(out), "--out", str(tmp_path / "run"), "--dry-run"]) == 0

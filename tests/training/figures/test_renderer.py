@@ -56,10 +56,12 @@ def test_what_faces_the_light_is_bright() -> None:
     assert left[10] > 150 and left[30] == pytest.approx(50, abs=2)
 
 
-def test_what_is_outside_of_the_picture_is_left_out() -> None:
-    far_left = square(0, (200, 0, 0))
-    assert np.array_equal(
-        render([far_left._replace(points=far_left.points - (9.0, 0.0, 0.0))], CAMERA, FRONT, GREY), GREY
-    )
-    half = render([far_left._replace(points=far_left.points - (3.0, 0.0, 0.0))], CAMERA, FRONT, GREY)
-    assert (half[SIDE // 2, :4, 0] == 200).all() and half[SIDE // 2, 6, 0] == 100
+@pytest.mark.parametrize("way", [(-1, 0), (1, 0), (0, -1), (0, 1)])
+def test_what_is_outside_of_the_picture_is_left_out(way: tuple[int, int]) -> None:
+    plate = square(0, (200, 0, 0))
+    gone, half = (plate._replace(points=plate.points + np.array([*way, 0]) * far) for far in (9, 3))
+    assert np.array_equal(render([gone], CAMERA, FRONT, GREY), GREY)
+    rows, columns = np.nonzero(render([half], CAMERA, FRONT, GREY)[..., 0] == 200)
+    expected = {-1: (0, 4), 0: (12, 28), 1: (36, 40)}
+    assert (columns.min(), columns.max() + 1) == expected[way[0]]
+    assert (rows.min(), rows.max() + 1) == expected[-way[1]]

@@ -113,6 +113,20 @@ def test_turns_are_forward_then_to_the_left() -> None:
     np.testing.assert_allclose(rotation(np.pi / 2, np.pi / 2, 0) @ up, (1, 0, 0), atol=1e-9)
 
 
+def test_the_trunk_turns_part_by_part() -> None:
+    skeleton = Skeleton("male")
+    turns = {
+        "pelvis_turn": np.array([0, 0.4, 0]),
+        "chest_turn": np.array([0, 0.6, 0]),
+        "head_turn": np.array([0, -0.8, 0]),
+    }
+    pose = skeleton.pose(at_rest(skeleton)._replace(**turns))
+    for bone, yaw in (("pelvis", 0.4), ("belly", 0.7), ("chest", 1.0), ("neck", 0.6), ("head", 0.2)):
+        np.testing.assert_allclose(pose.turns[BONES.index(bone)], rotation(0, yaw, 0), atol=1e-9)
+    left, right = (pose.joints[JOINTS.index(f"{side} shoulder")] for side in ("left", "right"))
+    np.testing.assert_allclose((left - right) / np.linalg.norm(left - right), rotation(0, 1, 0) @ (1, 0, 0), atol=1e-9)
+
+
 def test_proportions_lengthen_what_they_name() -> None:
     usual, other = lengths(Skeleton("male").own), lengths(Skeleton("male", Proportions(1.1, 1.2, 0.9)).own)
     factors = dict(zip(BONES, other / usual, strict=True))
