@@ -21,8 +21,9 @@ LIMB_JOINTS = ("shoulder", "elbow", "wrist", "fingers", "hip", "knee", "ankle", 
 JOINTS = (*TRUNK_JOINTS, *(f"{side} {joint}" for side in SIDES for joint in LIMB_JOINTS))
 """The names of the joints, in the order of their places."""
 
+CHEST = JOINTS.index("chest")
 ANKLES = (JOINTS.index("left ankle"), JOINTS.index("right ankle"))
-"""The numbers of the ankles."""
+"""The numbers of some joints."""
 
 TRUNK_BONES = ("pelvis", "belly", "chest", "neck", "head")
 LIMB_BONES = ("upper arm", "forearm", "hand", "thigh", "shin", "foot")
@@ -99,9 +100,10 @@ class Stance(NamedTuple):
     """What a body does, from which its pose follows.
 
     pelvis: (3,), its place. pelvis_turn, chest_turn, head_turn: (3,), how far each leans forward, turns to its left and
-    leans to its left, the first in space, the others from the part below. wrists, ankles: (2, 3), the places that left
-    and right limb reach for, as far as they can. elbows, knees: (2, 3), the directions that they point in. wrist_bends:
-    (2,), how far hands are bent. foot_turns: (2, 3), as those of the trunk, in space.
+    leans to its left, the first in space, the others from the part below. wrists: (2, 3), the places that the left and
+    the right arm reach for, as far as they can. elbows: (2, 3), the directions that they point in. Both are as seen
+    from where the chest begins. wrist_bends: (2,), how far hands are bent. ankles, knees: (2, 3), the same of the legs,
+    in space. foot_turns: (2, 3), as those of the trunk, in space.
     """
 
     pelvis: Points
@@ -164,7 +166,7 @@ class Skeleton:
         for number, turned in enumerate(trunk):
             self._hang(joints, turns, number, turned)
         for side, (arm, leg) in enumerate(zip(UPPER_ARMS, THIGHS, strict=True)):
-            self._bend(joints, turns, arm, stance.wrists[side], stance.elbows[side])
+            self._bend(joints, turns, arm, joints[CHEST] + chest @ stance.wrists[side], chest @ stance.elbows[side])
             self._bend(joints, turns, leg, stance.ankles[side], stance.knees[side])
             wrist = _about(self._hinge(self.own, arm) * stance.wrist_bends[side])
             self._hang(joints, turns, arm + 2, turns[arm + 1] @ wrist)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from training.figures.mesh import Points
-from training.figures.skeleton import SPANS, THIGHS, UPPER_ARMS, Skeleton, Stance, rotation
+from training.figures.skeleton import CHEST, SPANS, THIGHS, UPPER_ARMS, Skeleton, Stance, rotation
 
 PHASE_FRAMES = (13, 20)
 """After at least the one and less than the other number of frames the weight goes to the other foot."""
@@ -46,16 +46,11 @@ def perform(skeleton: Skeleton, count: int, random: np.random.Generator) -> list
     pelvis = _pelvis(skeleton, steps, pelvis_turns, 0.7 + 0.6 * wander(random, count))
     chest_turns = wander(random, count, 3) * (0.12, 0.4, 0.1) + (0.08, 0.0, 0.0)
     head_turns = wander(random, count, 3) * (0.15, 0.45, 0.1)
-    wrists = [_wrist_path(skeleton, count, random) * (way, 1, 1) for way in (1, -1)]
+    wrists = np.stack([_wrist_path(skeleton, count, random) * (way, 1, 1) for way in (1, -1)])
     bends = 0.5 * wander(random, count, 2)
     middle = pelvis.mean(0) * (1, 0, 1)
     stances = []
     for frame in range(count):
-        hips = rotation(*pelvis_turns[frame])
-        chest = hips @ rotation(*chest_turns[frame])
-        belly = hips @ rotation(*chest_turns[frame] / 2)
-        own = skeleton.own
-        chest_place = pelvis[frame] + hips @ (own[1] - own[0]) + belly @ (own[2] - own[1])
         turned = list(zip(steps.lifts[frame], steps.turns[frame], strict=True))
         stances.append(
             Stance(
@@ -63,8 +58,8 @@ def perform(skeleton: Skeleton, count: int, random: np.random.Generator) -> list
                 pelvis_turn=pelvis_turns[frame],
                 chest_turn=chest_turns[frame],
                 head_turn=head_turns[frame],
-                wrists=np.stack([chest_place + chest @ path[frame] for path in wrists]) - middle,
-                elbows=np.stack([chest @ (0.7 * way, -1.0, -0.3) for way in (1, -1)]),
+                wrists=wrists[:, frame],
+                elbows=np.array([(0.7, -1.0, -0.3), (-0.7, -1.0, -0.3)]),
                 wrist_bends=bends[frame],
                 ankles=steps.ankles[frame] - middle,
                 knees=np.stack([rotation(0, yaw, 0) @ (0.0, 0.0, 1.0) for _, yaw in turned]),
@@ -97,7 +92,7 @@ def eased(share: Points) -> Points:
 
 def _wrist_path(skeleton: Skeleton, count: int, random: np.random.Generator) -> Points:
     """Return where the left wrist is to be, (count, 3), from where the chest begins and in its axes."""
-    shoulder = skeleton.own[SPANS[UPPER_ARMS[0]].start] - skeleton.own[2]
+    shoulder = skeleton.own[SPANS[UPPER_ARMS[0]].start] - skeleton.own[CHEST]
     aims = random.uniform((-0.9, -1.0, 0.5), (1.3, 0.95, 0.97), (count // AIM_FRAMES + 3, 3))
     aside, up, share = smooth(aims, count).T
     way = np.stack([np.sin(aside) * np.cos(up), np.sin(up), np.cos(aside) * np.cos(up)], 1)

@@ -8,6 +8,7 @@ from training.figures.mesh import ellipsoid, tube
 from training.figures.skeleton import (
     BONES,
     BUILDS,
+    CHEST,
     JOINTS,
     MAX_REACH,
     SPANS,
@@ -40,7 +41,7 @@ def at_rest(skeleton: Skeleton) -> Stance:
         pelvis_turn=np.zeros(3),
         chest_turn=np.zeros(3),
         head_turn=np.zeros(3),
-        wrists=skeleton.own[WRISTS],
+        wrists=skeleton.own[WRISTS] - skeleton.own[CHEST],
         elbows=poles("elbow"),
         wrist_bends=np.zeros(2),
         ankles=skeleton.own[ANKLES],
@@ -83,13 +84,13 @@ def test_bones_keep_their_lengths_and_turn_with_their_joints() -> None:
 def test_hands_and_feet_arrive() -> None:
     skeleton = Skeleton("male")
     stance = perform(skeleton, 1, np.random.default_rng(3))[0]
-    joints = skeleton.pose(stance).joints
-    np.testing.assert_allclose(joints[ANKLES], stance.ankles, atol=1e-9)
-    shoulder = joints[JOINTS.index("left shoulder")]
-    for target in (np.array([2.0, 1.0, 3.0]), np.array([-1.0, -2.0, 2.5])):
-        wrists = np.stack([shoulder + target, stance.wrists[1]])
-        bent = skeleton.pose(stance._replace(wrists=wrists)).joints
-        np.testing.assert_allclose(bent[WRISTS[0]], shoulder + target, atol=1e-9)
+    np.testing.assert_allclose(skeleton.pose(stance).joints[ANKLES], stance.ankles, atol=1e-9)
+    shoulders = skeleton.own[[JOINTS.index(f"{side} shoulder") for side in ("left", "right")]] - skeleton.own[CHEST]
+    for away in (np.array([2.0, 1.0, 3.0]), np.array([-1.0, -2.0, 2.5])):
+        pose = skeleton.pose(stance._replace(wrists=shoulders + away))
+        chest = pose.turns[BONES.index("chest")]
+        expected = pose.joints[CHEST] + (shoulders + away) @ chest.T
+        np.testing.assert_allclose(pose.joints[WRISTS], expected, atol=1e-9)
 
 
 def test_what_is_too_far_or_too_near_is_reached_for() -> None:
