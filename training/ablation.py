@@ -40,7 +40,6 @@ from training.evaluation.trained_network import (
 from training.evaluation.trial_processes import run_trials, threads_per_process
 from training.evaluation.trials import self_reenactments
 from training.loop.checkpoint import CHECKPOINT
-from training.networks import base_config
 
 DESCRIPTION = """\
 Train and measure the rows of a comparison under one budget, as the paper's Tables 1 and 2 do, and write the page.
@@ -97,7 +96,7 @@ def run_study(options: argparse.Namespace) -> None:
     if options.page:
         require_place(options.page, "--page")
     if any(steps_done(run.folder) < study.steps for run in runs):
-        decode(study, options)
+        decode(runs[0].config, options)
     measuring = threading.Lock()  # one at a time: it takes all processes
 
     def make(run: StudyRun) -> None:
@@ -120,13 +119,13 @@ def run_study(options: argparse.Namespace) -> None:
     print(f"{len(runs)} runs of {study.name} trained and measured in {options.out}")
 
 
-def decode(study: Study, options: argparse.Namespace) -> None:
-    """Decode all clips before the rows share them."""
-    size = base_config(study.rows[0], study.size).image_size
+def decode(config: TrainingConfig, options: argparse.Namespace) -> None:
+    """Decode all clips, as one of the rows wants them, before the rows share them."""
+    size = config.network().image_size
     folders: list[tuple[Path, Split]] = [*((folder, "train") for folder in options.data), (options.val, "val")]
     for folder, split in folders:
         if not is_cache(folder):
-            build_cache(folder, options.out / "cache", size, os.cpu_count() or 1, split, study.subject)
+            build_cache(folder, options.out / "cache", size, os.cpu_count() or 1, split, config.subject)
 
 
 def chosen_rows(study: Study, names: list[str] | None) -> tuple[str, ...]:

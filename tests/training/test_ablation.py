@@ -1,5 +1,6 @@
 """A comparison trains every row under one budget, goes on where it stopped, and prints what it measured."""
 
+import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -95,6 +96,17 @@ def test_the_rows_of_table_2_differ_in_attention_and_occlusion_only() -> None:
     assert [config.occlusion for config in configs] == [*["single"] * 3, *["multi-scale"] * 2]
     parts = {"preset": "same", "attention": "none", "occlusion": "single", "occlusion_first": True, "final_kernel": 7}
     assert len({replace(config, **parts) for config in configs}) == 1  # type: ignore[arg-type]
+
+
+def test_clips_are_decoded_at_the_rows_size(study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = argparse.Namespace(data=[tmp_path], val=tmp_path, out=tmp_path, train=[])
+    decoded: list[tuple[int, str, str]] = []
+    monkeypatch.setattr(
+        ablation, "build_cache", lambda folder, root, size, _, split, subject: decoded.append((size, split, subject))
+    )
+    monkeypatch.setitem(STUDIES, "tiny", replace(study, subject="any"))
+    ablation.decode(ablation.make_run(STUDIES["tiny"], "fomm", 0, options).config, options)
+    assert decoded == [(64, "train", "any"), (64, "val", "any")]
 
 
 def test_an_unknown_study_or_row_is_named() -> None:

@@ -15,7 +15,7 @@ from avatarify_plus.face.mesh import FaceMesh
 from avatarify_plus.types import FloatArray, Image
 from training.data.face_points import EYELIDS, LIPS, Openings, openings
 from training.evaluation.expression_tracker import Expression
-from training.packages import package_folder
+from training.objective.packages import package_folder
 
 FACE_PX = 150
 """Side of the aligned face that the identity network expects, in px."""

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from avatarify_plus.errors import ModelError
 from avatarify_plus.face.landmarks import LEFT_EYE, NOSE_BASE, RIGHT_EYE
 from avatarify_plus.network.generator import Window
-from training.packages import package_folder
+from training.objective.packages import package_folder
 
 CHIP_PX = 150
 """Side of the aligned face that the network expects, in px."""

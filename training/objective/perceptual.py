@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avatarify_plus.errors import ConfigError
-from training.packages import package_folder
+from training.objective.packages import package_folder
 
 PERCEPTUAL_NETWORKS = ("efficientnet-lite0", "hed-vgg16", "vgg19")
 

@@ -22,7 +22,7 @@ from training.objective.identity import (
     face_chips,
     identity_distance,
 )
-from training.packages import package_folder
+from training.objective.packages import package_folder
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 PHOTOS = ("avatar_1.jpg", "avatar_2.jpg", "avatar_3.jpg")

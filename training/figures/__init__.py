@@ -1,0 +1,1 @@
+"""Moving figures to train on that are not faces: bodies, posed and rendered, and drawn animals."""
