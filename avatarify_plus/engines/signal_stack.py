@@ -25,9 +25,14 @@ def kept_signal_stack() -> Iterator[None]:
     if not sys.platform.startswith("linux"):
         yield
         return
-    libc, before = ctypes.CDLL(None), _Stack()
-    libc.sigaltstack(None, ctypes.byref(before))
+    try:
+        swap = ctypes.CDLL(None).sigaltstack
+    except (OSError, AttributeError):  # a C library without it
+        yield
+        return
+    before = _Stack()
+    swap(None, ctypes.byref(before))
     try:
         yield
     finally:
-        libc.sigaltstack(ctypes.byref(before), None)
+        swap(ctypes.byref(before), None)
