@@ -35,7 +35,8 @@ def test_a_damaged_log_is_kept_aside_and_a_new_one_begins(
     log.write(6, 24, 1.0, 1e-3, {})
     log.close()
     assert (tmp_path / "metrics.damaged.csv").read_bytes() == content and "is damaged: it is kept as" in caplog.text
-    assert [row["step"] for row in Logbook(tmp_path, 6)._rows] == [6]
+    with Logbook(tmp_path, 6) as later:
+        assert [row["step"] for row in later._rows] == [6]
 
 
 def test_a_full_disk_ends_neither_the_log_nor_a_thread(
