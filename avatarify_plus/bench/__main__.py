@@ -1,8 +1,8 @@
-"""Run the bench: `python -m avatarify_plus.bench`."""
+"""Run the bench: `python -m avatarify_plus.bench`, the same as `avatarify bench`."""
 
 import sys
 
-from avatarify_plus.bench.bench import main
+from avatarify_plus.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["bench", *sys.argv[1:]]))

@@ -1,8 +1,8 @@
-"""Run the doctor: `python -m avatarify_plus.doctor`."""
+"""Run the doctor: `python -m avatarify_plus.doctor`, the same as `avatarify doctor`."""
 
 import sys
 
-from avatarify_plus.doctor.doctor import main
+from avatarify_plus.__main__ import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["doctor", *sys.argv[1:]]))

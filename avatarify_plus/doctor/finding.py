@@ -22,7 +22,7 @@ LIBRARIES = {
 }
 """Debian's packages of the shared libraries that wheels expect the system to have."""
 
-REPORT = "report it with the output of: python -m avatarify_plus.doctor --json -"
+REPORT = "report it with the output of: python -m avatarify_plus doctor --json -"
 
 
 def install_fix() -> str:

@@ -230,7 +230,7 @@ def test_checks_have_names_of_their_own() -> None:
 
 def test_the_whole_run_on_this_machine() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "avatarify_plus.doctor", "--json", "-"],
+        [sys.executable, "-m", "avatarify_plus", "doctor", "--json", "-"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     findings = {value["name"]: Finding(**value) for value in json.loads(done.stdout)["findings"]}

@@ -106,7 +106,7 @@ def test_a_run_asks_for_nothing_and_leaves_nothing(options: list[str], proxy: No
 
 def test_the_doctor_asks_for_nothing_and_leaves_nothing(proxy: NotingProxy, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    done = run_at_empty_home(home, proxy, ["-m", "avatarify_plus.doctor"])
+    done = run_at_empty_home(home, proxy, ["-m", "avatarify_plus", "doctor"])
     assert "automatic choice  openvino on CPU" in done.stdout, done.stderr
     assert proxy.requests == []
     assert left_in(home) == []

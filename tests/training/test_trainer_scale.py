@@ -19,7 +19,7 @@ from training import train
 from training.data.cache import open_cache
 from training.data.pairs import PairOptions, PairSampler, Pool, mesh_mirror
 from training.data.warp import Renderer
-from training.loop.checkpoint import write_checkpoint
+from training.loop.checkpoint import sole_trainer, write_checkpoint
 from training.loop.loader import BatchLoader, fits_on_device
 from training.loop.ranks import Ranks, SynchronisedBatchNorm, synchronise_batch_norm
 from training.loop.schedule import Stage, parse_stages
@@ -41,6 +41,16 @@ def losses(out: Path) -> list[float]:
     return [float(row.split(",")[header.split(",").index("pixels")]) for row in rows]
 
 
+def train_by_two_ranks(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*TWO_RANKS, str(ROOT / "training" / "train.py"), *command],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
 def test_two_ranks_take_over_from_one_process_as_if_it_had_gone_on(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,19 +65,22 @@ def test_two_ranks_take_over_from_one_process_as_if_it_had_gone_on(
     monkeypatch.setattr(train, "write_checkpoint", save)
     steps = ("--steps", "4", "--save-minutes", "0", "--sync-batchnorm")
     assert train.main(tiny_command(data, one, *steps)) == 0
-    ranks = subprocess.run(
-        [*TWO_RANKS, str(ROOT / "training" / "train.py"), *tiny_command(data, two, *steps)],
-        env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    ranks = train_by_two_ranks(tiny_command(data, two, *steps))
     assert ranks.returncode == 0, ranks.stdout
     assert losses(two) == pytest.approx(losses(one)[2:], rel=2e-4)
     alone, shared = (read_checkpoint(out / "checkpoint.pt") for out in (one, two))
     assert shared.step == 4 and shared.samples == alone.samples == 16
     for name, value in alone.ema.items():
         torch.testing.assert_close(shared.ema[name], value, atol=1e-4, rtol=1e-3, msg=name)
+
+
+def test_the_other_ranks_end_with_one_line_when_the_first_cannot_begin(data: Path, tmp_path: Path) -> None:
+    with sole_trainer(tmp_path / "run"):
+        ranks = train_by_two_ranks(tiny_command(data, tmp_path / "run", "--steps", "1"))
+    lines = [line for line in ranks.stdout.splitlines() if line.startswith("avatarify: error:")]
+    assert any("another training is writing" in line for line in lines), ranks.stdout
+    assert len(lines) == 1 or any("another rank of this training has ended" in line for line in lines), ranks.stdout
+    assert "train.py\", line" not in ranks.stdout
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

@@ -13,13 +13,22 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from avatarify_plus.errors import AvatarifyError
+
 PATIENCE = timedelta(hours=3)
 """Ranks wait this long for each other: the first rank decodes the clips while the others wait."""
 
 
+class LostRankError(AvatarifyError):
+    """Another process of the run has ended before its time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ranks:
-    """This process's number, how many there are over all nodes, and its device."""
+    """This process's number, how many there are over all nodes, and its device.
+
+    Ranks meet in `wait`, `largest` and `mean`, which raise LostRankError when one of them has ended.
+    """
 
     rank: int
     count: int
@@ -33,14 +42,16 @@ class Ranks:
     def wait(self) -> None:
         """Wait until every rank is here."""
         if self.count > 1:
-            dist.barrier()
+            with _meeting():
+                dist.barrier()
 
     def largest(self, *values: float) -> list[float]:
         """Return the largest of each value over all ranks, so that all decide the same."""
         if self.count == 1:
             return list(values)
         tensor = torch.tensor(values, dtype=torch.float64)  # on the CPU, so that no device waits for it
-        dist.all_reduce(tensor, dist.ReduceOp.MAX)
+        with _meeting():
+            dist.all_reduce(tensor, dist.ReduceOp.MAX)
         return tensor.tolist()
 
     def mean(self, values: Tensor) -> Tensor:
@@ -48,8 +59,18 @@ class Ranks:
         if self.count == 1:
             return values
         values = values.clone()
-        dist.all_reduce(values)
+        with _meeting():
+            dist.all_reduce(values)
         return values / self.count
+
+
+@contextlib.contextmanager
+def _meeting() -> Iterator[None]:
+    """Raise LostRankError where torch says, in words of each transport, that a process does not answer any more."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostRankError("another rank of this training has ended: its own error says why") from error
 
 
 @contextlib.contextmanager
