@@ -26,7 +26,7 @@ BUFFERS = 2
 The picture that comes while the one before is being converted would be lost.
 """
 
-OPEN_TIMEOUT_MS = 10_000
+OPEN_TIMEOUT_MS = 8_000
 """How long FFmpeg waits until a stream is open; its default is 30 s."""
 
 READ_TIMEOUT_MS = 5_000

@@ -19,7 +19,7 @@ OPTIONS = {"protocol_whitelist": "file"}
 ADDRESS_OPTIONS = {"protocol_whitelist": "http,https,httpproxy,tcp,tls"}
 """A film on the network may not read anything from the disk."""
 
-NETWORK_S = 10.0
+NETWORK_S = 8.0
 """How long a server may take to answer, and for each piece of a film."""
 
 AV_TIME_BASE = 1_000_000

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 IDLE_S = 0.1
 """How long `frames` waits for a new frame before it yields None."""
 
-STALL_S = 10.0
+STALL_S = 8.0
 """How long a camera may take to its first picture, or be silent if it cannot be opened again, until it is given up."""
 
 RETRY_S = 1.0
