@@ -80,7 +80,7 @@ def test_the_other_ranks_end_with_one_line_when_the_first_cannot_begin(data: Pat
     lines = [line for line in ranks.stdout.splitlines() if line.startswith("avatarify: error:")]
     assert any("another training is writing" in line for line in lines), ranks.stdout
     assert len(lines) == 1 or any("another rank of this training has ended" in line for line in lines), ranks.stdout
-    assert "train.py\", line" not in ranks.stdout
+    assert 'train.py", line' not in ranks.stdout
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

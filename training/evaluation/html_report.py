@@ -1,7 +1,8 @@
-"""One page to look at: tables, pictures side by side, keypoints, motion and failures; plain HTML."""
+"""One page to look at and to send to others: pictures side by side, scores, failures; plain HTML, in one file."""
 
 from __future__ import annotations
 
+import base64
 import html
 import importlib.util
 from collections.abc import Iterable, Sequence
@@ -12,21 +13,31 @@ from avatarify_plus.bundle import Bundle
 from avatarify_plus.errors import DataError
 from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
-from training.contact_sheet import write_picture
+from training.contact_sheet import encode_picture
 from training.evaluation.closeups import CLOSEUP_TITLES
 from training.evaluation.evaluation_result import FAILURE_MEASURES, EvaluationResult
 from training.evaluation.figures import closeup_sheet, keypoint_figure, motion_figure, side_by_side
 from training.evaluation.runner import Moment
+from training.evaluation.training_history import history
 
 PAGE = "report.html"
-PICTURES = "pictures"
 KEYPOINT_FIGURES = 4
+JPEG_QUALITY = 90
 STYLE = """
-body { font: 16px/1.5 sans-serif; margin: 2em auto; max-width: 1560px; padding: 0 1em; color: #222 }
-table { border-collapse: collapse; margin: 1em 0 } td, th { padding: .2em .8em; border-bottom: 1px solid #ddd }
+:root { color-scheme: light dark; --text: #222; --quiet: #5a5a5a; --line: #d8d8d8; --raised: #f4f4f4; --page: #fff }
+@media (prefers-color-scheme: dark) {
+  :root { --text: #e4e4e4; --quiet: #a8a8a8; --line: #3c3c3c; --raised: #222; --page: #161616 }
+}
+body { font: 16px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 1560px; padding: 0 1em }
+body { color: var(--text); background: var(--page) }
+section { overflow-x: auto } table { border-collapse: collapse; margin: 1em 0 }
+td, th { padding: .2em .8em; border-bottom: 1px solid var(--line) }
 td { text-align: right; font-variant-numeric: tabular-nums } th { text-align: left; font-weight: 600 }
-img { max-width: 100%; display: block } figure { margin: 1em 0 2em } figcaption, .legend { color: #555; font-size: 90% }
-pre { white-space: pre-wrap; background: #f4f4f4; padding: 1em }
+td.words { text-align: left }
+img { max-width: 100%; display: block } figure { margin: 1em 0 2em }
+figcaption, .legend, .about { color: var(--quiet); font-size: 90% }
+pre { white-space: pre-wrap; overflow-wrap: anywhere; background: var(--raised); padding: 1em }
+@media print { :root { --text: #000; --page: #fff } figure { break-inside: avoid } }
 """
 
 
@@ -42,28 +53,31 @@ class About:
 def write_report(
     folder: Path, result: EvaluationResult, bundles: Sequence[Bundle], names: Sequence[str], about: About
 ) -> Path:
-    """Write the page and its pictures into a folder and return the page's path.
+    """Write the page, with its pictures in it, into a folder and return the page's path.
 
     names: the bundles', the measured one first, as they stand in the tables. Raises DataError if it cannot be written.
     """
     page = folder / PAGE
-    draw = _Gallery(folder)
     sections = [
+        ("Side by side", _side_by_side(result, names)),
+        ("Close-ups", _closeups(result, names)),
         ("Scores", _scores(result)),
-        ("Run", _run(result, bundles, names, about)),
-        ("Side by side", _side_by_side(result, names, draw)),
-        ("Close-ups", _closeups(result, names, draw)),
-        ("Keypoints", _keypoints(result, draw)),
-        ("How the picture is made", _motion(result, bundles[0], draw)),
-        ("Failure cases", _failures(result, names, draw)),
+        ("Failure cases", _failures(result, names)),
+        ("How the picture is made", _motion(result, bundles[0])),
+        ("Keypoints", _keypoints(result)),
+        ("How the model came about", _histories(bundles, names)),
         ("Per trial, worst first", _per_trial(result)),
         ("Skipped", _skipped(result)),
+        ("To measure it again", _run(bundles, names, about)),
     ]
     title = f"{html.escape(bundles[0].manifest.name)}: {html.escape(result.kind)}"
-    body = "\n".join(f"<h2>{heading}</h2>\n{content}" for heading, content in sections)
+    body = "\n".join(f"<section>\n<h2>{heading}</h2>\n{content}\n</section>" for heading, content in sections)
+    lead = f"{result.count} trials, {about.engine}, {about.date}"
     text = (
-        f'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n{body}\n</body>\n</html>\n"
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{STYLE}</style></head>\n<body>\n<h1>{title}</h1>\n"
+        f"<p class=about>{html.escape(lead)}</p>\n{body}\n</body>\n</html>\n"
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,19 +87,14 @@ def write_report(
     return page
 
 
-class _Gallery:
-    """Writes numbered pictures and returns the figures that show them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._count = 0
-
-    def __call__(self, image: Image, caption: str) -> str:
-        self._count += 1
-        name = f"{PICTURES}/{self._count:03d}.jpg"
-        write_picture(self._folder / name, image)
-        text = html.escape(caption)
-        return f'<figure><img src="{name}" alt="{text}" loading="lazy"><figcaption>{text}</figcaption></figure>'
+def _figure(image: Image, caption: str) -> str:
+    """Return a figure that holds its picture."""
+    data = base64.b64encode(encode_picture(image, ".jpg", JPEG_QUALITY)).decode()
+    text = html.escape(caption)
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{data}" alt="{text}" loading="lazy">'
+        f"<figcaption>{text}</figcaption></figure>"
+    )
 
 
 def _scores(result: EvaluationResult) -> str:
@@ -93,42 +102,52 @@ def _scores(result: EvaluationResult) -> str:
     return f"<p>Means over {result.count} trials.</p>\n" + "\n".join(tables)
 
 
-def _run(result: EvaluationResult, bundles: Sequence[Bundle], names: Sequence[str], about: About) -> str:
-    lines = [f"date: {about.date}", f"command: {about.command}", f"engine: {about.engine}"]
+def _histories(bundles: Sequence[Bundle], names: Sequence[str]) -> str:
+    tables = [history(bundle.manifest.training) for bundle in bundles]
+    return "\n".join(
+        f"<h3>{html.escape(_called(name, bundle))}</h3>\n{table or '<p>Its manifest does not say.</p>'}"
+        for name, bundle, table in zip(names, bundles, tables, strict=True)
+    )
+
+
+def _run(bundles: Sequence[Bundle], names: Sequence[str], about: About) -> str:
+    lines = [about.command]
     for name, bundle in zip(names, bundles, strict=True):
         manifest = bundle.manifest
-        lines += [
-            "",
-            f"{name}: {manifest.name}, {manifest.network.preset} ({manifest.network.size}) in {bundle.folder}",
-        ]
+        lines += ["", f"{_called(name, bundle)}: {manifest.network.preset} ({manifest.network.size})"]
         lines += [f"  {file} SHA-256 {digest}" for file, digest in sorted(manifest.files.items())]
-        lines += [f"  training {key}: {value}" for key, value in manifest.training.items()]
         lines.append(f"  revision {manifest.revision}")
     return f"<pre>{html.escape(chr(10).join(lines))}</pre>"
 
 
-def _side_by_side(result: EvaluationResult, names: Sequence[str], draw: _Gallery) -> str:
+def _called(name: str, bundle: Bundle) -> str:
+    """Return a bundle's name in the tables, and its own where that is another."""
+    own = bundle.manifest.name
+    return name if name == own else f"{name}: {own}"
+
+
+def _side_by_side(result: EvaluationResult, names: Sequence[str]) -> str:
     note = "<p>Of each trial the frame in which the driver is farthest from where it started (Figures 11 and 12).</p>"
-    return note + _joined(draw(side_by_side(m, names), _caption(m)) for m in result.side_by_side())
+    return note + _joined(_figure(side_by_side(m, names), _caption(m)) for m in result.side_by_side())
 
 
-def _closeups(result: EvaluationResult, names: Sequence[str], draw: _Gallery) -> str:
+def _closeups(result: EvaluationResult, names: Sequence[str]) -> str:
     parts = ["<p>The frames at which the driver is farthest from a face at rest, one of each trial.</p>"]
     for kind, title in CLOSEUP_TITLES.items():
         closeups = result.closeups.get(kind, [])
         caption = "; ".join(f"{c.trial}, frame {c.index}" for c in closeups)
-        figures = [draw(closeup_sheet(closeups, names), caption)] if closeups else []
+        figures = [_figure(closeup_sheet(closeups, names), caption)] if closeups else []
         parts.append(f"<h3>{title}</h3>\n{_joined(figures)}")
     return "\n".join(parts)
 
 
-def _keypoints(result: EvaluationResult, draw: _Gallery) -> str:
+def _keypoints(result: EvaluationResult) -> str:
     note = "<p>One colour per keypoint; the lines are the columns of its jacobian (Figure 13).</p>"
     moments = result.side_by_side()[:KEYPOINT_FIGURES]
-    return note + _joined(draw(keypoint_figure(m), _caption(m)) for m in moments)
+    return note + _joined(_figure(keypoint_figure(m), _caption(m)) for m in moments)
 
 
-def _motion(result: EvaluationResult, bundle: Bundle, draw: _Gallery) -> str:
+def _motion(result: EvaluationResult, bundle: Bundle) -> str:
     if importlib.util.find_spec("torch") is None:
         return "<p>Needs torch: pip install -r requirements-train.txt</p>"
     from avatarify_plus.network.weights import read_model
@@ -139,15 +158,15 @@ def _motion(result: EvaluationResult, bundle: Bundle, draw: _Gallery) -> str:
         "its keypoint's colour, background dark grey. Occlusion: white keeps what is warped, black is painted.</p>"
     )
     moments = result.side_by_side()[:KEYPOINT_FIGURES]
-    return note + _joined(draw(motion_figure(m, model), _caption(m)) for m in moments)
+    return note + _joined(_figure(motion_figure(m, model), _caption(m)) for m in moments)
 
 
-def _failures(result: EvaluationResult, names: Sequence[str], draw: _Gallery) -> str:
+def _failures(result: EvaluationResult, names: Sequence[str]) -> str:
     parts = ["<p>The worst frames, each of another trial (Figure 14).</p>"]
     for measure, moments in result.failures.items():
         title = "distance to the photo's identity" if result.kind == "animation" else FAILURE_MEASURES[measure]
         parts.append(f"<h3>By {title}</h3>")
-        parts.append(_joined(draw(side_by_side(m, names), f"{_caption(m)}: {_errors(m)}") for m in moments))
+        parts.append(_joined(_figure(side_by_side(m, names), f"{_caption(m)}: {_errors(m)}") for m in moments))
     return "\n".join(parts)
 
 
