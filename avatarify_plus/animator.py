@@ -27,6 +27,7 @@ from avatarify_plus.face.photo_framing import (
 )
 from avatarify_plus.motion.controls import FOLLOW_ALL, Controls
 from avatarify_plus.pictures.images import load_photo
+from avatarify_plus.program.model_option import SHIPPED_MODEL
 from avatarify_plus.puppeteer import EncodedAvatar, Puppeteer
 from avatarify_plus.types import Frame, Image
 
@@ -144,7 +145,7 @@ class Animator:
 
 
 def load_animator(
-    model: str = "live-512",
+    model: str = SHIPPED_MODEL,
     engine: EngineName = "auto",
     precision: Precision = "auto",
     threads: int | None = None,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.motion.controls import Region, SmileOrigin
-from avatarify_plus.program.model_help import MODEL_HELP
+from avatarify_plus.program.model_option import MODEL_HELP, SHIPPED_MODEL
 from avatarify_plus.program.option_fields import AUTO, about, check_choices, option_name
 from avatarify_plus.types import Size
 
@@ -168,7 +168,7 @@ class AppConfig:
         "PIXELS",
     )
     badge: bool = _option(True, PICTURE, "mark the picture as made by AI")
-    model: str = _option("live-512", COMPUTING, MODEL_HELP, "BUNDLE")
+    model: str = _option(SHIPPED_MODEL, COMPUTING, MODEL_HELP, "BUNDLE")
     engine: EngineName = _option("auto", COMPUTING, "what computes the pictures; auto takes the fastest")
     precision: Precision = _option(
         "auto", COMPUTING, "what the pictures are computed in; auto takes the fastest of engine and model"

@@ -20,7 +20,7 @@ from avatarify_plus.engines.tensorrt_plans import PORTABLE, PlanCache, PlanKey, 
 from avatarify_plus.errors import EngineError, ModelError
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.ending import DONE, INTERRUPTED, print_error
-from avatarify_plus.program.model_help import MODEL_HELP
+from avatarify_plus.program.model_option import MODEL_HELP, SHIPPED_MODEL
 from export.trt_builder import Builder, TargetGpu
 
 BACKENDS = {"tensorrt": TENSORRT, "tensorrt-rtx": RTX, "torch-tensorrt": "torch_tensorrt"}
@@ -45,7 +45,7 @@ def _main(arguments: list[str] | None) -> int:
         "model",
         metavar="BUNDLE",
         nargs="?",
-        default="live-512",
+        default=SHIPPED_MODEL,
         help=f"{MODEL_HELP} or, for torch-tensorrt, a training checkpoint (default: %(default)s)",
     )
     parser.add_argument(

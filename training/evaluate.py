@@ -26,7 +26,7 @@ from avatarify_plus.program.command_line import (
     require_place,
     run_program,
 )
-from avatarify_plus.program.model_help import MODEL_HELP
+from avatarify_plus.program.model_option import MODEL_HELP
 from avatarify_plus.program.option_fields import positive
 from training.contact_sheet import contact_sheet, write_picture
 from training.data.datasets import Subject

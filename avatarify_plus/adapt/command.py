@@ -13,12 +13,11 @@ from avatarify_plus.adapt.adaptation import STEPS, Adaptation, Outcome, Progress
 from avatarify_plus.adapt.material import Material, find_material
 from avatarify_plus.adapt.own_models import GUIDED_FILM, check_name, delete, film_folder, own_models
 from avatarify_plus.adapt.verdict import describe
-from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.program.checkout import app_command
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.ending import DONE, FAILED, INTERRUPTED, print_error
-from avatarify_plus.program.model_help import MODEL_HELP
+from avatarify_plus.program.model_option import MODEL_HELP, SHIPPED_MODEL
 from avatarify_plus.program.option_fields import parse_number
 from avatarify_plus.program.stop import stop_on_signal
 
@@ -70,7 +69,7 @@ def build_parser() -> ProgramParser:
     add(
         "--model",
         metavar="BUNDLE",
-        default=AppConfig.__dataclass_fields__["model"].default,
+        default=SHIPPED_MODEL,
         help=f"what to start from: {MODEL_HELP} (default: %(default)s)",
     )
     add("--agreed", action="store_true", help="say that it is your own face or that of somebody who agreed")
@@ -184,7 +183,7 @@ def _told(name: str, outcome: Outcome) -> str:
     lines = ["on clips that it was not trained on:"]
     lines += [f"  {found.name:14} {describe(found)}" for found in verdict.comparisons]
     if outcome.folder is None:
-        lines += [f"not kept: {'; '.join(verdict.reasons)}", f"pictures of both: {outcome.sheet}"]
+        lines += [f"not kept: {verdict.why_not}", f"pictures of both: {outcome.sheet}"]
         lines += ["try a longer film in better light, with the face nearer, or more --minutes"]
         return "\n".join([*lines, f"delete all of it: {app_command()} adapt --delete {name}"])
     lines.append(f"pictures (photo, driver, before, after): {outcome.sheet}")

@@ -18,7 +18,6 @@ from avatarify_plus.adapt.adaptation import Adaptation, Outcome, Wish
 from avatarify_plus.adapt.material import OWN, Material
 from avatarify_plus.adapt.verdict import Comparison, compare, harm_to_others, judge
 from avatarify_plus.camera import open_clip
-from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import DataError
 from avatarify_plus.program.command_line import (
     ProgramParser,
@@ -27,6 +26,7 @@ from avatarify_plus.program.command_line import (
     require_json_file,
     run_program,
 )
+from avatarify_plus.program.model_option import SHIPPED_MODEL
 from avatarify_plus.program.option_fields import parse_number
 from avatarify_plus.program.whole_file import write_whole
 
@@ -147,7 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--people", nargs="+", default=[], metavar="NAME", help="whom (default: everybody with three clips)")
     add("--seconds", type=parse_number, nargs="+", default=[60], metavar="N", help="seconds of film (default: 60)")
     add("--minutes", type=parse_number, nargs="+", default=[5], metavar="N", help="minutes of learning (default: 5)")
-    add("--model", default=AppConfig.__dataclass_fields__["model"].default, help="what to start from")
+    add("--model", default=SHIPPED_MODEL, help="what to start from")
     add("--json", metavar="FILE", help="write everything there as JSON too")
     return parser
 
@@ -172,8 +172,10 @@ def _study(options: argparse.Namespace) -> None:
                 outcome = _outcome(case, clips, options)
                 found.append((outcome.verdict.comparisons, outcome.harm, outcome.verdict.is_better))
                 changes = {c.name: c._asdict() for c in outcome.verdict.comparisons}
-                values.append(case._asdict() | {"others": outcome.harm, "reasons": outcome.verdict.reasons} | changes)
-                logger.info("%s: %s", case.name, "; ".join(outcome.verdict.reasons) or "better")
+                values.append(
+                    case._asdict() | {"others": outcome.harm, "reasons": [*outcome.verdict.reasons.values()]} | changes
+                )
+                logger.info("%s: %s", case.name, outcome.verdict.why_not or "better")
             rows.append((seconds, minutes, found))
     print_report(table(rows), values, options.json)
 
@@ -185,7 +187,7 @@ def _outcome(case: Case, clips: Sequence[Path], options: argparse.Namespace) -> 
     folder = options.out / case.name
     for name in ("run", "painters", OWN, "held", "others", "bundle"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    write_whole(folder / "reasons.txt", "\n".join(outcome.verdict.reasons))
+    write_whole(folder / "reasons.txt", "\n".join(outcome.verdict.reasons.values()))
     return outcome
 
 

@@ -65,15 +65,20 @@ class Comparison(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What comparing found. reasons: why the adapted model is not kept; nothing if it is."""
+    """What comparing found. reasons: why the adapted model is not kept, by what is to blame; nothing if it is."""
 
     comparisons: tuple[Comparison, ...]
-    reasons: tuple[str, ...]
+    reasons: Mapping[Comparison, str]
 
     @property
     def is_better(self) -> bool:
         """Whether the adapted model is to be kept."""
         return not self.reasons
+
+    @property
+    def why_not(self) -> str:
+        """All reasons in one line."""
+        return "; ".join(self.reasons.values())
 
 
 def compare(scores: Mapping[str, Any]) -> tuple[Comparison, ...]:
@@ -97,13 +102,13 @@ def _number(value: float | None) -> float:
 
 def judge(comparisons: tuple[Comparison, ...]) -> Verdict:
     """Return whether a model is better than the one before it."""
-    reasons = []
+    reasons = {}
     for place, found in enumerate(comparisons):
         if place < MUST_GAIN and not (found.is_known and found.change < 0):
-            reasons.append(f"{found.name} not better ({describe(found)})")
+            reasons[found] = f"{found.name} not better ({describe(found)})"
         elif found.is_worse:
-            reasons.append(f"{found.name} worse ({describe(found)})")
-    return Verdict(comparisons, tuple(reasons))
+            reasons[found] = f"{found.name} worse ({describe(found)})"
+    return Verdict(comparisons, reasons)
 
 
 def describe(found: Comparison) -> str:

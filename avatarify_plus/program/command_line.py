@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from avatarify_plus import __version__
 from avatarify_plus.errors import AvatarifyError, SinkError
 from avatarify_plus.program.ending import DONE, FAILED, INTERRUPTED, NAME, USAGE, in_one_line, print_error
-from avatarify_plus.program.model_help import MODEL_HELP
+from avatarify_plus.program.model_option import MODEL_HELP
 from avatarify_plus.program.whole_file import save_result
 
 logger = logging.getLogger(__name__)

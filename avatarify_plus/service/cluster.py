@@ -22,6 +22,7 @@ from avatarify_plus import live
 from avatarify_plus.config import AppConfig
 from avatarify_plus.errors import ConfigError
 from avatarify_plus.program.examples import example
+from avatarify_plus.program.model_option import SHIPPED_MODEL
 from avatarify_plus.remote.link import TOKEN
 from avatarify_plus.service.admission import Limits
 from avatarify_plus.service.application import Access, Application, guarded, page_routes
@@ -47,7 +48,7 @@ class ClusterOptions:
     replicas: tuple[int, int] = (1, 4)
     gpus: float = 0.0
     drain_s: float = 1800.0
-    model: str = "live-512"
+    model: str = SHIPPED_MODEL
     engine: str = "auto"
     stun: tuple[str, ...] = ()
     turn: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from avatarify_plus.errors import ConfigError
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.ending import DONE
 from avatarify_plus.program.examples import example
-from avatarify_plus.program.model_help import MODEL_HELP
+from avatarify_plus.program.model_option import MODEL_HELP, SHIPPED_MODEL
 from avatarify_plus.program.option_fields import choices_of, parse_size, positive
 from avatarify_plus.program.stop import stop_on_signal
 from avatarify_plus.remote.link import LOOPBACK, TOKEN
@@ -100,7 +100,7 @@ def build_parser() -> ProgramParser:
     work = parser.add_argument_group("what it does")
     work.add_argument("--callers", type=positive, default=4, metavar="N", help="at a time, at most (default: 4)")
     work.add_argument("--avatar", type=Path, nargs="+", default=[], metavar="PHOTO", help="photos to offer, or folders")
-    work.add_argument("--model", default=AppConfig.__dataclass_fields__["model"].default, help=MODEL_HELP)
+    work.add_argument("--model", default=SHIPPED_MODEL, help=MODEL_HELP)
     work.add_argument("--engine", choices=engines, default="auto", help="what computes the pictures (default: auto)")
     work.add_argument("--gpu", type=int, default=0, metavar="NUMBER", help="which GPU computes, from 0 (default: 0)")
     work.add_argument("--size", type=parse_size, metavar="WxH", help="of the pictures that callers get")

@@ -31,7 +31,7 @@ from avatarify_plus.errors import AvatarifyError, ConfigError, SinkError
 from avatarify_plus.pictures.decoding import decode_file
 from avatarify_plus.pictures.images import at_most, mirror
 from avatarify_plus.pictures.jpeg import jpeg_of
-from avatarify_plus.studio.model_in_use import SHIPPED_MODEL
+from avatarify_plus.program.model_option import SHIPPED_MODEL
 from avatarify_plus.types import Image
 from avatarify_plus.web.page_control import PageControl
 
@@ -354,10 +354,7 @@ def _described(outcome: Outcome) -> dict[str, Any]:
             "change": round(found.change, 3) if found.is_known else None,
             "is_error": found.is_error,
             "is_worse": found.is_worse,
-            "is_to_blame": any(
-                reason.startswith((f"{found.name} not better", f"{found.name} worse"))
-                for reason in outcome.verdict.reasons
-            ),
+            "is_to_blame": found in outcome.verdict.reasons,
             "figures": describe(found),
         }
         for found in outcome.verdict.comparisons

@@ -16,9 +16,6 @@ from avatarify_plus.program.whole_file import write_whole
 
 logger = logging.getLogger(__name__)
 
-SHIPPED_MODEL = str(AppConfig.__dataclass_fields__["model"].default)
-"""What is used unless the user wants another, and what can always be gone back to."""
-
 FILE = "studio-model.txt"
 """The name of the file with the model's name in the folder of settings."""
 

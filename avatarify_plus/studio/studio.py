@@ -26,7 +26,7 @@ from avatarify_plus.program.addresses import shown
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.ending import DONE
 from avatarify_plus.program.examples import example
-from avatarify_plus.program.model_help import MODEL_HELP
+from avatarify_plus.program.model_option import MODEL_HELP, SHIPPED_MODEL
 from avatarify_plus.program.option_fields import parse_size
 from avatarify_plus.program.stop import stop_on_signal
 from avatarify_plus.program.user_folders import films_folder
@@ -39,7 +39,7 @@ from avatarify_plus.sinks.recorder import Recorder
 from avatarify_plus.sinks.virtual_camera import VirtualCamera
 from avatarify_plus.studio.face_model import FaceModel
 from avatarify_plus.studio.gallery import Gallery
-from avatarify_plus.studio.model_in_use import SHIPPED_MODEL, ModelInUse, keep, open_kept
+from avatarify_plus.studio.model_in_use import ModelInUse, keep, open_kept
 from avatarify_plus.studio.server import StudioServer
 from avatarify_plus.web.page_control import PageControl
 from avatarify_plus.web.session_page import fixed_state, key_press, moment_of, named_press, values_of, wanted_values

@@ -35,7 +35,7 @@ def scores(**changes: float | None) -> dict[str, Any]:
 
 def test_a_model_that_gained_is_kept() -> None:
     verdict = judge(compare(scores(l1=0.8, mouth_l1=0.7, akd_px=0.9)))
-    assert verdict.is_better and verdict.reasons == ()
+    assert verdict.is_better and not verdict.reasons
     assert [describe(found) for found in verdict.comparisons[:2]] == ["0.02 -> 0.016, -20 %", "0.03 -> 0.021, -30 %"]
 
 
@@ -53,7 +53,7 @@ def test_a_model_that_lost_something_is_not(changes: dict[str, float | None], re
     verdict = judge(compare(scores(**changes)))
     assert not verdict.is_better
     assert len(verdict.reasons) == 1
-    assert re.match(reason, verdict.reasons[0])
+    assert re.match(reason, verdict.why_not)
 
 
 def test_what_trembles_or_cannot_be_measured_is_no_reason() -> None:

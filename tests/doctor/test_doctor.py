@@ -282,7 +282,7 @@ def test_what_looks_at_python_loads_with_any_python_and_nothing_installed() -> N
                 if own and imported not in seen:
                     waiting.append(imported)
     doctors = {f"avatarify_plus.doctor.{name}" for name in ("doctor", "finding", "installation", "isolation")}
-    names = ("checkout", "command_line", "ending", "examples", "model_help", "stop", "whole_file")
+    names = ("checkout", "command_line", "ending", "examples", "model_option", "stop", "whole_file")
     programs = {f"avatarify_plus.program.{name}" for name in names}
     assert seen == doctors | programs | {"avatarify_plus", "avatarify_plus.errors", "avatarify_plus.native_log"}
 

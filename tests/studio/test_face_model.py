@@ -19,10 +19,11 @@ from avatarify_plus.adapt.own_models import GUIDED_FILM, film_folder, model_fold
 from avatarify_plus.config import AppConfig
 from avatarify_plus.engines import Engine
 from avatarify_plus.errors import CameraError, ConfigError, DataError, EngineError
+from avatarify_plus.program.model_option import SHIPPED_MODEL
 from avatarify_plus.studio import face_model as face_model_module
 from avatarify_plus.studio import studio as studio_module
 from avatarify_plus.studio.gallery import Gallery
-from avatarify_plus.studio.model_in_use import SHIPPED_MODEL, ModelInUse, keep, kept, open_kept
+from avatarify_plus.studio.model_in_use import ModelInUse, keep, kept, open_kept
 from avatarify_plus.studio.studio import CLIP, GIVEN, Studio
 from avatarify_plus.types import Size
 from avatarify_plus.web.page_control import PageControl
