@@ -29,8 +29,8 @@ Train a model on for one face: from a bundle, on clips and photos of one person,
 
 Everything but the painters of mouth and eyes is trained on, for which there is training/train_parts.py. `avatarify
 adapt` cuts the clips, calls both, and exports, quantizes and compares the result. The run folder holds checkpoint.pt
-and, when it is over, adapted.pt; the same command goes on, and on SIGTERM the run ends early, with what it has learned
-so far."""
+and, when it is over, adapted.pt; the same command goes on, and on Ctrl-C or SIGTERM the run ends early, with what it
+has learned so far."""
 
 EXAMPLES = ("python training/adapt.py live-512 --data clips/anna --out runs/anna --minutes 5",)
 

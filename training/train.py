@@ -18,6 +18,7 @@ if not __package__:
 
 from avatarify_plus.errors import ConfigError, ModelError
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
+from avatarify_plus.program.stop import stop_on_signal
 
 # isort: split
 import numpy as np
@@ -43,7 +44,7 @@ from training.loop.checkpoint import (
     sole_trainer,
     write_checkpoint,
 )
-from training.loop.guard import DivergedError, LossGuard, StopRequest
+from training.loop.guard import DivergedError, LossGuard
 from training.loop.loader import BatchLoader, BatchNeeds, fits_on_device
 from training.loop.logbook import Logbook
 from training.loop.ranks import Ranks, joined_ranks, synchronise_batch_norm
@@ -57,16 +58,19 @@ from training.objective.perceptual import perceptual_network
 
 logger = logging.getLogger("training")
 
+REPEATS_S = 10.0
+"""For so long after a request to end others count as the same, see `stop_on_signal`."""
+
 NEWS = ("training",)
 """The loggers whose news everybody gets."""
 
 DESCRIPTION = """\
 Train a model on clips and photos of faces or, with --subject, of bodies or anything else that moves.
 
-The run folder holds checkpoint.pt, metrics.csv, loss.png, sheet-*.png and a TensorBoard log. The same command again
-resumes, also with another number of processes: a batch is drawn whole, by the seed and its number, and then shared.
-Two processes with one thread each are faster on two cores than one. Several nodes need --out and --cache on a shared
-disk."""
+The run folder holds checkpoint.pt, metrics.csv, loss.png, sheet-*.png and a TensorBoard log. Ctrl-C or SIGTERM ends a
+run with all it has learned. The same command again resumes, also with another number of processes: a batch is drawn
+whole, by the seed and its number, and then shared. Two processes with one thread each are faster on two cores than one.
+Several nodes need --out and --cache on a shared disk."""
 
 EXAMPLES = (
     "python training/train.py --data clips/train --out runs/live --preset ours-skip --size live --minutes 120",
@@ -284,7 +288,7 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
     sheet_minutes = options.save_minutes if options.sheet_minutes is None else options.sheet_minutes
     pending: tuple[int, list[str], Tensor] | None = None  # the last step's losses, not yet read from the device
     with (
-        StopRequest() as request,
+        stop_on_signal(REPEATS_S) as request,
         Logbook(options.out, run.step) if ranks.is_first else contextlib.nullcontext() as log,
         BatchLoader(sampler, pool, renderer, ranks, hold, needs) as loader,
         tqdm(total=100, unit="%", bar_format=BAR, disable=not ranks.is_first) as progress_bar,
@@ -321,7 +325,7 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
         while True:
             own_elapsed_s = started_from_s + time.monotonic() - started
             session_s = time.monotonic() - began
-            run.elapsed_s, session_s, stop = ranks.largest(own_elapsed_s, session_s, request.is_set)
+            run.elapsed_s, session_s, stop = ranks.largest(own_elapsed_s, session_s, request.is_set())
             progress = run.step / options.steps if options.steps else run.elapsed_s / (options.minutes * 60)
             is_over = options.session_minutes is not None and session_s > options.session_minutes * 60
             if progress >= 1 or stop or is_over:
@@ -363,11 +367,12 @@ def _train(options: TrainingConfig, ranks: Ranks) -> None:
         read_losses()
         if log:
             progress_bar.n = min(100, round(100 * progress, 1))
-            report(show=True)
+            report(show=not stop)  # launchers do not wait long for what they have asked to end
             done = "stopped by request, resume with the same command: " if stop else ""
             logger.info(
                 "%s%d steps, %d samples in %.1f minutes: %s", done, run.step, run.samples, run.elapsed_s / 60, run.path
             )
+        ranks.wait()  # a launcher ends all ranks as soon as one has ended
 
 
 def _summary(options: TrainingConfig, sampler: PairSampler) -> dict[str, Any]:

@@ -18,6 +18,7 @@ if not __package__:
 from avatarify_plus.errors import DataError
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 from avatarify_plus.program.option_fields import positive
+from avatarify_plus.program.stop import stop_on_signal
 from avatarify_plus.program.whole_file import write_whole
 
 # isort: split
@@ -39,7 +40,6 @@ from training.data.face_points import openings
 from training.data.pairs import BatchChoice, PairOptions, PairSampler, mesh_mirror
 from training.data.warp import Renderer
 from training.loop.checkpoint import CHECKPOINT, load_what_fits, read_start_whole, sole_trainer, write_checkpoint
-from training.loop.guard import StopRequest
 from training.loop.loader import BatchLoader, BatchNeeds
 from training.loop.ranks import Ranks, joined_ranks
 from training.loop.schedule import Stage, learning_rate
@@ -54,8 +54,8 @@ DESCRIPTION = """\
 Train the painters of mouth and eyes of a trained network, on squares that are cut out of its own pictures once.
 
 On a CPU this is many times faster than training everything together: the network animates --pairs pairs, once, and the
-painters then see nothing but small squares. The same command goes on with the cutting where it stopped; SIGTERM ends
-the training early, with what it has learned."""
+painters then see nothing but small squares. The same command goes on with the cutting where it stopped; Ctrl-C or
+SIGTERM ends the training early, with what it has learned."""
 
 EXAMPLES = ("python training/train_parts.py runs/live/checkpoint.pt --data clips/train photos --out runs/parts",)
 
@@ -258,7 +258,7 @@ def cut_all(model: AnimationModel, crops: Crops, options: argparse.Namespace, ra
 def train(
     model: AnimationModel, crops: Crops, options: argparse.Namespace, ranks: Ranks, summary: dict[str, Any]
 ) -> None:
-    """Train the painters until the time is over or SIGTERM comes, and write the checkpoint every few minutes."""
+    """Train the painters until the time is over or somebody ends it, and write the checkpoint every few minutes."""
     device, path = ranks.device, options.out / CHECKPOINT
     losses = PartLosses(perceptual_network("efficientnet-lite0").to(device), options.adversarial).to(device)
     average = AnimationModel(model.config).to(device)
@@ -270,8 +270,8 @@ def train(
     model.parts.train()
     rows = _rows(crops.difficulty(), random)
     saved_s = begun
-    with StopRequest() as request, tqdm(total=100, unit="%", bar_format=BAR) as bar:
-        while (progress := (time.monotonic() - begun) / 60 / options.minutes) < 1 and not request.is_set:
+    with stop_on_signal() as request, tqdm(total=100, unit="%", bar_format=BAR) as bar:
+        while (progress := (time.monotonic() - begun) / 60 / options.minutes) < 1 and not request.is_set():
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(options.rate, progress, step)
             found: dict[str, Tensor] = {}

@@ -6,18 +6,20 @@ import atexit
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
 
 @contextlib.contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """Turn the first SIGINT, SIGTERM or SIGHUP into an event; the second one acts as it would without this.
+def stop_on_signal(repeats_s: float = 0.0) -> Iterator[threading.Event]:
+    """Turn the first SIGINT, SIGTERM or SIGHUP into an event; a later one acts as it would without this.
 
-    A SIGHUP that is ignored, as under nohup, stays ignored.
+    A SIGHUP that is ignored, as under nohup, stays ignored. repeats_s: for so long others count as the first one: a
+    launcher passes on what the terminal has sent to its processes already.
     """
     stop = threading.Event()
-    with _at_first_signal(stop.set):
+    with _at_first_signal(stop.set, repeats_s):
         yield stop
 
 
@@ -67,8 +69,11 @@ def signals_held() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _at_first_signal(act: Callable[[], None]) -> Iterator[None]:
-    """Do this at the first signal that asks for an end; only the main thread gets any."""
+def _at_first_signal(act: Callable[[], None], repeats_s: float = 0.0) -> Iterator[None]:
+    """Do this at the first signal that asks for an end, and nothing at more of them that come within a time.
+
+    Only the main thread gets any.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -80,6 +85,16 @@ def _at_first_signal(act: Callable[[], None]) -> Iterator[None]:
 
     def request(number: int, frame: FrameType | None) -> None:
         restore()
+        if repeats_s:
+            until_s = time.monotonic() + repeats_s
+
+            def repeat(number: int, frame: FrameType | None) -> None:
+                if time.monotonic() >= until_s:
+                    restore()
+                    signal.raise_signal(number)
+
+            for each in before:
+                signal.signal(each, repeat)
         act()
 
     for number in before:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 
 import pytest
@@ -27,6 +28,22 @@ def test_the_first_signal_asks_and_the_second_has_its_usual_effect(name: str) ->
         assert signal.getsignal(number) == usual
     finally:
         signal.signal(number, before)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot send itself these signals")
+def test_what_a_launcher_passes_on_is_no_second_signal() -> None:
+    usual: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: usual.append(number))
+    try:
+        with stop_on_signal(repeats_s=0.3) as stop:
+            for number in (signal.SIGINT, signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+            assert stop.is_set() and not usual
+            time.sleep(0.35)
+            os.kill(os.getpid(), signal.SIGINT)
+            assert usual == [signal.SIGINT]
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signal")

@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -41,13 +43,14 @@ def losses(out: Path) -> list[float]:
     return [float(row.split(",")[header.split(",").index("pixels")]) for row in rows]
 
 
-def train_by_two_ranks(command: list[str]) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
+def start_two_ranks(command: list[str]) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         [*TWO_RANKS, str(ROOT / "training" / "train.py"), *command],
         env=os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -65,8 +68,9 @@ def test_two_ranks_take_over_from_one_process_as_if_it_had_gone_on(
     monkeypatch.setattr(train, "write_checkpoint", save)
     steps = ("--steps", "4", "--save-minutes", "0", "--sync-batchnorm")
     assert train.main(tiny_command(data, one, *steps)) == 0
-    ranks = train_by_two_ranks(tiny_command(data, two, *steps))
-    assert ranks.returncode == 0, ranks.stdout
+    ranks = start_two_ranks(tiny_command(data, two, *steps))
+    said, _ = ranks.communicate()
+    assert ranks.returncode == 0, said
     assert losses(two) == pytest.approx(losses(one)[2:], rel=2e-4)
     alone, shared = (read_checkpoint(out / "checkpoint.pt") for out in (one, two))
     assert shared.step == 4 and shared.samples == alone.samples == 16
@@ -76,11 +80,25 @@ def test_two_ranks_take_over_from_one_process_as_if_it_had_gone_on(
 
 def test_the_other_ranks_end_with_one_line_when_the_first_cannot_begin(data: Path, tmp_path: Path) -> None:
     with sole_trainer(tmp_path / "run"):
-        ranks = train_by_two_ranks(tiny_command(data, tmp_path / "run", "--steps", "1"))
-    lines = [line for line in ranks.stdout.splitlines() if line.startswith("avatarify: error:")]
-    assert any("another training is writing" in line for line in lines), ranks.stdout
-    assert len(lines) == 1 or any("another rank of this training has ended" in line for line in lines), ranks.stdout
-    assert 'train.py", line' not in ranks.stdout
+        said, _ = start_two_ranks(tiny_command(data, tmp_path / "run", "--steps", "1")).communicate()
+    lines = [line for line in said.splitlines() if line.startswith("avatarify: error:")]
+    assert any("another training is writing" in line for line in lines), said
+    assert len(lines) == 1 or any("another rank of this training has ended" in line for line in lines), said
+    assert 'train.py", line' not in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no groups of processes that a terminal signals")
+def test_ctrl_c_in_a_terminal_keeps_what_two_ranks_have_learned(data: Path, tmp_path: Path) -> None:
+    """It reaches launcher and ranks, and the launcher sends the ranks one more."""
+    ranks = start_two_ranks(tiny_command(data, tmp_path, "--steps", "100000"))
+    while not (tmp_path / "checkpoint.pt").exists():  # after the first step
+        assert ranks.poll() is None, ranks.communicate()[0]
+        time.sleep(0.1)
+    time.sleep(2)
+    os.killpg(ranks.pid, signal.SIGINT)
+    said, _ = ranks.communicate(timeout=120)
+    assert "stopped by request, resume with the same command" in said
+    assert read_checkpoint(tmp_path / "checkpoint.pt").step > 1, said
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:

@@ -81,10 +81,11 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(data: Path, tmp_path: P
     assert steps == sorted(steps) and steps[-1] == 14
 
 
-def test_a_request_to_stop_saves_and_ends_well(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked_by", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_to_stop_saves_and_ends_well(asked_by: signal.Signals, data: Path, tmp_path: Path) -> None:
     process = start(tiny_command(data, tmp_path, "--steps", "100000"))
     wait_for_step(process, tmp_path, 1)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(asked_by)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0
     assert "stopped by request, resume with the same command" in errors

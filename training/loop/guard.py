@@ -1,14 +1,10 @@
-"""What stops a run early: a loss that explodes, and a request to end."""
+"""What stops a run early: a loss that explodes."""
 
 from __future__ import annotations
 
 import math
-import signal
 import statistics
-import threading
 from collections import deque
-from types import FrameType, TracebackType
-from typing import Any
 
 from avatarify_plus.errors import AvatarifyError
 
@@ -52,26 +48,3 @@ class LossGuard:
 
 def _diverged(step: int, reason: str, last_good: str) -> DivergedError:
     return DivergedError(f"training diverged at step {step}: {reason}; {last_good}; try a lower --rate")
-
-
-class StopRequest:
-    """Note SIGTERM instead of ending by it, while the context is open."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._previous: Any = None
-        self._is_main = threading.current_thread() is threading.main_thread()
-
-    def __enter__(self) -> StopRequest:
-        if self._is_main:
-            self._previous = signal.signal(signal.SIGTERM, self._note)
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._is_main:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.is_set = True

@@ -1,19 +1,8 @@
-"""A run that explodes ends, and so does one that is asked to."""
-
-import os
-import signal
+"""A run that explodes ends."""
 
 import pytest
 
-from training.loop.guard import EXPLOSION_STEPS, DivergedError, LossGuard, StopRequest
-
-
-def test_signals_are_given_back() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with StopRequest() as request:
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert request.is_set
-    assert signal.getsignal(signal.SIGTERM) is before
+from training.loop.guard import EXPLOSION_STEPS, DivergedError, LossGuard
 
 
 def test_a_loss_that_explodes_or_is_not_a_number_stops_the_run() -> None:
