@@ -51,8 +51,8 @@ VPX: dict[Speed, VideoCodec] = {
         {"crf": "10", "b": "6000000", "g": "100", "deadline": "realtime", "cpu-used": "8", "threads": "1"},
     ),
 }
-"""What WebM takes. VP8's threads wait for each other in loops: while an engine uses the cores, two of them take twenty
-times the processor time of one, and pictures are lost."""
+"""What WebM takes. VP8's threads wait for each other in loops: while an engine uses the cores, two of them take two
+to twenty times the processor time of one, and pictures are lost."""
 
 GIF: dict[Speed, VideoCodec] = dict.fromkeys(("small", "fast"), VideoCodec("gif", {}, "pal8"))
 
