@@ -31,7 +31,7 @@ static int dirty_count;
 /* Count from now on, and let call number `call` fail with an errno, SHORT or KILL; 0: none. lasting: later calls too. */
 void fault_at(int call, int fault, int lasting) {
     wanted_call = call, wanted_fault = fault, lasts = lasting;
-    calls = unsynced_renames = 0, is_counting = 1;
+    calls = unsynced_renames = dirty_count = 0, is_counting = 1; /* numbers of files that are gone are used again */
 }
 
 int fault_calls(void) { return calls; }
