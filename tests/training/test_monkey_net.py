@@ -69,7 +69,7 @@ def test_it_learns_to_follow_and_all_of_it_learns(network: MonkeyNet) -> None:
     source = torch.cat([smooth(1), smooth(2)])
     target = source.roll(4, 3)
     losses = []
-    for _ in range(40):
+    for _ in range(60):
         predicted = network(source, network.locate(source, None), network.locate(target, None)).image
         loss = (predicted - target).abs().mean()
         optimiser.zero_grad()
