@@ -36,26 +36,18 @@ def _cell(image: Image, cell_px: int) -> Image:
     return cell
 
 
-def encode_picture(image: Image, suffix: str, jpeg_quality: int = 95) -> bytes:
-    """Return an RGB picture (H, W, 3) as a file of the format of a suffix such as ".png".
-
-    jpeg_quality: up to 100, of JPEG only. Raises cv2.error if the format cannot be written.
-    """
-    is_jpeg = suffix.lower() in (".jpg", ".jpeg")
-    options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if is_jpeg else []
-    _, encoded = cv2.imencode(suffix, image[..., ::-1], options)
-    return encoded.tobytes()
-
-
 def write_picture(path: Path, image: Image, jpeg_quality: int = 95) -> None:
     """Write an RGB picture (H, W, 3), whole or not at all, in the format that its name says.
 
-    jpeg_quality: see `encode_picture`. Raises DataError if it cannot be written.
+    jpeg_quality: up to 100, of JPEG only. Raises DataError if it cannot be written.
     """
     if not cv2.haveImageWriter(path.name):
         raise DataError(f"cannot write the picture {path}: choose a name that ends in .png or .jpg")
+    is_jpeg = path.suffix.lower() in (".jpg", ".jpeg")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, encode_picture(image, path.suffix, jpeg_quality))
+        options = [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality] if is_jpeg else []
+        _, encoded = cv2.imencode(path.suffix, image[..., ::-1], options)
+        write_whole(path, encoded.tobytes())
     except (OSError, cv2.error) as error:
         raise DataError(f"cannot write the picture {path}: {error}") from error

@@ -172,9 +172,8 @@ def _study(options: argparse.Namespace) -> None:
                 outcome = _outcome(case, clips, options)
                 found.append((outcome.verdict.comparisons, outcome.harm, outcome.verdict.is_better))
                 changes = {c.name: c._asdict() for c in outcome.verdict.comparisons}
-                values.append(
-                    case._asdict() | {"others": outcome.harm, "reasons": [*outcome.verdict.reasons.values()]} | changes
-                )
+                reasons = list(outcome.verdict.reasons.values())
+                values.append(case._asdict() | {"others": outcome.harm, "reasons": reasons} | changes)
                 logger.info("%s: %s", case.name, outcome.verdict.why_not or "better")
             rows.append((seconds, minutes, found))
     print_report(table(rows), values, options.json)

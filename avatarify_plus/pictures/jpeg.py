@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 
 from PIL import Image as Pillow
@@ -24,3 +25,8 @@ def jpeg_of(image: Image, max_px: int | None = None, quality: int = QUALITY) -> 
     stream = io.BytesIO()
     picture.save(stream, "JPEG", quality=quality)
     return stream.getvalue()
+
+
+def jpeg_url(image: Image, max_px: int | None = None, quality: int = QUALITY) -> str:
+    """Return a picture as a data URL, which holds all of it; see `jpeg_of`."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg_of(image, max_px, quality)).decode()

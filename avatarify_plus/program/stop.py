@@ -83,19 +83,18 @@ def _at_first_signal(act: Callable[[], None], repeats_s: float = 0.0) -> Iterato
         for number, handler in before.items():
             signal.signal(number, handler)
 
+    asked_s: float | None = None
+
     def request(number: int, frame: FrameType | None) -> None:
-        restore()
-        if repeats_s:
-            until_s = time.monotonic() + repeats_s
-
-            def repeat(number: int, frame: FrameType | None) -> None:
-                if time.monotonic() >= until_s:
-                    restore()
-                    signal.raise_signal(number)
-
-            for each in before:
-                signal.signal(each, repeat)
-        act()
+        nonlocal asked_s
+        if asked_s is None:
+            asked_s = time.monotonic()
+            if not repeats_s:
+                restore()
+            act()
+        elif time.monotonic() >= asked_s + repeats_s:
+            restore()
+            signal.raise_signal(number)
 
     for number in before:
         signal.signal(number, request)

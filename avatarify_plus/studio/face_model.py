@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import math
 import shutil
@@ -30,7 +29,7 @@ from avatarify_plus.adapt.webcam_film import record_guided_minute
 from avatarify_plus.errors import AvatarifyError, ConfigError, SinkError
 from avatarify_plus.pictures.decoding import decode_file
 from avatarify_plus.pictures.images import at_most, mirror
-from avatarify_plus.pictures.jpeg import jpeg_of
+from avatarify_plus.pictures.jpeg import jpeg_url
 from avatarify_plus.program.model_option import SHIPPED_MODEL
 from avatarify_plus.types import Image
 from avatarify_plus.web.page_control import PageControl
@@ -373,7 +372,7 @@ def _sheet(path: Path) -> str | None:
         return None
     height, width = picture.shape[:2]
     longer_px = round(max(width, height) * min(SHEET_PX / width, 1))
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg_of(picture, longer_px)).decode()
+    return jpeg_url(picture, longer_px)
 
 
 def _delete_work(name: str) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import re
 from pathlib import Path
 
 from avatarify_plus.pictures.images import centred_square, crop
-from avatarify_plus.pictures.jpeg import jpeg_of
+from avatarify_plus.pictures.jpeg import jpeg_url
 from avatarify_plus.types import Image
 
 THUMBNAIL_PX = 144
@@ -21,4 +20,4 @@ def harmless_name(name: str) -> str:
 def thumbnail_of(photo: Image) -> str:
     """Return the middle of a photo (H, W, 3) uint8 RGB, small, as a data URL."""
     small = crop(photo, centred_square(photo), THUMBNAIL_PX)
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg_of(small)).decode()
+    return jpeg_url(small)

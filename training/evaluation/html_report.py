@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import importlib.util
 from collections.abc import Iterable, Sequence
@@ -11,9 +10,9 @@ from pathlib import Path
 
 from avatarify_plus.bundle import Bundle
 from avatarify_plus.errors import DataError
+from avatarify_plus.pictures.jpeg import jpeg_url
 from avatarify_plus.program.whole_file import write_whole
 from avatarify_plus.types import Image
-from training.contact_sheet import encode_picture
 from training.evaluation.closeups import CLOSEUP_TITLES
 from training.evaluation.evaluation_result import FAILURE_MEASURES, EvaluationResult
 from training.evaluation.figures import closeup_sheet, keypoint_figure, motion_figure, side_by_side
@@ -89,10 +88,9 @@ def write_report(
 
 def _figure(image: Image, caption: str) -> str:
     """Return a figure that holds its picture."""
-    data = base64.b64encode(encode_picture(image, ".jpg", JPEG_QUALITY)).decode()
     text = html.escape(caption)
     return (
-        f'<figure><img src="data:image/jpeg;base64,{data}" alt="{text}" loading="lazy">'
+        f'<figure><img src="{jpeg_url(image, quality=JPEG_QUALITY)}" alt="{text}" loading="lazy">'
         f"<figcaption>{text}</figcaption></figure>"
     )
 

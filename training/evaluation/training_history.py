@@ -14,7 +14,7 @@ COLUMNS = {
 }
 """What is told of each run: the record's key, and the column's title."""
 
-CHANGES = {"loss_weights": "weights of losses", "perceptual": "perceptual network", "seed": "seed"}
+LAST_RUN = {"loss_weights": "weights of losses", "perceptual": "perceptual network", "seed": "seed"}
 """What is told of the last run only, below the table."""
 
 START = "started_from"
@@ -23,12 +23,12 @@ START = "started_from"
 def runs_of(training: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """Return the records of a training and of those that it started from, the first one first.
 
-    Each but the last has the steps and samples that its successor took over.
+    Each but the last has the samples that its successor took over.
     """
     runs = [training]
     while isinstance(start := runs[0].get(START), Mapping):
         record = start.get("training")
-        taken = {name: value for name, value in start.items() if name in ("step", "samples")}
+        taken = {"samples": start["samples"]} if "samples" in start else {}
         runs.insert(0, {**(record if isinstance(record, Mapping) else {}), **taken})
     return runs
 
@@ -46,10 +46,9 @@ def history(training: Mapping[str, Any]) -> str:
         f"<tr><th>{number}</th>" + "".join(_cell(run.get(name)) for name in COLUMNS) + "</tr>"
         for number, run in enumerate(runs, 1)
     ]
-    said = {title: training[name] for name, title in CHANGES.items() if training.get(name) not in (None, [], "")}
+    said = {title: training[name] for name, title in LAST_RUN.items() if training.get(name) not in (None, [], "")}
     others = {name: value for name, value in training.items() if isinstance(value, Mapping) and name != START}
-    notes = [*(f"{title}: {_words(value)}" for title, value in said.items())]
-    notes += [f"{name}: {_words(value)}" for name, value in others.items()]
+    notes = [f"{title}: {_words(value)}" for title, value in (said | others).items()]
     items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
     return f"<table>\n<tr>{head}</tr>\n{chr(10).join(lines)}\n</table>\n<ul class=legend>{items}</ul>"
 
