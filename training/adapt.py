@@ -43,11 +43,11 @@ BATCH = 4
 HARD_PAIRS = 0.9
 """The share of pairs whose mouths, eyes or poses differ most of eight: blinks and open mouths are rare in films."""
 
-STEP_SHARE = 0.6
+STEP_SHARE = 0.8
 """The adapted weights go this share of the way from the bundle's to the trained ones.
 
-The way's first half brings most of what the face gains, and costs other faces and backgrounds least (Wortsman et al.
-2022, "Robust fine-tuning of zero-shot models").
+The way's first half brings most of what the whole picture gains, and costs other faces and backgrounds least (Wortsman
+et al. 2022, "Robust fine-tuning of zero-shot models"); face and mouth gain up to its end.
 """
 
 ADAPTED = "adapted.pt"

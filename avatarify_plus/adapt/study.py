@@ -44,6 +44,23 @@ HELD_EVERY, FIRST_HELD = 4, 1
 
 MIN_CLIPS = 3
 
+SLOPES = "slopes.json"
+
+SLOPE_PHOTOS, SLOPE_DRIVERS = 2, 2
+"""So many clips' first pictures follow so many of the clips held back, for the slopes."""
+
+Slopes = dict[str, tuple[float, float]]
+"""How much of each channel of a driver's expression arrives, with the shipped model and with the adapted one."""
+
+
+class Found(NamedTuple):
+    """What one adaptation brought. harm: to other people, as a share."""
+
+    comparisons: tuple[Comparison, ...]
+    harm: float
+    is_kept: bool
+    slopes: Slopes
+
 
 class Case(NamedTuple):
     """One adaptation: to whom, with how much."""
@@ -61,11 +78,14 @@ class Case(NamedTuple):
 class _StudyAdaptation(Adaptation):
     """An adaptation whose clips are given, and of which only the scores are kept."""
 
-    def __init__(self, case: Case, own: Sequence[Path], held: Sequence[Path], start: str, folder: Path) -> None:
+    def __init__(
+        self, case: Case, own: Sequence[Path], held: Sequence[Path], options: argparse.Namespace, folder: Path
+    ) -> None:
         super().__init__(
-            Wish(case.name, Material((), ()), start, case.minutes), lambda progress: None, threading.Event()
+            Wish(case.name, Material((), ()), options.model, case.minutes), lambda progress: None, threading.Event()
         )
         self._given = {OWN: own, "held": held}
+        self._landmarker = options.face_landmarker
         self._work = folder / case.name
 
     def _cut(self) -> None:
@@ -73,6 +93,15 @@ class _StudyAdaptation(Adaptation):
             (self._work / name).mkdir(exist_ok=True)
             for number, clip in enumerate(clips):
                 shutil.copyfile(clip, self._work / name / f"{OWN}_{number:04d}{clip.suffix}")
+
+    def _compare(self) -> None:
+        super()._compare()
+        if self._landmarker:
+            options = ["--model", self._work / "bundle", "--compare", self._start.folder]
+            options += ["--animate", self._work / OWN, self._work / "held", "--photos", SLOPE_PHOTOS]
+            options += ["--drivers", SLOPE_DRIVERS, "--face-landmarker", self._landmarker.absolute()]
+            options += ["--processes", self._cores]
+            self._child("training.evaluate", *options, "--json", self._work / SLOPES)
 
     def _conclude(self) -> Outcome:
         found = {name: json.loads((self._work / f"{name}.json").read_text()) for name in ("held", "others")}
@@ -114,17 +143,46 @@ def seconds_of(clip: Path) -> float:
         reader.close()
 
 
-def table(rows: Iterable[tuple[float, float, list[tuple[tuple[Comparison, ...], float, bool]]]]) -> str:
+def slopes_of(path: Path) -> Slopes:
+    """Return the slopes of a file that training/evaluate.py wrote of two models; none where it is missing."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))["expression"]
+    except (OSError, ValueError, KeyError, RecursionError):
+        return {}
+    after, before = (values for name, values in found.items() if name.endswith(": slope"))
+    both = {channel: (before[channel], after[channel]) for channel in after}
+    return {name: pair for name, pair in both.items() if None not in pair}
+
+
+def slope_table(rows: Iterable[tuple[float, float, Sequence[Found]]]) -> str:
+    """Return how much of each channel arrives before and after, means over the people who show it; empty without."""
+    lines: list[str] = []
+    for seconds, minutes, people in rows:
+        channels = list(dict.fromkeys(name for found in people for name in found.slopes))
+        if not channels:
+            continue
+        if lines:
+            lines.append("")
+        lines += [f"| {seconds:g} s, {minutes:g} min | people | before | after | change |", f"|{'---|' * 5}"]
+        for channel in channels:
+            pairs = np.array([found.slopes[channel] for found in people if channel in found.slopes])  # (P, 2)
+            before, after = pairs.mean(0)
+            change = _mean_and_spread(pairs[:, 1] - pairs[:, 0], "+.2f")
+            lines.append(f"| {channel} | {len(pairs)} | {before:.2f} | {after:.2f} | {change} |")
+    return "\n".join(lines)
+
+
+def table(rows: Iterable[tuple[float, float, Sequence[Found]]]) -> str:
     """Return the results for docs/adapt.md: mean and spread of the relative changes over people, in per cent."""
     lines: list[str] = []
     for seconds, minutes, people in rows:
-        names = [found.name for found in people[0][0]]
+        names = [comparison.name for comparison in people[0].comparisons]
         if not lines:
             lines += [f"| s of film | min | people | kept | {' | '.join(names)} | others |"]
             lines += [f"|{'---|' * (5 + len(names))}"]
-        cells = [_spread([found[place] for found, _, _ in people]) for place in range(len(names))]
-        harm = f"{100 * np.mean([harm for _, harm, _ in people]):+.1f} %"
-        kept = sum(is_kept for _, _, is_kept in people)
+        cells = [_spread([found.comparisons[place] for found in people]) for place in range(len(names))]
+        harm = f"{100 * np.mean([found.harm for found in people]):+.1f} %"
+        kept = sum(found.is_kept for found in people)
         lines.append(f"| {seconds:g} | {minutes:g} | {len(people)} | {kept} | {' | '.join(cells)} | {harm} |")
     return "\n".join(lines)
 
@@ -134,8 +192,13 @@ def _spread(found: Sequence[Comparison]) -> str:
     if not known:
         return "-"
     if found[0].is_error:
-        return f"{100 * np.mean(known):+.1f} % ± {100 * np.std(known):.1f}"
-    return f"{np.mean(known):+.3f} ± {np.std(known):.3f}"
+        return _mean_and_spread(100 * np.array(known), "+.1f", " %")
+    return _mean_and_spread(known, "+.3f")
+
+
+def _mean_and_spread(values: Iterable[float], form: str, unit: str = "") -> str:
+    known = np.array(list(values))
+    return f"{known.mean():{form}}{unit} ± {known.std():{form.lstrip('+')}}"
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -148,6 +211,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--seconds", type=parse_number, nargs="+", default=[60], metavar="N", help="seconds of film (default: 60)")
     add("--minutes", type=parse_number, nargs="+", default=[5], metavar="N", help="minutes of learning (default: 5)")
     add("--model", default=SHIPPED_MODEL, help="what to start from")
+    add(
+        "--face-landmarker",
+        type=Path,
+        metavar="FILE.task",
+        help="the model of a tracker that reads how much of an expression arrives, see training/evaluate.py",
+    )
     add("--json", metavar="FILE", help="write everything there as JSON too")
     return parser
 
@@ -170,19 +239,20 @@ def _study(options: argparse.Namespace) -> None:
             for person, clips in people.items():
                 case = Case(person, seconds, minutes)
                 outcome = _outcome(case, clips, options)
-                found.append((outcome.verdict.comparisons, outcome.harm, outcome.verdict.is_better))
+                slopes = slopes_of(options.out / case.name / SLOPES)
+                found.append(Found(outcome.verdict.comparisons, outcome.harm, outcome.verdict.is_better, slopes))
                 changes = {c.name: c._asdict() for c in outcome.verdict.comparisons}
                 reasons = list(outcome.verdict.reasons.values())
-                values.append(case._asdict() | {"others": outcome.harm, "reasons": reasons} | changes)
+                values.append(case._asdict() | {"others": outcome.harm, "reasons": reasons, "slopes": slopes} | changes)
                 logger.info("%s: %s", case.name, outcome.verdict.why_not or "better")
             rows.append((seconds, minutes, found))
-    print_report(table(rows), values, options.json)
+    print_report("\n\n".join(filter(None, (table(rows), slope_table(rows)))), values, options.json)
 
 
 def _outcome(case: Case, clips: Sequence[Path], options: argparse.Namespace) -> Outcome:
     """Adapt, and keep of it the scores and the sheets alone."""
     own, held = divided(clips, case.seconds)
-    outcome = _StudyAdaptation(case, own, held, options.model, options.out.absolute()).run()
+    outcome = _StudyAdaptation(case, own, held, options, options.out.absolute()).run()
     folder = options.out / case.name
     for name in ("run", "painters", OWN, "held", "others", "bundle"):
         shutil.rmtree(folder / name, ignore_errors=True)

@@ -1,11 +1,12 @@
 """The study divides each person's clips and tells means and spreads over people."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from avatarify_plus.adapt.study import divided, main, people_of, seconds_of, table
+from avatarify_plus.adapt.study import Found, divided, main, people_of, seconds_of, slope_table, slopes_of, table
 from avatarify_plus.adapt.verdict import Comparison
 from avatarify_plus.errors import DataError
 from films import write_film
@@ -42,12 +43,28 @@ def test_the_table_has_means_and_spreads() -> None:
         return Comparison("mouth", 0.1, error, True), Comparison("follows", 0.9, follows, False)
 
     nan = float("nan")
-    rows = [(30.0, 5.0, [(found(0.09, nan), 0.02, True), (found(0.07, 0.92), 0.04, False)])]
+    rows = [(30.0, 5.0, [Found(found(0.09, nan), 0.02, True, {}), Found(found(0.07, 0.92), 0.04, False, {})])]
     assert table(rows).splitlines() == [
         "| s of film | min | people | kept | mouth | follows | others |",
         "|---|---|---|---|---|---|---|",
         "| 30 | 5 | 2 | 1 | -20.0 % ± 10.0 | +0.020 ± 0.000 | +3.0 % |",
     ]
+
+
+def test_slopes_are_those_that_both_models_have(tmp_path: Path) -> None:
+    slopes = {"jaw": (0.8, 0.9), "blink": (0.5, 0.4)}
+    people = [Found((), 0.0, True, slopes), Found((), 0.0, True, {"jaw": (0.6, 0.6)})]
+    assert slope_table([(60.0, 5.0, people), (60.0, 1.0, [Found((), 0.0, True, {})])]).splitlines() == [
+        "| 60 s, 5 min | people | before | after | change |",
+        "|---|---|---|---|---|",
+        "| jaw | 2 | 0.70 | 0.75 | +0.05 ± 0.05 |",
+        "| blink | 1 | 0.50 | 0.40 | -0.10 ± 0.00 |",
+    ]
+    path = tmp_path / "slopes.json"
+    assert slopes_of(path) == {}
+    rows = {"me: slope": {"jaw": 0.9, "yaw": None}, "me: r": {"jaw": 1.0}, "live-512: slope": {"jaw": 0.8, "yaw": 0.5}}
+    path.write_text(json.dumps({"expression": rows}))
+    assert slopes_of(path) == {"jaw": (0.8, 0.9)}
 
 
 def test_nobody_to_adapt_to_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
