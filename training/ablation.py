@@ -16,11 +16,11 @@ from pathlib import Path
 if not __package__:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script
 
-from avatarify_plus.errors import ConfigError, DataError
+from avatarify_plus.errors import ConfigError, DataError, SinkError
 from avatarify_plus.network.checkpoint import read_checkpoint
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, require_place, run_program
 from avatarify_plus.program.option_fields import positive
-from avatarify_plus.program.whole_file import save_result
+from avatarify_plus.program.whole_file import save_result, write_whole
 from training import train
 from training.config import TrainingConfig
 from training.data.cache import build_cache, is_cache
@@ -53,6 +53,7 @@ EXAMPLES = (
     "python training/ablation.py run taichihd --data taichi --out runs/taichi --page taichi.md",
     "python training/ablation.py evaluate runs/table2/ours-seed0 --val clips/val",
     "python training/ablation.py store runs/table2/*-seed0 --to rows",
+    "python training/ablation.py page faces --out rows runs/table2 --page results.md",
 )
 
 TRAIN = Path(__file__).resolve().parent / "train.py"
@@ -106,7 +107,7 @@ def run_study(options: argparse.Namespace) -> None:
             trained = [run.folder for run in runs if steps_done(run.folder) >= study.steps]
             measure([folder for folder in trained if not (folder / SCORES).exists()], study, options)
             if options.page:
-                write_page(study, options.out, options.page)
+                write_page(study, [options.out, *options.stored], options.page)
 
     with concurrent.futures.ThreadPoolExecutor(options.parallel) as pool:
         jobs = [pool.submit(make, run) for run in runs]
@@ -252,23 +253,37 @@ def _size_of(trained: TrainedNetwork) -> str:
 
 
 def store(options: argparse.Namespace) -> None:
-    """Store trained networks in one file each."""
+    """Store trained networks in one file each, or nothing of them but what was measured of each in another."""
     for path in options.runs:
-        target = options.to / f"{path.name}{SUFFIX}"
-        write_trained_network(read_trained_network(path), target)
-        print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+        if not options.scores_alone:
+            target = options.to / f"{path.name}{SUFFIX}"
+            write_trained_network(read_trained_network(path), target)
+            print(f"{target}: {target.stat().st_size / 1e6:.1f} MB")
+        if options.scores_alone or (path / SCORES).exists():
+            measured = read_measured(path / SCORES)
+            target = options.to / f"{path.name}.json"
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(target, json.dumps(measured.to_dict()) + "\n")
+            except OSError as error:
+                raise SinkError(f"cannot write {target}: {error.strerror or error}") from error
+            print(f"{target}: seed {measured.seed} of {measured.preset}")
 
 
-def write_page(study: Study, out: Path, page: Path) -> None:
-    """Write the tables of what was measured into a page.
+def write_page(study: Study, folders: list[Path], page: Path) -> None:
+    """Write the tables of what was measured into a page. A run that lies in several folders counts once, the first.
 
     Raises DataError if nothing was or it cannot be read or written.
     """
-    found = [read_measured(path) for path in sorted(out.glob(f"*-seed*/{SCORES}"))]
-    found = [measured for measured in found if measured.preset in study.rows]
+    found: dict[tuple[str, int], Measured] = {}
+    for folder in folders:
+        for path in sorted([*folder.glob(f"*-seed*/{SCORES}"), *folder.glob("*-seed*.json")]):
+            measured = read_measured(path)
+            if measured.preset in study.rows:
+                found.setdefault((measured.preset, measured.seed), measured)
     if not found:
-        raise DataError(f"{out} holds no measured run of {study.name}")
-    write_tables(page, study, found)
+        raise DataError(f"no measured run of {study.name} in {' or '.join(map(str, folders))}")
+    write_tables(page, study, list(found.values()))
 
 
 def build_parser() -> ProgramParser:
@@ -291,6 +306,9 @@ def build_parser() -> ProgramParser:
     run.add_argument("--seeds", type=int, nargs="+", help="instead of the study's")
     run.add_argument("--parallel", type=positive, default=1, metavar="N", help="train N rows at a time (default: 1)")
     run.add_argument("--page", type=Path, help="page to write the tables into")
+    run.add_argument(
+        "--stored", type=Path, nargs="+", default=[], help="folders of what was stored of more runs, for the page"
+    )
     run.add_argument("--train", nargs=argparse.REMAINDER, default=[], help="options for training/train.py, last of all")
 
     text = "measure trained networks"
@@ -316,17 +334,20 @@ def build_parser() -> ProgramParser:
             help="measure N clips at a time (default: all cores)",
         )
 
-    text = "store trained networks in one file each, weights in half precision"
+    text = "store trained networks and their scores in one file each, weights in half precision"
     keep = commands.add_parser("store", help=text, description=f"{text.capitalize()}.")
     keep.set_defaults(act=store)
     keep.add_argument("runs", type=Path, nargs="+", metavar="NETWORK", help="run folders or checkpoints")
     keep.add_argument("--to", type=Path, required=True, help="folder for the files")
+    keep.add_argument("--scores-alone", action="store_true", help="only what was measured, without the weights")
 
     text = "write the tables of what was measured"
     page = commands.add_parser("page", help=text, description=f"{text.capitalize()}.")
     page.set_defaults(act=lambda options: write_page(find_study(options.study), options.out, options.page))
     page.add_argument("study", choices=STUDIES, help="which comparison")
-    page.add_argument("--out", type=Path, required=True, help="folder of the runs")
+    page.add_argument(
+        "--out", type=Path, nargs="+", required=True, help="folders of runs, or of what was stored of them"
+    )
     page.add_argument("--page", type=Path, required=True, help="page to write the tables into")
     return parser
 

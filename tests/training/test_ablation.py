@@ -167,13 +167,35 @@ def test_a_stored_row_is_the_row(preset: str, tmp_path: Path) -> None:
     assert np.abs(pictures[0] - pictures[1]).max() <= 2  # half precision
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "training" / "rows").iterdir()), ids=lambda path: path.stem)
+ROWS = ROOT / "training" / "rows"
+
+
+@pytest.mark.parametrize(
+    "path", sorted(ROWS.rglob("*.safetensors")), ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
 def test_the_stored_rows_are_those_of_the_study(path: Path) -> None:
-    study, row = find_study("faces"), read_trained_network(path)
+    study, row = find_study(path.parent.name), read_trained_network(path)
     assert path.stem == f"{row.config.preset}-seed{row.training['seed']}" and row.config.preset in study.rows
-    assert (row.config.size, row.training["steps"]) == (study.size, study.steps)
-    assert row.training["peak_rate"] == study.rate and path.stat().st_size < 10e6
-    assert row.config.preset == "x2face" or row.config.keypoint_count == study.keypoint_count
+    asked, _ = train.read_command(
+        [*study.arguments(row.config.preset, row.training["seed"]), "--data", ".", "--out", "."]
+    )
+    assert row.config == asked.network() and row.training["steps"] == asked.steps
+    assert row.training["peak_rate"] == asked.rate and path.stat().st_size < 10e6
+    measured = read_measured(path.with_suffix(".json"))
+    assert (measured.preset, measured.seed) == (row.config.preset, row.training["seed"])
+    assert (measured.parameters, measured.samples) == (row.parameters, row.training["samples"])
+
+
+def test_the_stored_rows_are_small() -> None:
+    assert sum(path.stat().st_size for path in ROWS.rglob("*.safetensors")) < 40e6
+
+
+@pytest.mark.parametrize("folder", sorted(ROWS.iterdir()), ids=lambda path: path.name)
+def test_the_page_has_the_tables_of_what_was_stored(folder: Path, tmp_path: Path) -> None:
+    page, fresh = ROOT / "docs" / "results.md", tmp_path / "page.md"
+    fresh.write_text(page.read_text())
+    assert ablation.main(["page", folder.name, "--out", str(folder), "--page", str(fresh)]) == 0
+    assert fresh.read_text() == page.read_text()
 
 
 def test_what_is_not_a_trained_network_is_named(tmp_path: Path) -> None:
@@ -284,8 +306,25 @@ def test_the_tables_show_mean_spread_and_difference(tmp_path: Path) -> None:
     written = page.read_text()
     assert written.startswith("# Results\n\nBefore.\n") and written.endswith("\nAfter.\n")
     assert written.count("0.0450 ± 0.0050") == 1 and json.dumps(written).count("## Tiny") == 1
-    with pytest.raises(DataError, match="holds no measured run"):
-        ablation.write_page(TINY, tmp_path, page)
+    with pytest.raises(DataError, match="no measured run of tiny in"):
+        ablation.write_page(TINY, [tmp_path], page)
+
+
+def test_what_was_measured_elsewhere_is_on_the_page_too(study: Study, tmp_path: Path) -> None:
+    for seed in (0, 1):
+        run = tmp_path / "elsewhere" / f"fomm-seed{seed}"
+        run.mkdir(parents=True)
+        scores = MEASURED.scores | {"l1": 0.03 + 0.02 * seed}
+        (run / ablation.SCORES).write_text(json.dumps(replace(MEASURED, seed=seed, scores=scores).to_dict()))
+    first, second = (str(tmp_path / "elsewhere" / f"fomm-seed{seed}") for seed in (0, 1))
+    stored, here, page = tmp_path / "stored", tmp_path / "here", tmp_path / "page.md"
+    assert ablation.main(["store", first, second, "--to", str(stored), "--scores-alone"]) == 0
+    assert sorted(path.name for path in stored.iterdir()) == ["fomm-seed0.json", "fomm-seed1.json"]
+    (here / "fomm-seed0").mkdir(parents=True)
+    scores = MEASURED.scores | {"l1": 0.07}  # the same run again: counts once, as the first folder has it
+    (here / "fomm-seed0" / ablation.SCORES).write_text(json.dumps(replace(MEASURED, seed=0, scores=scores).to_dict()))
+    assert ablation.main(["page", "tiny", "--out", str(here), str(stored), "--page", str(page)]) == 0
+    assert "| 2 | 0.0600 ± 0.0100 |" in page.read_text()
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ def test_seeds_that_disagree_decide_nothing() -> None:
     assert change is not None and change.mean < 0 < change.high
     assert change.verdict(-1) == "undecided"
     assert Change(-2, -3, -1, (-0.1, -4.5)).verdict(-2) == "undecided"  # the seeds' spread exceeds the difference
+    assert Change(-2, -3, -1, (-2,)).verdict(-2) == "undecided"  # one run decides nothing
 
 
 def test_only_what_both_measured_is_compared() -> None:

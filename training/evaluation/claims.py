@@ -21,6 +21,10 @@ INTERVAL = (2.5, 97.5)
 """The percentiles of the draws that bound the interval."""
 
 
+MIN_SEEDS = 2
+"""One run decides nothing."""
+
+
 class Change(NamedTuple):
     """By how much a row's mean differs from the reference's, in per cent: all, the interval's ends, each seed's own."""
 
@@ -37,9 +41,10 @@ class Change(NamedTuple):
     def verdict(self, claimed: float) -> Verdict:
         """Return what becomes of a claimed difference (only its sign counts).
 
-        It is decided only if the whole interval lies on one side of zero and the seeds differ by less than the mean.
+        It is decided only if there are two seeds at least, the whole interval lies on one side of zero, and the seeds
+        differ by less than the mean.
         """
-        if not self.low * self.high > 0 or self.spread >= abs(self.mean):
+        if len(self.seeds) < MIN_SEEDS or not self.low * self.high > 0 or self.spread >= abs(self.mean):
             return "undecided"
         return "confirmed" if (self.mean > 0) == (claimed > 0) else "refuted"
 

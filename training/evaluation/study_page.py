@@ -174,8 +174,8 @@ def _differences(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
             )
     return (
         "Differences from FOMM of the same seed; intervals by a bootstrap over clips and seeds, drawn alike for both. "
-        "A claim is confirmed, or refuted, if the whole interval lies on one side of zero and the seeds differ by less "
-        f"than the difference:\n\n{_markdown(lines)}"
+        "A claim is confirmed, or refuted, if there are two seeds, the whole interval lies on one side of zero, and "
+        f"the seeds differ by less than the difference:\n\n{_markdown(lines)}"
     )
 
 
