@@ -32,7 +32,6 @@ from websockets.sync.client import connect
 
 from avatarify_plus.bench.fake_callers import Work, calling, result_of
 from avatarify_plus.bench.machine import this_machine
-from avatarify_plus.bench.memory import memory_mb
 from avatarify_plus.errors import RemoteError
 from avatarify_plus.program.checkout import child_environment, module_command
 from avatarify_plus.program.command_line import (
@@ -44,6 +43,7 @@ from avatarify_plus.program.command_line import (
     run_program,
 )
 from avatarify_plus.program.examples import example
+from avatarify_plus.program.memory import memory_mb
 from avatarify_plus.program.option_fields import positive
 from avatarify_plus.remote.link import LOOPBACK, OPEN_S, TOKEN, socket_address
 from avatarify_plus.service.capacity import Outcome, callers_per_process, plan, random_phases, simulate

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from avatarify_plus.bench.memory import MEGABYTE, memory_mb
+from avatarify_plus.program.memory import MEGABYTE, memory_mb
 
 UNKNOWN = float("nan")
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from avatarify_plus.bench.contender import Contender
-from avatarify_plus.bench.memory import peak_memory_mb
 from avatarify_plus.bundle import open_bundle
 from avatarify_plus.camera import FileSource, open_clip
 from avatarify_plus.config import AppConfig
@@ -26,6 +25,7 @@ from avatarify_plus.live import run
 from avatarify_plus.program.checkout import child_environment, module_command
 from avatarify_plus.program.command_line import ProgramParser, configure_logging, run_program
 from avatarify_plus.program.ending import NAME
+from avatarify_plus.program.memory import peak_memory_mb
 from avatarify_plus.types import Frame
 
 FRAME_COUNT = 50

@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 
 from avatarify_plus import settings
-from avatarify_plus.bench.memory import MEGABYTE
 from avatarify_plus.doctor.finding import OK, WARNING, Finding, Wanted
+from avatarify_plus.program.memory import MEGABYTE
 
 MINUTE_MB = 30.0
 """What a minute of recording takes at most, at the size of call programs."""

@@ -312,7 +312,7 @@ def test_why_the_app_does_not_start_is_reported(blend_bundle: Bundle, tmp_path: 
 
 def test_memory_is_the_own_peak_of_a_process() -> None:
     """What it let go counts; what the process that started it holds does not."""
-    print_peak = "import numpy; from avatarify_plus.bench.memory import peak_memory_mb; print(peak_memory_mb())"
+    print_peak = "import numpy; from avatarify_plus.program.memory import peak_memory_mb; print(peak_memory_mb())"
     code = f"""{print_peak}
 import subprocess, sys, numpy
 numpy.ones(40_000_000)
