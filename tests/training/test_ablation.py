@@ -181,16 +181,20 @@ def test_the_stored_rows_are_those_of_the_study(path: Path) -> None:
     )
     assert row.config == asked.network() and row.training["steps"] == asked.steps
     assert row.training["peak_rate"] == asked.rate and path.stat().st_size < 10e6
-    measured = read_measured(path.with_suffix(".json"))
-    assert (measured.preset, measured.seed) == (row.config.preset, row.training["seed"])
-    assert (measured.parameters, measured.samples) == (row.parameters, row.training["samples"])
+
+
+@pytest.mark.parametrize("path", sorted(ROWS.rglob("*.json")), ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_stored_scores_are_those_of_the_study(path: Path) -> None:
+    study, measured = find_study(path.parent.name), read_measured(path)
+    assert path.stem == f"{measured.preset}-seed{measured.seed}" and measured.preset in study.rows
+    assert (measured.steps, measured.stride) == (study.steps, study.stride) and measured.clip_scores["l1"]
 
 
 def test_the_stored_rows_are_small() -> None:
     assert sum(path.stat().st_size for path in ROWS.rglob("*.safetensors")) < 40e6
 
 
-@pytest.mark.parametrize("folder", sorted(ROWS.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("folder", sorted({path.parent for path in ROWS.rglob("*.json")}), ids=lambda path: path.name)
 def test_the_page_has_the_tables_of_what_was_stored(folder: Path, tmp_path: Path) -> None:
     page, fresh = ROOT / "docs" / "results.md", tmp_path / "page.md"
     fresh.write_text(page.read_text())

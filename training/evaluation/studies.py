@@ -110,9 +110,14 @@ the paper's, and reduced a quarter as much its MLP keeps as many hidden units.""
 
 
 def small_study(
-    name: str, title: str, data_note: str, subject: Subject, paper: Mapping[str, Mapping[str, PaperScores]]
+    name: str,
+    title: str,
+    data_note: str,
+    subject: Subject,
+    stride: int,
+    paper: Mapping[str, Mapping[str, PaperScores]],
 ) -> Study:
-    """Return a study of all rows, of a size and budget for two cores."""
+    """Return a study of all rows, of a size and budget for two cores. stride: see `Study`."""
     return Study(
         name=name,
         title=title,
@@ -126,6 +131,7 @@ def small_study(
         rate=1.5e-3,
         ema=0.998,
         train=(*FOMM_LOSSES, *SMALL),
+        stride=stride,
         paper=paper,
     )
 
@@ -138,13 +144,30 @@ STUDIES = {
             "Table 2 on faces, 64 px",
             "training clips of faces, val clips of other people",
             "face",
+            20,
             {"TaiChiHD": TABLES_TAICHI, "VoxCeleb1": TABLE_1_VOXCELEB} | SIAROHIN,
+        ),
+        Study(
+            name="faces-128",
+            title="Table 2 at 128 px",
+            data_note="training clips and photos of faces, val clips of other people",
+            rows=(*TABLE_2, MONKEY_NET, X2FACE),
+            seeds=(0, 1),
+            size="narrow",
+            stages="128x6:1",
+            steps=1600,
+            rate=1.5e-3,
+            ema=0.99,
+            train=FACES,
+            stride=20,
+            paper={"TaiChiHD": TABLE_2_TAICHI, "VoxCeleb1": TABLE_1_VOXCELEB},
         ),
         small_study(
             "bodies",
             "Table 2 on rendered bodies, 64 px",
             "people in suits who move slowly (training/moving_figures.py bodies), test clips of other people",
             "body",
+            10,
             {"TaiChiHD": TABLES_TAICHI, SIAROHIN_TAICHI: FOMM_TAICHI},
         ),
         small_study(
@@ -152,6 +175,7 @@ STUDIES = {
             "Table 2 on drawn animals, 64 px",
             "cartoons of animals in motion (training/moving_figures.py animals), test clips of other animals",
             "any",
+            5,
             {"MGif": TABLE_1_MGIF},
         ),
         Study(
