@@ -106,7 +106,7 @@ SMALL = (
 )
 """The size `narrow` at 64 px, with motion at a quarter of that, as in the paper. The attention is a quarter as wide as
 the paper's, and reduced a quarter as much its MLP keeps as many hidden units. Pixels count beside FOMM's perceptual
-loss: at so few pairs its pictures are blurred without, and L1 says little else (docs/experiments.md)."""
+loss, as in X2Face (docs/experiments.md)."""
 
 
 def small_study(
