@@ -207,7 +207,7 @@ def read_scores(path: Path) -> None:
     """Write a study's tables from what was measured."""
     (folder := path.parent / "study" / "row-seed0").mkdir(parents=True, exist_ok=True)
     (folder / "scores.json").write_bytes(path.read_bytes())
-    write_page(STUDIES["mgif"], path.parent / "study", path.parent / "page.md")
+    write_page(STUDIES["mgif"], [path.parent / "study"], path.parent / "page.md")
 
 
 LOG = (

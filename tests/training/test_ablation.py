@@ -314,6 +314,16 @@ def test_the_tables_show_mean_spread_and_difference(tmp_path: Path) -> None:
         ablation.write_page(TINY, [tmp_path], page)
 
 
+def test_a_rate_that_is_mostly_zero_is_not_compared() -> None:
+    def run(preset: str, seed: int, rate: float) -> Measured:
+        rates = {"a": rate, "b": 0.0, "c": 0.0}
+        return replace(MEASURED, preset=preset, seed=seed, clip_scores={"l1": {"a": 0.04}, "mkr": rates})
+
+    found = [run("fomm", 0, 0.01), run("fomm", 1, 0.01), run("ours", 0, 0.0), run("ours", 1, 0.0)]
+    text = tables(TINY, found)
+    assert "(`ours`) | L1" in text and "(`ours`) | MKR" not in text and "nan" not in text
+
+
 def test_what_was_measured_elsewhere_is_on_the_page_too(study: Study, tmp_path: Path) -> None:
     for seed in (0, 1):
         run = tmp_path / "elsewhere" / f"fomm-seed{seed}"

@@ -156,8 +156,8 @@ def _differences(study: Study, by_row: Mapping[str, Sequence[Measured]]) -> str:
                 *({run.seed: run.clip_scores.get(name, {}) for run in r} for r in (runs, by_row[REFERENCE]))
             )
             claims = _claims(study, row, name)
-            if change is None or not math.isfinite(change.mean):
-                continue
+            if change is None or not all(map(math.isfinite, (change.mean, change.low, change.high))):
+                continue  # a rate that is zero for most clips has no relative change
             each = ", ".join(f"{value:+.1f}" for value in change.seeds)
             verdicts = {data_set: change.verdict(claimed) for data_set, claimed in claims.items()}
             same = len(set(verdicts.values())) == 1
