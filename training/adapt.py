@@ -46,7 +46,7 @@ HARD_PAIRS = 0.9
 STEP_SHARE = 0.8
 """The adapted weights go this share of the way from the bundle's to the trained ones.
 
-The way's first half brings most of what the whole picture gains, and costs other faces and backgrounds least (Wortsman
+The way's first half brings most of what the whole picture gains, and costs other faces and large turns least (Wortsman
 et al. 2022, "Robust fine-tuning of zero-shot models"); face and mouth gain up to its end.
 """
 
