@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -269,9 +270,13 @@ class AppConfig:
     @property
     def fills_folder(self) -> bool:
         """Whether the output is a folder: it is one already, or its name has no suffix."""
-        return self.output is not None and (self.output.is_dir() or not self.output.suffix)
+        return self.output is not None and (_is_folder(self.output) or not self.output.suffix)
 
     @property
     def makes_films(self) -> bool:
         """Whether a film is made of each photo: there are several, or a folder of them, and the output is a folder."""
-        return self.fills_folder and (len(self.avatar) > 1 or any(path.is_dir() for path in self.avatar))
+        return self.fills_folder and (len(self.avatar) > 1 or any(_is_folder(path) for path in self.avatar))
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112  # Path.is_dir raises an error for a name that no file system takes

@@ -48,6 +48,13 @@ def test_every_field_is_an_option_with_its_default_and_help() -> None:
             assert f"(default: {option.default})" in text
 
 
+def test_a_name_that_no_system_takes_is_left_to_who_opens_it() -> None:
+    for name in ("9" * 300, "9" * 300 + ".mp4"):
+        config = parse("--output", name)
+        assert config.output == Path(name) and config.fills_folder == (not name.endswith(".mp4"))
+    assert not AppConfig(avatar=(Path("9" * 300),), output=Path("films")).makes_films
+
+
 def test_options_become_values_of_their_types() -> None:
     config = parse(
         "--camera", "1", "--output", "out.mp4", "--live", "--no-preview", "--no-virtual-camera", "--engine", "torch",
