@@ -49,7 +49,7 @@ the tables again after each. It can be stopped at any time; the same command goe
 networks: run folders, checkpoints or what store wrote. page writes the tables from what was measured."""
 
 EXAMPLES = (
-    "python training/ablation.py run faces --data clips/train photos --val clips/val --out runs/table2",
+    "python training/ablation.py run faces --data clips/train --val clips/val --out runs/table2 --parallel 2",
     "python training/ablation.py run taichihd --data taichi --out runs/taichi --page taichi.md",
     "python training/ablation.py evaluate runs/table2/ours-seed0 --val clips/val",
     "python training/ablation.py store runs/table2/*-seed0 --to rows",

@@ -31,6 +31,9 @@ LEARNED_BESIDE_MESH = 10
 ANCHOR_RADIUS = 0.15
 """Learned keypoints besides the mesh's stay this close to their anchors at the border: the mesh has the face."""
 
+MAX_SCALES = 4
+"""FOMM's own perceptual loss has this many scales, at 256 px."""
+
 HEADINGS = DATA, BUDGET, START, NETWORK, PAIRS, LOSSES, MACHINE = (
     "data",
     "budget",
@@ -120,6 +123,9 @@ class StepConfig:
         default="efficientnet-lite0",
         metadata=about(LOSSES, "network of the perceptual loss", choices=PERCEPTUAL_NETWORKS),
     )
+    perceptual_scales: int = field(
+        default=3, metadata=about(LOSSES, "scales of the perceptual loss, each half the one before", "N")
+    )
     weight: tuple[str, ...] = field(
         default=(),
         metadata=about(LOSSES, "change fields of LossWeights, e.g. pixels=10", "NAME=VALUE", accumulates=True),
@@ -145,6 +151,8 @@ class StepConfig:
 
     def __post_init__(self) -> None:
         check_choices(self)
+        if not 1 <= self.perceptual_scales <= MAX_SCALES:
+            raise ConfigError(f"--perceptual-scales must be from 1 to {MAX_SCALES}, found {self.perceptual_scales}")
         self.pair_options()
         _require_no_mesh(self, self.network(), self.loss_weights())
 

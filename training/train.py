@@ -118,7 +118,7 @@ def build_objective(options: StepConfig, model: Network, ranks: Ranks) -> Traini
         model,
         perceptual_network(options.perceptual).to(ranks.device),
         weights,
-        scales=3,
+        scales=options.perceptual_scales,
         identity=_channels_last(IdentityNetwork()) if weights.identity else None,
         discriminator=MultiScaleDiscriminator(DiscriminatorConfig(), count) if weights.adversarial else None,
     ).to(ranks.device)

@@ -52,6 +52,7 @@ TINY = Study(
         *("--weight", "identity=0", "perceptual=0", "--precision", "fp32", "--device", "cpu"),
         *("--set", "image_size=64", "motion_size=16"),
     ),
+    row_train={"x2face": ("--apart", "0.5")},
     stride=1,
     paper={"TaiChiHD": TABLE_2_TAICHI},
 )
@@ -86,8 +87,10 @@ def test_a_study_is_a_command_of_the_trainer(name: str) -> None:
         assert (parsed.preset, parsed.seed, parsed.steps) == (row, 5, study.steps)
         config = parsed.network()
         assert config.preset == row and (row == "x2face" or config.keypoint_count == study.keypoint_count)
-    arguments = [study.arguments(row, 0)[2:] for row in study.rows]
-    assert all(other == arguments[0] for other in arguments)  # nothing but the preset differs
+    arguments = {row: study.arguments(row, 0)[2:] for row in study.rows}
+    shared = arguments["fomm"]
+    assert all(arguments[row] == shared for row in TABLE_2 if row in study.rows)  # nothing but the preset differs
+    assert all(own[: len(shared)] == shared for own in arguments.values())
 
 
 def test_the_rows_of_table_2_differ_in_attention_and_occlusion_only() -> None:
@@ -243,6 +246,7 @@ def test_a_study_trains_goes_on_and_does_not_mix_budgets(
     assert ablation.main(command) == 0  # only what is missing
     assert measured[2:] == ["ours-seed0"] and all(path.stat().st_mtime_ns == at for path, at in stamps.items())
     text = page.read_text()
+    assert "seeds 0. `x2face` has `--apart 0.5` besides. Data: blobs." in text
     assert text.count("| FOMM (`fomm`) |") == 1 and "`x2face`" in text and text.count("<!-- tiny") == 2
     monkeypatch.setitem(STUDIES, "tiny", replace(study, rate=2e-3))
     assert ablation.main(command) == 1

@@ -10,10 +10,14 @@ from avatarify_plus.network.checkpoint import read_checkpoint
 from avatarify_plus.network.config import network_config
 from avatarify_plus.network.model import AnimationModel
 from synthetic_cache import rendered
+from training.config import StepConfig
 from training.data.cache import Cache
 from training.data.pairs import PairOptions
+from training.loop.ranks import joined_ranks
 from training.loop.schedule import Stage
-from training.train import main
+from training.networks import build_network
+from training.objective.losses import perceptual_pyramid
+from training.train import build_objective, main
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +57,21 @@ def test_training_runs_saves_and_resumes(clips: Path, tmp_path: Path) -> None:
     assert second.step == 4 and second.elapsed_s > first.elapsed_s
     other = [*command(6), "--keypoints", "learned"]
     assert main(other) == 1  # the run folder holds another network
+
+
+def test_the_perceptual_loss_is_of_as_many_scales_as_asked_for() -> None:
+    options = StepConfig(size="tiny", perceptual_scales=2, weight=("identity=0",), compile=False)
+    with joined_ranks("cpu") as ranks:
+        objective = build_objective(options, build_network(options.network()), ranks)
+    pictures: list[torch.Size] = []
+
+    def seen(picture: torch.Tensor) -> list[torch.Tensor]:
+        pictures.append(picture.shape)
+        return []
+
+    batch = torch.rand(1, 3, 64, 64)
+    perceptual_pyramid(seen, batch, batch, batch[:, :1], objective.scales)  # type: ignore[arg-type]
+    assert sorted({shape[-1] for shape in pictures}) == [32, 64]
 
 
 def test_a_dry_run_says_what_the_data_are_taken_for_and_writes_nothing(

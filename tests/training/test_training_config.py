@@ -46,6 +46,7 @@ def test_options_are_frozen() -> None:
         ({"set": ("mask_prior",)}, "FIELD=VALUE"),
         ({"minutes": 0}, "--minutes must be above 0"),
         ({"save_minutes": -1}, "--save-minutes must not be negative"),
+        ({"perceptual_scales": 0}, "--perceptual-scales must be from 1 to 4, found 0"),
         ({"mesh_warmup": 3}, "--mesh-warmup needs --keypoints learned"),
         ({"subject": "any", "weight": ("identity=1",)}, "goes without a face mesh"),
     ],

@@ -122,10 +122,11 @@ def tables(study: Study, found: Sequence[Measured]) -> str:
 def _budget(study: Study, found: Sequence[Measured]) -> str:
     first = found[0]
     seeds = sorted({measured.seed for measured in found})
+    own = "".join(f" `{row}` has `{' '.join(options)}` besides." for row, options in study.row_train.items())
     return (
         f"Size `{study.size}`, {study.keypoint_count} learned keypoints; {first.steps} steps, {first.samples} samples "
         f"a run (`--stages {study.stages} --rate {study.rate:g} --ema {study.ema:g}`), seeds "
-        f"{', '.join(map(str, seeds))}. Data: {study.data_note}. Measured on {first.clips} clips, every "
+        f"{', '.join(map(str, seeds))}.{own} Data: {study.data_note}. Measured on {first.clips} clips, every "
         f"{study.stride}th frame, source = first frame."
     )
 

@@ -7,18 +7,20 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from avatarify_plus.network.blocks import (
     DownBlock,
     Hourglass,
     UpBlock,
+    antialias,
     coordinate_grid,
     resize,
     resize_deformation,
     silent_head,
     warp,
 )
-from avatarify_plus.network.config import HourglassConfig, NetworkConfig, network_config
+from avatarify_plus.network.config import NetworkConfig, network_config
 from avatarify_plus.network.dense_motion import Motion
 from avatarify_plus.network.generator import Features, Painting, Window
 from avatarify_plus.network.model import EncodedSource, Prediction
@@ -31,17 +33,34 @@ CODE = 128
 NARROWEST_PX = 4
 """Side of the feature between picture and vector."""
 
+SLOPE = 0.2
+"""Slope of the decoder's leaky ReLU below zero."""
+
 
 def x2face_config(size: str) -> NetworkConfig:
     """Return the baseline's config in one of the sizes: the generator's widths serve its three networks."""
     return replace(network_config("ours", size), preset=PRESET, keypoints="mesh")  # mesh: there is no detector to train
 
 
+class LeakyUpBlock(UpBlock):
+    """Interpolate, convolve, normalise, rectify with a slope of SLOPE, as X2Face's decoders do.
+
+    With ReLU the decoder of the vector dies at first, while every movement is a wrong one, and never moves again.
+    """
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels, out_channels, mode="bilinear")
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(self.norm(self.conv(resize(x, 2 * x.shape[-1]))), SLOPE)
+
+
 class X2Face(nn.Module):
     """Sample the source by a grid of its own (the embedded face), then by one that the driving vector decodes to.
 
     It has `AnimationModel`'s verbs. Where that takes keypoints (B, K, 2) it takes the vector, as (B, CODE / 2, 2).
-    It cannot paint what the photo does not show.
+    Both grids are offsets at the motion's size m, as the other networks' dense motion is: at the picture's own, pixels
+    would learn where to go one by one, and heads would be torn. It cannot paint what the photo does not show.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
@@ -49,8 +68,9 @@ class X2Face(nn.Module):
         self.config = config
         width, max_width = config.generator_width, 2 * config.generator_max_width
         depth = round(math.log2(config.image_size / NARROWEST_PX))
+        finest = round(math.log2(config.image_size / config.motion_size))
         widths = [min(max_width, width * 2**level) for level in range(depth + 1)]
-        self.embedder = Hourglass(3, HourglassConfig(width, max_width, depth))
+        self.embedder = Hourglass(3, config.motion)
         self.embedded_offset = silent_head(self.embedder.out_channels, 2, kernel=3)
         self.encoder = nn.Sequential(
             *(DownBlock(3 if level == 0 else widths[level], widths[level + 1]) for level in range(depth)),
@@ -60,8 +80,8 @@ class X2Face(nn.Module):
         self.decoder = nn.Sequential(
             nn.Linear(CODE, widths[-1] * NARROWEST_PX**2),
             nn.Unflatten(1, (widths[-1], NARROWEST_PX, NARROWEST_PX)),
-            *(UpBlock(widths[level + 1], widths[level]) for level in reversed(range(1, depth))),
-            silent_head(widths[1], 2, kernel=3),
+            *(LeakyUpBlock(widths[level + 1], widths[level]) for level in reversed(range(finest, depth))),
+            silent_head(widths[finest], 2, kernel=3),
         )
 
     def detect(self, image: Tensor) -> Keypoints:
@@ -75,7 +95,8 @@ class X2Face(nn.Module):
 
     def encode_source(self, image: Tensor, keypoints: Keypoints) -> EncodedSource:
         """Compute what depends only on the source: the picture and, as `small`, the embedded face's offsets."""
-        offset = self.embedded_offset(self.embedder(image)).float()  # (B, 2, S, S)
+        small = antialias(image, self.config.motion_size)
+        offset = resize(self.embedded_offset(self.embedder(small)).float(), self.config.image_size)  # (B, 2, S, S)
         return EncodedSource(Features(image, image, image), offset, image[:, :0], keypoints)
 
     def animate(self, source: EncodedSource, driving: Keypoints, window: Window | None = None) -> Prediction:
