@@ -170,6 +170,20 @@ def test_a_stored_row_is_the_row(preset: str, tmp_path: Path) -> None:
     assert np.abs(pictures[0] - pictures[1]).max() <= 2  # half precision
 
 
+def test_what_half_precision_cannot_hold_is_stored_as_it_is(tmp_path: Path) -> None:
+    row = tiny_network("x2face")
+    state = row.network.state_dict()
+    with torch.no_grad():
+        state["decoder.0.bias"][0] = 1e6
+        state["decoder.2.norm.running_var"].fill_(1e7)
+        state["embedder.up_blocks.0.norm.running_var"].fill_(1e-9)
+    write_trained_network(row, tmp_path / "a.safetensors")
+    again = read_trained_network(tmp_path / "a.safetensors").network.state_dict()
+    weights = {name for name, _ in row.network.named_parameters()}
+    for name, value in state.items():
+        torch.testing.assert_close(again[name], value, rtol=1e-3, atol=1e-6 if name in weights else 0)
+
+
 ROWS = ROOT / "training" / "rows"
 
 
@@ -178,6 +192,7 @@ ROWS = ROOT / "training" / "rows"
 )
 def test_the_stored_rows_are_those_of_the_study(path: Path) -> None:
     study, row = find_study(path.parent.name), read_trained_network(path)
+    assert all(tensor.isfinite().all() for tensor in row.network.state_dict().values())
     assert path.stem == f"{row.config.preset}-seed{row.training['seed']}" and row.config.preset in study.rows
     asked, _ = train.read_command(
         [*study.arguments(row.config.preset, row.training["seed"]), "--data", ".", "--out", "."]

@@ -85,10 +85,12 @@ def read_trained_network(path: Path) -> TrainedNetwork:
 def write_trained_network(trained: TrainedNetwork, path: Path) -> None:
     """Store a trained network in one file: weights in half precision, config and training in its header.
 
-    Raises ModelError if it cannot be written.
+    Batch statistics stay as they are, and so do weights that half precision cannot hold. Raises ModelError if the file
+    cannot be written.
     """
+    weights = {name for name, _ in trained.network.named_parameters()}
     tensors = {
-        name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        name: (_halved(tensor) if name in weights else tensor).contiguous()
         for name, tensor in trained.network.state_dict().items()
     }
     about = {"config": json.dumps(trained.config.to_dict()), "training": json.dumps(trained.training)}
@@ -97,6 +99,11 @@ def write_trained_network(trained: TrainedNetwork, path: Path) -> None:
         write_whole(path, save(tensors, about))
     except OSError as error:
         raise ModelError(f"cannot write the trained network {path}: {error}") from error
+
+
+def _halved(weight: Tensor) -> Tensor:
+    half = weight.half()
+    return half if half.isfinite().all() else weight
 
 
 def _read_run(path: Path) -> tuple[NetworkConfig, Weights, dict[str, Any]]:
