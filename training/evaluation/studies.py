@@ -24,9 +24,9 @@ class PaperScores(NamedTuple):
 class Study:
     """Rows that differ in their network: data, seed, steps, batch, losses and schedule are the same for all.
 
-    data_note: what the data were, for the page. train: more options of training/train.py. row_train: more of them for
-    one row, by its name. stride: every n-th frame is scored. paper: the paper's figures of each row, by the name of a
-    data set.
+    Only what `row_train` says of a row differs besides: more options of training/train.py, by the row's name.
+    data_note: what the data were, for the page. train: more of these options, for all rows. stride: every n-th frame is
+    scored. paper: the paper's figures of each row, by the name of a data set.
     """
 
     name: str

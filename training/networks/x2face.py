@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from avatarify_plus.network.blocks import (
+    ConvBlock,
     DownBlock,
     Hourglass,
-    UpBlock,
     antialias,
     coordinate_grid,
     resize,
@@ -42,14 +42,11 @@ def x2face_config(size: str) -> NetworkConfig:
     return replace(network_config("ours", size), preset=PRESET, keypoints="mesh")  # mesh: there is no detector to train
 
 
-class LeakyUpBlock(UpBlock):
+class LeakyUpBlock(ConvBlock):
     """Interpolate, convolve, normalise, rectify with a slope of SLOPE, as X2Face's decoders do.
 
     With ReLU the decoder of the vector dies at first, while every movement is a wrong one, and never moves again.
     """
-
-    def __init__(self, channels: int, out_channels: int) -> None:
-        super().__init__(channels, out_channels, mode="bilinear")
 
     def forward(self, x: Tensor) -> Tensor:
         return F.leaky_relu(self.norm(self.conv(resize(x, 2 * x.shape[-1]))), SLOPE)
